@@ -1,0 +1,49 @@
+//! The only room that knows timely and differential: operators, routing, relations, execution.
+//!
+//! Everything here works on [`Edge`]s: timely streams of [`Packet`]s stamped with the engine's tick.
+//! Watermarks travel inside the packets, in order with the records they speak of, so that a step
+//! in event-time order need not wait for a tick to close.
+
+pub(crate) mod empty;
+pub(crate) mod execute;
+pub(crate) mod keyed;
+pub(crate) mod merge;
+pub(crate) mod relation;
+pub(crate) mod route;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod unary;
+
+use std::sync::Arc;
+
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+
+use crate::job::JobContext;
+use crate::record::Packet;
+
+/// The engine's time: nanoseconds of the job's clock, rounded down to whole ticks.
+pub(crate) type Tick = u64;
+
+/// An edge of the graph.
+pub(crate) type Edge<'s, T> = StreamVec<'s, Tick, Packet<T>>;
+
+/// Where operators are built: one worker's part of the graph.
+#[derive(Clone)]
+pub(crate) struct Site<'s> {
+    pub(crate) scope: Scope<'s, Tick>,
+    pub(crate) job: Arc<JobContext>,
+    /// How far the sinks have got, for back-pressure.
+    pub(crate) probe: ProbeHandle<Tick>,
+    /// Whether the graph is built only to be looked at: nothing may be opened or started.
+    pub(crate) planning: bool,
+}
+
+impl Site<'_> {
+    pub(crate) fn worker(&self) -> usize {
+        self.scope.index()
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.scope.peers()
+    }
+}

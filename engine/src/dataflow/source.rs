@@ -1,0 +1,378 @@
+//! The timely source of a step: it takes batches from reader threads into the open tick.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, TryRecvError, bounded};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::Activator;
+
+use super::{Edge, Site, Tick};
+use crate::intake::{Batch, Intake, Wake};
+use crate::job::{Aligned, JobContext};
+use crate::letters::{DeadLetter, LateEvent};
+use crate::record::{Data, Packet, Record};
+use crate::source::{EventTimes, ReadStatus, Source, SourceError, WatermarkPolicy};
+use crate::telemetry::StepMetrics;
+use crate::time::EventTime;
+use crate::watermark::{Watermark, WatermarkMerge};
+
+/// Batches a reader may be ahead of the worker.
+const BATCHES_AHEAD: usize = 16;
+/// Batches taken in before other operators get their turn.
+const BATCHES_AT_ONCE: usize = 16;
+/// How long to wait before looking again whether a held-back source may go on.
+const RETRY: Duration = Duration::from_micros(100);
+
+/// What a source gives: the records, the late events, the dead letters.
+pub(crate) type SourceEdges<'s, T> = (Edge<'s, T>, Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
+
+/// Builds the source of a step; its partitions are spread over the workers.
+pub(crate) fn source<'s, T: Data>(
+    site: &Site<'s>,
+    metrics: Arc<StepMetrics>,
+    number: u16,
+    config: &Arc<dyn Source<T>>,
+    event_times: &EventTimes<T>,
+) -> Result<SourceEdges<'s, T>, SourceError> {
+    let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
+    let (records, edge) = builder.new_output();
+    let (late, late_edge) = builder.new_output();
+    let (dead, dead_edge) = builder.new_output();
+    let (mut records, mut late, mut dead) = (Port::new(records), Port::new(late), Port::new(dead));
+    let address = builder.operator_info().address;
+    let pending = Arc::new(AtomicBool::new(true));
+    let partitions = if site.planning {
+        Vec::new()
+    } else {
+        let activator = || site.scope.worker().sync_activator_for(address.to_vec());
+        open_partitions(site, &metrics.id, number, config, event_times, || {
+            let activator = activator();
+            let activate = Box::new(move || {
+                // Fails only when the worker has gone, and the reader stops by itself then.
+                let _ = activator.activate();
+            });
+            Wake::new(Arc::clone(&pending), activate)
+        })?
+    };
+    let mut feed = Feed::new(site, metrics, event_times.policy, partitions, pending);
+    let activator = site.scope.activator_for(address);
+    let worker = site.worker();
+    builder.build(move |capabilities| {
+        let mut capabilities = Some(capabilities);
+        move |_| {
+            let Some(held) = capabilities.as_mut() else {
+                return;
+            };
+            feed.open_tick(held);
+            let more = feed.take_batches(|batch, watermark| {
+                records.give(&held[0], Packet::local(worker, batch.records, watermark));
+                late.give(&held[1], Packet::local(worker, batch.late, watermark));
+                dead.give(&held[2], Packet::local(worker, batch.dead, watermark));
+            });
+            if let Some(watermark) = feed.closing_watermark() {
+                records.give(&held[0], Packet::local(worker, Vec::new(), watermark));
+                late.give(&held[1], Packet::local(worker, Vec::new(), watermark));
+                dead.give(&held[2], Packet::local(worker, Vec::new(), watermark));
+            }
+            if feed.is_done() {
+                capabilities = None;
+            } else {
+                feed.schedule(&activator, more);
+            }
+        }
+    });
+    Ok((edge, late_edge, dead_edge))
+}
+
+/// Opens this worker's share of the partitions, each with a reader thread.
+fn open_partitions<T: Data>(
+    site: &Site<'_>,
+    step: &str,
+    number: u16,
+    config: &Arc<dyn Source<T>>,
+    event_times: &EventTimes<T>,
+    wake: impl Fn() -> Wake,
+) -> Result<Vec<Partition<T>>, SourceError> {
+    let mut opened = Vec::new();
+    for (index, partition) in config.partitions()?.into_iter().enumerate() {
+        if (index + usize::from(number)) % site.workers() != site.worker() {
+            continue;
+        }
+        let (batches, received) = bounded(BATCHES_AHEAD);
+        let intake = Intake {
+            job: Arc::clone(&site.job),
+            step: step.to_owned(),
+            source: number,
+            partition,
+            event_times: event_times.clone(),
+            reader: config.open(partition, 0)?,
+            batches,
+            wake: wake(),
+        };
+        site.job
+            .spawn(&format!("{step}-{partition}"), move || intake.run());
+        opened.push(Partition {
+            batches: received,
+            source: number,
+            number: partition,
+            aligned: site.job.alignment.join(),
+            watermark: EventTime::MIN,
+            heard_ns: site.job.options.clock.now_ns(),
+            waiting: false,
+            state: PartitionState::Open,
+        });
+    }
+    Ok(opened)
+}
+
+/// One output of the source operator.
+struct Port<T: Data>(OutputBuilder<Tick, CapacityContainerBuilder<Vec<Packet<T>>>>);
+
+impl<T: Data> Port<T> {
+    fn new(output: timely::dataflow::channels::pushers::Output<Tick, Vec<Packet<T>>>) -> Self {
+        Self(OutputBuilder::from(output))
+    }
+
+    fn give(&mut self, capability: &Capability<Tick>, packet: Packet<T>) {
+        self.0.activate().session(capability).give(packet);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PartitionState {
+    Open,
+    /// Read to its end.
+    Ended,
+    /// Left before its end, because the job stops.
+    Left,
+}
+
+struct Partition<T> {
+    batches: Receiver<Batch<T>>,
+    source: u16,
+    number: u32,
+    aligned: Aligned,
+    watermark: EventTime,
+    /// When something last came.
+    heard_ns: u64,
+    /// Whether the reader last said that it had nothing.
+    waiting: bool,
+    state: PartitionState,
+}
+
+/// The worker's side of a source: its partitions, and what it has given and not seen through.
+struct Feed<T> {
+    job: Arc<JobContext>,
+    metrics: Arc<StepMetrics>,
+    policy: WatermarkPolicy,
+    partitions: Vec<Partition<T>>,
+    watermarks: WatermarkMerge,
+    told: Watermark,
+    pending: Arc<AtomicBool>,
+    probe: ProbeHandle<Tick>,
+    /// Records given per open tick, oldest first.
+    given: VecDeque<(Tick, usize)>,
+    in_flight: usize,
+    tick: Tick,
+    next: usize,
+}
+
+impl<T: Data> Feed<T> {
+    fn new(
+        site: &Site<'_>,
+        metrics: Arc<StepMetrics>,
+        policy: WatermarkPolicy,
+        partitions: Vec<Partition<T>>,
+        pending: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            job: Arc::clone(&site.job),
+            metrics,
+            policy,
+            watermarks: WatermarkMerge::new(partitions.len()),
+            told: Watermark::START,
+            partitions,
+            pending,
+            probe: site.probe.clone(),
+            given: VecDeque::new(),
+            in_flight: 0,
+            tick: 0,
+            next: 0,
+        }
+    }
+
+    /// Moves the capabilities to the tick of now, and settles what has left the graph.
+    fn open_tick(&mut self, capabilities: &mut [Capability<Tick>]) {
+        self.pending.store(false, Ordering::Release);
+        let length = u64::try_from(self.job.options.tick.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        self.tick = self.job.options.clock.now_ns() / length * length;
+        for capability in capabilities.iter_mut() {
+            if self.tick > *capability.time() {
+                capability.downgrade(&self.tick);
+            }
+        }
+        while let Some(&(tick, records)) = self.given.front() {
+            if self.probe.less_equal(&tick) {
+                break;
+            }
+            self.in_flight -= records;
+            self.given.pop_front();
+        }
+    }
+
+    /// Hands on what the readers have, in turn, and tells whether there may be more at once.
+    fn take_batches(&mut self, mut give: impl FnMut(Batch<T>, Watermark)) -> bool {
+        for _ in 0..BATCHES_AT_ONCE {
+            if self.in_flight >= self.job.options.in_flight_max {
+                return false;
+            }
+            let Some(batch) = self.next_batch() else {
+                return false;
+            };
+            let records = batch.records.len();
+            self.in_flight += records;
+            match self.given.back_mut() {
+                Some((tick, count)) if *tick == self.tick => *count += records,
+                _ => self.given.push_back((self.tick, records)),
+            }
+            let read = records + batch.late.len() + batch.dead.len();
+            self.metrics
+                .packet(read, records, self.age_ns(batch.records.first()));
+            self.told = self.watermarks.current();
+            give(batch, self.told);
+        }
+        true
+    }
+
+    fn age_ns(&self, oldest: Option<&Record<T>>) -> Option<u64> {
+        oldest.map(|record| {
+            self.job
+                .options
+                .clock
+                .now_ns()
+                .saturating_sub(record.ingested_ns)
+        })
+    }
+
+    /// The next batch of a partition that is not too far ahead, round robin.
+    fn next_batch(&mut self) -> Option<Batch<T>> {
+        let count = self.partitions.len();
+        for turn in 0..count {
+            let index = (self.next + turn) % count;
+            let partition = &mut self.partitions[index];
+            if partition.state != PartitionState::Open {
+                continue;
+            }
+            self.job.alignment.refresh(&mut partition.aligned);
+            if partition.aligned.is_ahead(self.job.options.drift_max) {
+                continue;
+            }
+            match partition.batches.try_recv() {
+                Ok(batch) => {
+                    self.next = index + 1;
+                    self.hear(index, &batch);
+                    return Some(batch);
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => self.leave(index),
+            }
+        }
+        None
+    }
+
+    fn hear(&mut self, index: usize, batch: &Batch<T>) {
+        let partition = &mut self.partitions[index];
+        let empty = batch.records.is_empty() && batch.late.is_empty() && batch.dead.is_empty();
+        partition.waiting = batch.status == ReadStatus::Waiting;
+        if empty && partition.waiting {
+            return;
+        }
+        partition.heard_ns = self.job.options.clock.now_ns();
+        partition.watermark = batch.watermark.max(partition.watermark);
+        if batch.status == ReadStatus::End {
+            partition.state = PartitionState::Ended;
+        }
+        partition.aligned.set(partition.watermark);
+        let (source, number, watermark) = (partition.source, partition.number, partition.watermark);
+        self.job.telemetry.set_watermark(source, number, watermark);
+        self.watermarks.update(index, Watermark::active(watermark));
+    }
+
+    /// A partition whose reader has gone before its end no longer holds the others back.
+    fn leave(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        partition.state = PartitionState::Left;
+        partition.aligned.set(EventTime::MAX);
+    }
+
+    /// A watermark to send without records: at the end, or because partitions are idle.
+    fn closing_watermark(&mut self) -> Option<Watermark> {
+        self.note_idle();
+        let ended = self
+            .partitions
+            .iter()
+            .all(|p| p.state == PartitionState::Ended);
+        let watermark = if ended {
+            Watermark::END
+        } else {
+            self.watermarks.current()
+        };
+        (watermark != self.told).then(|| {
+            self.told = watermark;
+            watermark
+        })
+    }
+
+    /// Lets partitions that have been silent for long enough stop holding the watermark back.
+    fn note_idle(&mut self) {
+        let now_ns = self.job.options.clock.now_ns();
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let silent = Duration::from_nanos(now_ns.saturating_sub(partition.heard_ns));
+            let open = partition.state == PartitionState::Open;
+            if !open || !partition.waiting || silent < self.policy.idle_after {
+                continue;
+            }
+            let follows = self.policy.wall_clock_when_idle && partition.watermark != EventTime::MIN;
+            let passed = if follows { silent } else { Duration::ZERO };
+            let time = partition.watermark.saturating_add(passed);
+            partition.aligned.set(EventTime::MAX);
+            self.watermarks
+                .update(index, Watermark { time, idle: true });
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.partitions
+            .iter()
+            .all(|partition| partition.state != PartitionState::Open)
+    }
+
+    /// Asks to be called again when it is due: at once, soon, or at the end of the tick.
+    fn schedule(&self, activator: &Activator, more: bool) {
+        let options = &self.job.options;
+        let held_back = self
+            .partitions
+            .iter()
+            .any(|partition| !partition.batches.is_empty());
+        if more || self.pending.load(Ordering::Acquire) {
+            activator.activate();
+        } else if held_back {
+            activator.activate_after(RETRY);
+        } else if options.clock.is_manual() {
+            activator.activate_after(Duration::from_millis(1));
+        } else if self.probe.less_equal(&self.tick) || !self.given.is_empty() {
+            activator.activate_after(options.tick);
+        } else if self.partitions.iter().any(|partition| partition.waiting) {
+            activator.activate_after(self.policy.idle_after.div_f64(10.0).max(options.tick));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Operators with one input: packet by packet, no frontier, in the order of arrival.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::operate::FrontierInterest;
+
+use super::{Edge, Tick};
+use crate::letters::DeadLetter;
+use crate::record::{Data, Packet, Record};
+
+type Packets<T> = CapacityContainerBuilder<Vec<Packet<T>>>;
+
+/// An operator on this worker's packets.
+pub(crate) fn unary<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    name: &str,
+    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
+) -> Edge<'s, O> {
+    build(input, Pipeline, name, logic)
+}
+
+/// An operator on the packets that all workers have addressed to this one.
+pub(crate) fn exchanged<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    name: &str,
+    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
+) -> Edge<'s, O> {
+    if input.scope().peers() == 1 {
+        return unary(input, name, logic);
+    }
+    build(
+        input,
+        Exchange::new(|packet: &Packet<I>| packet.to as u64),
+        name,
+        logic,
+    )
+}
+
+fn build<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
+    name: &str,
+    mut logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
+) -> Edge<'s, O> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, pact);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (output, stream) = builder.new_output();
+    let mut output = OutputBuilder::<_, Packets<O>>::from(output);
+    builder.build(move |_| {
+        let mut given = Vec::new();
+        move |_| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                packets
+                    .drain(..)
+                    .for_each(|packet| logic(packet, &mut given));
+                if !given.is_empty() {
+                    output.session(&capability).give_container(&mut given);
+                    given.clear();
+                }
+            });
+        }
+    });
+    stream
+}
+
+/// A local operator that turns a packet into one packet, and some of its records into dead letters.
+pub(crate) fn unary_with_dead<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    name: &str,
+    mut logic: impl FnMut(Packet<I>, &mut Vec<Record<DeadLetter>>) -> Packet<O> + 'static,
+) -> (Edge<'s, O>, Edge<'s, DeadLetter>) {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (output, stream) = builder.new_output();
+    let (dead_output, dead_stream) = builder.new_output();
+    let mut output = OutputBuilder::<_, Packets<O>>::from(output);
+    let mut dead_output = OutputBuilder::<_, Packets<DeadLetter>>::from(dead_output);
+    builder.build(move |_| {
+        move |_| {
+            let mut output = output.activate();
+            let mut dead_output = dead_output.activate();
+            input.for_each(|capability, packets| {
+                let mut session = output.session(&capability);
+                let mut dead_session = dead_output.session(&capability);
+                for packet in packets.drain(..) {
+                    let mut dead = Vec::new();
+                    let given = logic(packet, &mut dead);
+                    let (from, to, watermark) = (given.from, given.to, given.watermark);
+                    session.give(given);
+                    dead_session.give(Packet {
+                        from,
+                        to,
+                        records: dead,
+                        watermark,
+                    });
+                }
+            });
+        }
+    });
+    (stream, dead_stream)
+}

@@ -1,0 +1,200 @@
+//! The user's view: a flow of typed streams, built once per worker by a deterministic closure.
+
+mod graph;
+mod keyed;
+mod source;
+mod stream;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use graph::{Graph, Node, NodeId};
+pub use keyed::Keyed;
+pub use source::SourceStep;
+pub use stream::Stream;
+
+use crate::dataflow::{Edge, Site, merge};
+use crate::job::JobOptions;
+use crate::letters::{DeadLetter, LateEvent};
+use crate::source::Source;
+use crate::telemetry::{StepKind, StepMetrics, Telemetry};
+
+/// One worker's part of the graph, while it is being built.
+pub struct Flow<'s> {
+    pub(crate) shared: Rc<Shared<'s>>,
+}
+
+/// What the flow and its streams share.
+pub(crate) struct Shared<'s> {
+    pub(crate) site: Site<'s>,
+    building: RefCell<Building<'s>>,
+}
+
+#[derive(Default)]
+struct Building<'s> {
+    graph: Graph,
+    errors: Vec<String>,
+    sources: u16,
+    late: BTreeMap<String, (NodeId, Option<Edge<'s, LateEvent>>)>,
+    dead: Vec<(NodeId, Edge<'s, DeadLetter>)>,
+    loose_ends: Vec<Box<dyn FnOnce() + 's>>,
+}
+
+impl<'s> Flow<'s> {
+    pub(crate) fn new(site: Site<'s>) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                site,
+                building: RefCell::default(),
+            }),
+        }
+    }
+
+    /// Begins a source step; [`SourceStep::event_time`] completes it.
+    pub fn source<T: crate::record::Data>(
+        &self,
+        id: &str,
+        config: impl Source<T>,
+    ) -> SourceStep<'s, T> {
+        SourceStep::new(Rc::clone(&self.shared), id, Arc::new(config))
+    }
+
+    /// The events of a source that came too late; named by the source's step id.
+    pub fn late(&self, source: &str) -> Stream<'s, LateEvent> {
+        let found = {
+            let mut building = self.shared.building.borrow_mut();
+            building
+                .late
+                .get_mut(source)
+                .map(|(node, edge)| (*node, edge.take()))
+        };
+        match found {
+            Some((node, Some(edge))) => Stream::new(Rc::clone(&self.shared), node, edge),
+            Some((_, None)) => {
+                self.error(format!(
+                    "late events of source `{source}` are taken twice: clone the first stream"
+                ));
+                Stream::empty(Rc::clone(&self.shared))
+            }
+            None => {
+                self.error(format!(
+                    "no source `{source}` to take late events from: name a source that is \
+                     declared above"
+                ));
+                Stream::empty(Rc::clone(&self.shared))
+            }
+        }
+    }
+
+    /// The dead letters of all steps declared so far that have not been taken yet.
+    pub fn dead_letters(&self) -> Stream<'s, DeadLetter> {
+        let letters = std::mem::take(&mut self.shared.building.borrow_mut().dead);
+        let (nodes, edges): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
+        let node = self
+            .shared
+            .add_node("dead letters", StepKind::Merge, "dead letters", &nodes);
+        let edge = merge::merge(&self.shared.site, edges);
+        Stream::new(Rc::clone(&self.shared), node, edge)
+    }
+
+    /// Notes that the flow cannot be built; all such errors are reported together.
+    pub fn error(&self, error: impl Into<String>) {
+        self.shared.error(error);
+    }
+
+    /// The figures of the running job.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.shared.site.job.telemetry
+    }
+
+    /// How the job runs.
+    pub fn options(&self) -> &JobOptions {
+        &self.shared.site.job.options
+    }
+
+    /// Gives late events and dead letters that nobody took to the job's own sinks, ends the paths
+    /// that lead nowhere, and returns the graph with all errors.
+    pub(crate) fn finish(&self) -> (Graph, Vec<String>) {
+        let options = &self.shared.site.job.options;
+        if let Some(sink) = options.late.clone() {
+            let untaken: Vec<_> = {
+                let mut building = self.shared.building.borrow_mut();
+                building
+                    .late
+                    .values_mut()
+                    .filter_map(|(n, e)| Some((*n, e.take()?)))
+                    .collect()
+            };
+            let (nodes, edges): (Vec<_>, Vec<_>) = untaken.into_iter().unzip();
+            let node = self
+                .shared
+                .add_node("late events", StepKind::Merge, "late events", &nodes);
+            let edge = merge::merge(&self.shared.site, edges);
+            Stream::new(Rc::clone(&self.shared), node, edge).sink_shared("late", sink);
+        }
+        if let Some(sink) = options.dead_letters.clone() {
+            self.dead_letters().sink_shared("dead_letters", sink);
+        }
+        let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);
+        loose_ends.into_iter().for_each(|end| end());
+        let building = self.shared.building.take();
+        (building.graph, building.errors)
+    }
+}
+
+impl<'s> Shared<'s> {
+    pub(crate) fn error(&self, error: impl Into<String>) {
+        self.building.borrow_mut().errors.push(error.into());
+    }
+
+    /// Adds a step to the graph; a step id that is taken already is an error.
+    pub(crate) fn add_step(
+        &self,
+        id: &str,
+        kind: StepKind,
+        label: &str,
+        inputs: &[NodeId],
+    ) -> (NodeId, Arc<StepMetrics>) {
+        if id.trim().is_empty() {
+            self.error(format!(
+                "a {label} step has an empty step id: give it a name"
+            ));
+        } else if self.building.borrow().graph.contains(id) {
+            self.error(format!(
+                "step id `{id}` is used twice: give each step an id of its own"
+            ));
+        }
+        let node = self.add_node(id, kind, label, inputs);
+        (node, self.site.job.telemetry.step(id, kind))
+    }
+
+    fn add_node(&self, id: &str, kind: StepKind, label: &str, inputs: &[NodeId]) -> NodeId {
+        self.building
+            .borrow_mut()
+            .graph
+            .add(id, kind, label, inputs)
+    }
+
+    pub(crate) fn next_source(&self) -> u16 {
+        let mut building = self.building.borrow_mut();
+        building.sources += 1;
+        building.sources - 1
+    }
+
+    pub(crate) fn add_late(&self, id: &str, node: NodeId, edge: Edge<'s, LateEvent>) {
+        self.building
+            .borrow_mut()
+            .late
+            .insert(id.to_owned(), (node, Some(edge)));
+    }
+
+    pub(crate) fn add_dead(&self, node: NodeId, edge: Edge<'s, DeadLetter>) {
+        self.building.borrow_mut().dead.push((node, edge));
+    }
+
+    pub(crate) fn at_end(&self, end: impl FnOnce() + 's) {
+        self.building.borrow_mut().loose_ends.push(Box::new(end));
+    }
+}

@@ -1,0 +1,295 @@
+//! Typed streams and their stateless steps.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Keyed, NodeId, Shared};
+use crate::dataflow::relation::join_latest;
+use crate::dataflow::{Edge, empty, merge, sink, unary};
+use crate::key::Key;
+use crate::ledger::Fate;
+use crate::letters::DeadLetter;
+use crate::record::{Data, Packet, Record};
+use crate::relation::{Change, Fact};
+use crate::sink::Sink;
+use crate::telemetry::{StepKind, StepMetrics, Telemetry};
+
+/// A stream of `T`, each with its event time and origin.
+///
+/// A clone is a second reader of the same records. A stream that nobody reads ends there: its
+/// records count as processed.
+pub struct Stream<'s, T> {
+    pub(crate) shared: Rc<Shared<'s>>,
+    pub(crate) node: NodeId,
+    edge: Edge<'s, T>,
+    read: Rc<Cell<bool>>,
+}
+
+impl<T: Data> Clone for Stream<'_, T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Rc::clone(&self.shared),
+            node: self.node,
+            edge: self.edge.clone(),
+            read: Rc::clone(&self.read),
+        }
+    }
+}
+
+impl<'s, T: Data> Stream<'s, T> {
+    pub(crate) fn new(shared: Rc<Shared<'s>>, node: NodeId, edge: Edge<'s, T>) -> Self {
+        let read = Rc::new(Cell::new(false));
+        let (loose, unread, weak) = (edge.clone(), Rc::clone(&read), Rc::downgrade(&shared));
+        shared.at_end(move || {
+            let Some(shared) = weak.upgrade() else { return };
+            if !unread.get() {
+                let mut pen = shared.site.job.telemetry.ledger().pen();
+                unary::unary(
+                    loose,
+                    "end",
+                    move |packet: Packet<T>, _: &mut Vec<Packet<()>>| {
+                        packet
+                            .records
+                            .iter()
+                            .for_each(|r| pen.mark(r.origin, Fate::Processed));
+                    },
+                );
+            }
+        });
+        Self {
+            shared,
+            node,
+            edge,
+            read,
+        }
+    }
+
+    pub(crate) fn empty(shared: Rc<Shared<'s>>) -> Self {
+        let edge = empty::empty(&shared.site);
+        Self {
+            shared,
+            node: 0,
+            edge,
+            read: Rc::new(Cell::new(true)),
+        }
+    }
+
+    /// The edge, to be read by one more step.
+    pub(crate) fn into_edge(self) -> (Rc<Shared<'s>>, Edge<'s, T>) {
+        self.read.set(true);
+        (self.shared, self.edge)
+    }
+
+    /// Transforms each value.
+    pub fn map<U: Data>(self, id: &str, mut f: impl FnMut(T) -> U + 'static) -> Stream<'s, U> {
+        self.transform(id, StepKind::Transform, "map", move |records, _| {
+            records
+                .into_iter()
+                .map(|record| record.map(&mut f))
+                .collect()
+        })
+    }
+
+    /// Keeps the values that `keep` wants; the others count as filtered.
+    pub fn filter(self, id: &str, mut keep: impl FnMut(&T) -> bool + 'static) -> Stream<'s, T> {
+        self.transform(id, StepKind::Filter, "filter", move |mut records, drop| {
+            records.retain(|record| {
+                let kept = keep(&record.value);
+                if !kept {
+                    drop(record.origin);
+                }
+                kept
+            });
+            records
+        })
+    }
+
+    /// Makes any number of values of each; a record that gives none counts as filtered.
+    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(
+        self,
+        id: &str,
+        mut f: impl FnMut(T) -> I + 'static,
+    ) -> Stream<'s, U> {
+        self.transform(id, StepKind::Transform, "flat_map", move |records, drop| {
+            let mut made = Vec::with_capacity(records.len());
+            for record in records {
+                let (blank, before) = (record.with(()), made.len());
+                for (index, value) in (0..).zip(f(record.value)) {
+                    let mut child = blank.with(value);
+                    child.origin.index = blank.origin.index * 1_000 + index;
+                    made.push(child);
+                }
+                if made.len() == before {
+                    drop(blank.origin);
+                }
+            }
+            made
+        })
+    }
+
+    fn transform<U: Data>(
+        self,
+        id: &str,
+        kind: StepKind,
+        label: &str,
+        mut f: impl FnMut(Vec<Record<T>>, &mut dyn FnMut(crate::record::Origin)) -> Vec<Record<U>>
+        + 'static,
+    ) -> Stream<'s, U> {
+        let (node, metrics) = self.shared.add_step(id, kind, label, &[self.node]);
+        let mut pen = self.shared.site.job.telemetry.ledger().pen();
+        let (shared, edge) = self.into_edge();
+        let edge = unary::unary(edge, id, move |packet: Packet<T>, given| {
+            let taken = packet.records.len();
+            let records = f(packet.records, &mut |origin| {
+                pen.mark(origin, Fate::Filtered)
+            });
+            metrics.packet(taken, records.len(), None);
+            let Packet {
+                from,
+                to,
+                watermark,
+                ..
+            } = packet;
+            given.push(Packet {
+                from,
+                to,
+                records,
+                watermark,
+            });
+        });
+        Stream::new(shared, node, edge)
+    }
+
+    /// Transforms whole batches, of which some records may become dead letters with a reason.
+    ///
+    /// `f` gets the records and gives back, in their order, a value or a reason for each.
+    pub fn try_map_batch<U: Data>(
+        self,
+        id: &str,
+        kind: StepKind,
+        label: &str,
+        mut f: impl FnMut(Vec<Record<T>>) -> Vec<Result<Record<U>, (Record<T>, String)>> + 'static,
+    ) -> Stream<'s, U> {
+        let (node, metrics) = self.shared.add_step(id, kind, label, &[self.node]);
+        let clock = self.shared.site.job.options.clock.clone();
+        let mut pen = self.shared.site.job.telemetry.ledger().pen();
+        let step = id.to_owned();
+        let (shared, edge) = self.into_edge();
+        let (edge, dead) = unary::unary_with_dead(edge, id, move |packet: Packet<T>, dead| {
+            let taken = packet.records.len();
+            let oldest_ns = packet.records.first().map(|record| record.ingested_ns);
+            let mut records = Vec::with_capacity(taken);
+            for outcome in f(packet.records) {
+                match outcome {
+                    Ok(record) => records.push(record),
+                    Err((record, reason)) => {
+                        pen.mark(record.origin, Fate::Dead);
+                        let letter =
+                            DeadLetter::of_value(&step, record.origin, reason, &record.value);
+                        dead.push(record.with(letter));
+                    }
+                }
+            }
+            let latency_ns = oldest_ns.map(|ns| clock.now_ns().saturating_sub(ns));
+            metrics.packet(taken, records.len(), latency_ns);
+            let Packet {
+                from,
+                to,
+                watermark,
+                ..
+            } = packet;
+            Packet {
+                from,
+                to,
+                records,
+                watermark,
+            }
+        });
+        shared.add_dead(node, dead);
+        Stream::new(shared, node, edge)
+    }
+
+    /// Unites this stream with others of its type.
+    pub fn merge(self, id: &str, others: impl IntoIterator<Item = Self>) -> Self {
+        let all: Vec<_> = std::iter::once(self).chain(others).collect();
+        let nodes: Vec<_> = all.iter().map(|stream| stream.node).collect();
+        let shared = Rc::clone(&all[0].shared);
+        let (node, _) = shared.add_step(id, StepKind::Merge, "merge", &nodes);
+        let edges = all.into_iter().map(|stream| stream.into_edge().1).collect();
+        let edge = merge::merge(&shared.site, edges);
+        Stream::new(shared, node, edge)
+    }
+
+    /// Keys the stream: what follows keeps state per key.
+    pub fn key_by<K: Key>(self, key: impl Fn(&T) -> K + Clone + 'static) -> Keyed<'s, K, T> {
+        Keyed::new(self, key)
+    }
+
+    /// Writes the stream to a sink.
+    pub fn sink(self, id: &str, config: impl Sink<T>) {
+        self.sink_shared(id, Arc::new(config));
+    }
+
+    pub(crate) fn sink_shared(self, id: &str, config: Arc<dyn Sink<T>>) {
+        let (_, metrics) =
+            self.shared
+                .add_step(id, StepKind::Sink, &config.describe(), &[self.node]);
+        let (shared, edge) = self.into_edge();
+        if shared.site.planning
+            && let Err(error) = config.check()
+        {
+            shared.error(format!("sink `{id}`: {error}"));
+        }
+        if let Err(error) = sink::sink(&shared.site, edge, metrics, &config) {
+            shared.error(format!("sink `{id}`: {error}"));
+        }
+    }
+
+    /// Notes that the flow cannot be built; all such errors are reported together.
+    pub fn error(&self, error: impl Into<String>) {
+        self.shared.error(error);
+    }
+
+    /// The figures of the running job.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.shared.site.job.telemetry
+    }
+
+    /// This worker's index, and how many workers there are.
+    pub fn worker(&self) -> (usize, usize) {
+        (self.shared.site.worker(), self.shared.site.workers())
+    }
+
+    /// Adds a step of one's own kind and gives its figures.
+    pub fn metrics(&self, id: &str, kind: StepKind) -> Arc<StepMetrics> {
+        self.shared.site.job.telemetry.step(id, kind)
+    }
+}
+
+impl<'s, K, L> Stream<'s, (K, L)>
+where
+    K: Key,
+    L: Data + Fact,
+{
+    /// Pairs each fact with the latest value of its key in `latest`, which may come later and be
+    /// revised, as long as that value's event time is within `horizon` of the fact's own.
+    ///
+    /// State for a fact or a value is dropped once the watermark has passed its horizon.
+    pub fn join_latest<R: Data + Fact>(
+        self,
+        id: &str,
+        latest: Stream<'s, (K, R)>,
+        horizon: Duration,
+    ) -> Stream<'s, Change<K, L, R>> {
+        let inputs = [self.node, latest.node];
+        let (node, _) = self
+            .shared
+            .add_step(id, StepKind::Keyed, "join_latest", &inputs);
+        let (_, right) = latest.into_edge();
+        let (shared, left) = self.into_edge();
+        let edge = join_latest(&shared.site, left, right, horizon);
+        Stream::new(shared, node, edge)
+    }
+}

@@ -1,0 +1,237 @@
+//! What the workers and threads of one job share: options, clock, telemetry, how it stops.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::letters::{DeadLetter, LateEvent};
+use crate::sink::Sink;
+use crate::telemetry::Telemetry;
+use crate::time::{EventTime, days, millis};
+
+/// In which order a keyed step processes its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As they arrive: lowest latency. Order within a key and source partition is kept.
+    #[default]
+    Arrival,
+    /// By event time, then source, partition and offset, once the watermark has passed: the same
+    /// results for any number of workers, any batch split, any replay.
+    EventTime,
+}
+
+/// How fast a replay runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pace {
+    /// Flat out.
+    #[default]
+    Max,
+    /// At this multiple of event time.
+    Times(f64),
+}
+
+/// How a job runs. `JobOptions::default()` gives one worker in arrival order.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// Worker threads in this process.
+    pub workers: usize,
+    /// The order in which keyed steps process their records.
+    pub order: Order,
+    /// Records a reader hands over at once, at most.
+    pub batch_records: usize,
+    /// The interval at which sources advance the engine's time.
+    pub tick: Duration,
+    /// Records on their way through the graph, per source and worker, before the source pauses.
+    pub in_flight_max: usize,
+    /// How far, in event time, one source may read ahead of the slowest.
+    pub drift_max: Duration,
+    /// How long an idle worker polls before it parks.
+    pub idle_spin: Duration,
+    /// How fast sources replay.
+    pub pace: Pace,
+    /// The job's clock.
+    pub clock: Clock,
+    /// Where dead letters go that the flow leaves alone.
+    pub dead_letters: Option<Arc<dyn Sink<DeadLetter>>>,
+    /// Where late events go that the flow leaves alone.
+    pub late: Option<Arc<dyn Sink<LateEvent>>>,
+    /// The folder of the job's output.
+    pub out: PathBuf,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            order: Order::Arrival,
+            batch_records: 256,
+            tick: millis(10),
+            in_flight_max: 16_384,
+            drift_max: days(1),
+            idle_spin: Duration::from_micros(10),
+            pace: Pace::Max,
+            clock: Clock::system(),
+            dead_letters: None,
+            late: None,
+            out: PathBuf::from("out"),
+        }
+    }
+}
+
+/// Asks a running job to stop reading and finish what it has.
+#[derive(Clone, Default)]
+pub struct StopHandle(Arc<AtomicBool>);
+
+impl StopHandle {
+    /// Asks the job to stop.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has been asked to.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Shared by all workers, readers and writers of one job in this process.
+pub(crate) struct JobContext {
+    pub(crate) options: JobOptions,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) stop: StopHandle,
+    pub(crate) alignment: Alignment,
+    pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
+    aborted: AtomicBool,
+    failure: Mutex<Option<String>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl JobContext {
+    pub(crate) fn new(options: JobOptions, telemetry: Arc<Telemetry>, stop: StopHandle) -> Self {
+        Self {
+            options,
+            telemetry,
+            stop,
+            alignment: Alignment::default(),
+            pace_origin: OnceLock::new(),
+            aborted: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            threads: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Ends the run; the first reason given is the one reported.
+    pub(crate) fn fail(&self, reason: impl Into<String>) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert_with(|| reason.into());
+        self.stop.stop();
+        self.aborted.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Runs `body` on a thread that the job waits for at its end.
+    pub(crate) fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) {
+        match std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+        {
+            Ok(handle) => {
+                self.threads
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(handle);
+            }
+            Err(error) => self.fail(format!("cannot start thread `{name}`: {error}")),
+        }
+    }
+
+    /// Waits for all threads started with [`JobContext::spawn`].
+    pub(crate) fn join_threads(&self) {
+        loop {
+            let next = self
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop();
+            let Some(handle) = next else { return };
+            let name = handle.thread().name().unwrap_or("unnamed").to_owned();
+            if handle.join().is_err() {
+                self.fail(format!("thread `{name}` panicked: this is a bug"));
+            }
+        }
+    }
+}
+
+/// Keeps sources from reading far ahead of one another in event time.
+#[derive(Default)]
+pub(crate) struct Alignment {
+    positions: Mutex<Vec<Arc<AtomicI64>>>,
+}
+
+/// The place of one partition in the [`Alignment`].
+pub(crate) struct Aligned {
+    all: Vec<Arc<AtomicI64>>,
+    own: Arc<AtomicI64>,
+}
+
+impl Alignment {
+    /// Adds a partition at the beginning of time.
+    pub(crate) fn join(&self) -> Aligned {
+        let own = Arc::new(AtomicI64::new(i64::MIN));
+        self.positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&own));
+        Aligned {
+            all: Vec::new(),
+            own,
+        }
+    }
+
+    /// Lets a partition see all others; to be called again when partitions have joined.
+    pub(crate) fn refresh(&self, aligned: &mut Aligned) {
+        let positions = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if positions.len() != aligned.all.len() {
+            aligned.all.clone_from(&positions);
+        }
+    }
+}
+
+impl Aligned {
+    /// Notes how far this partition has got; [`EventTime::MAX`] takes it out of the reckoning.
+    pub(crate) fn set(&self, time: EventTime) {
+        self.own.store(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Whether this partition is more than `drift` ahead of the slowest.
+    pub(crate) fn is_ahead(&self, drift: Duration) -> bool {
+        let slowest = self
+            .all
+            .iter()
+            .map(|time| time.load(Ordering::Relaxed))
+            .min();
+        let own = EventTime::from_micros(self.own.load(Ordering::Relaxed));
+        let limit = EventTime::from_micros(slowest.unwrap_or(i64::MIN)).saturating_add(drift);
+        own > limit && own != EventTime::MAX
+    }
+}

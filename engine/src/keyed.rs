@@ -1,0 +1,76 @@
+//! What a keyed step is: logic over one key's state and one record at a time.
+
+use crate::key::Key;
+use crate::ledger::{Fate, Pen};
+use crate::record::{Data, Origin, Record};
+use crate::state::{KeyedState, State};
+use crate::watermark::Watermark;
+
+/// The logic of a keyed step. The engine brings records in the job's order to the worker that owns
+/// their key, keeps the state, and carries watermarks.
+pub trait KeyedStep<T: Data>: 'static {
+    /// What records are keyed by.
+    type Key: Key;
+    /// What is kept per key.
+    type State: State;
+    /// What comes out.
+    type Out: Data;
+
+    /// Processes one record with its key's state.
+    fn process(
+        &mut self,
+        key: &Self::Key,
+        state: &mut Self::State,
+        record: Record<T>,
+        context: &mut Context<'_, Self::Out>,
+    );
+
+    /// Called when the watermark has moved, after the records before it.
+    fn advance(
+        &mut self,
+        _state: &mut KeyedState<Self::Key, Self::State>,
+        _context: &mut Context<'_, Self::Out>,
+    ) {
+    }
+
+    /// Which of two records of the same event time goes first in event-time order: the lower rank.
+    fn rank(&self, _value: &T) -> u8 {
+        0
+    }
+}
+
+/// What a step may do besides changing its state.
+pub struct Context<'a, O> {
+    pen: &'a mut Pen,
+    watermark: Watermark,
+    out: Vec<Record<O>>,
+}
+
+impl<'a, O> Context<'a, O> {
+    pub(crate) fn new(pen: &'a mut Pen, watermark: Watermark, expected: usize) -> Self {
+        Self {
+            pen,
+            watermark,
+            out: Vec::with_capacity(expected),
+        }
+    }
+
+    /// How far event time is complete.
+    pub fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    /// Sends a record on.
+    pub fn emit(&mut self, record: Record<O>) {
+        self.out.push(record);
+    }
+
+    /// Notes that a record's path ends in this step.
+    pub fn finish(&mut self, origin: Origin, fate: Fate) {
+        self.pen.mark(origin, fate);
+    }
+
+    pub(crate) fn into_records(self) -> Vec<Record<O>> {
+        self.out
+    }
+}

@@ -1,0 +1,296 @@
+//! The ledger of fates: what became of every single record that a source has read.
+//!
+//! Each record ends as exactly one of processed, late, dead-lettered, filtered or held. A record
+//! that goes several ways through the graph leaves one mark on each; the gravest decides: a dead
+//! letter before late, late before held, held before processed, and filtered only if it was
+//! processed nowhere. A record that has left no mark at all is lost, which is a bug.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Origin;
+
+/// One way in which a record's path through the graph can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fate {
+    /// It reached the end of a path.
+    Processed = 1,
+    /// A step that says so has taken it out.
+    Filtered = 2,
+    /// It came too late for its watermark.
+    Late = 4,
+    /// It went to the dead letters.
+    Dead = 8,
+    /// It is still waiting in a step's state.
+    Held = 16,
+}
+
+const READ: u8 = 128;
+const CHUNK: u64 = 4096;
+
+/// How many records have ended in which way; the five sum to `records_in`, or records were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fates {
+    /// Records that the sources have read.
+    pub records_in: u64,
+    /// Records that went through every step they should.
+    pub processed: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Records in the dead letters.
+    pub dead_letters: u64,
+    /// Records that a filtering step took out everywhere.
+    pub filtered: u64,
+    /// Records still waiting in a step's state.
+    pub held: u64,
+}
+
+impl Fates {
+    /// Whether every record read has ended in exactly one way.
+    pub fn balance(&self) -> bool {
+        self.records_in
+            == self.processed + self.late + self.dead_letters + self.filtered + self.held
+    }
+
+    fn count(&mut self, marks: u8, records: u64) {
+        if marks & READ != 0 {
+            self.records_in += records;
+        }
+        let has = |fate: Fate| marks & fate as u8 != 0;
+        let counter = if has(Fate::Dead) {
+            &mut self.dead_letters
+        } else if has(Fate::Late) {
+            &mut self.late
+        } else if has(Fate::Held) {
+            &mut self.held
+        } else if has(Fate::Processed) {
+            &mut self.processed
+        } else if has(Fate::Filtered) {
+            &mut self.filtered
+        } else {
+            return;
+        };
+        *counter += records;
+    }
+}
+
+type ChunkId = (u16, u32, u64);
+
+/// The marks of 4,096 consecutive offsets of one partition.
+struct Chunk([AtomicU8; CHUNK as usize]);
+
+enum Page {
+    /// Still being marked.
+    Open(Arc<Chunk>),
+    /// Every record of the chunk bears the same marks.
+    Uniform(u8),
+}
+
+/// The marks of all records of a job; shared by its workers and readers.
+#[derive(Default)]
+pub struct Ledger {
+    pages: Mutex<BTreeMap<ChunkId, Page>>,
+}
+
+impl Ledger {
+    /// A pen with which one thread writes its marks.
+    pub fn pen(self: &Arc<Self>) -> Pen {
+        Pen {
+            ledger: Arc::clone(self),
+            chunk: None,
+        }
+    }
+
+    /// Counts the fates of all records read so far.
+    pub fn fates(&self) -> Fates {
+        let mut fates = Fates::default();
+        for page in self.lock().values() {
+            match page {
+                Page::Uniform(marks) => fates.count(*marks, CHUNK),
+                Page::Open(chunk) => {
+                    for marks in &chunk.0 {
+                        fates.count(marks.load(Ordering::Relaxed), 1);
+                    }
+                }
+            }
+        }
+        fates
+    }
+
+    fn open(&self, id: ChunkId) -> Arc<Chunk> {
+        let mut pages = self.lock();
+        let page = pages.entry(id).or_insert_with(|| {
+            let blank = std::array::from_fn(|_| AtomicU8::new(0));
+            Page::Open(Arc::new(Chunk(blank)))
+        });
+        match page {
+            Page::Open(chunk) => Arc::clone(chunk),
+            Page::Uniform(marks) => {
+                let marked = std::array::from_fn(|_| AtomicU8::new(*marks));
+                let chunk = Arc::new(Chunk(marked));
+                *page = Page::Open(Arc::clone(&chunk));
+                chunk
+            }
+        }
+    }
+
+    /// Folds the chunks of a partition before `id` that nobody writes to and whose marks are equal.
+    fn fold_before(&self, id: ChunkId) {
+        let mut pages = self.lock();
+        for page in pages.range_mut((id.0, id.1, 0)..id).map(|(_, page)| page) {
+            let Page::Open(chunk) = page else { continue };
+            if Arc::strong_count(chunk) > 1 {
+                continue;
+            }
+            let first = chunk.0[0].load(Ordering::Relaxed);
+            let uniform = chunk
+                .0
+                .iter()
+                .all(|marks| marks.load(Ordering::Relaxed) == first);
+            if uniform && first != READ && first != 0 {
+                *page = Page::Uniform(first);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ChunkId, Page>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes marks into a [`Ledger`]; remembers the page it wrote on last.
+pub struct Pen {
+    ledger: Arc<Ledger>,
+    chunk: Option<(ChunkId, Arc<Chunk>)>,
+}
+
+impl Pen {
+    /// Notes that a source has read the record.
+    pub fn read(&mut self, origin: Origin) {
+        let id = chunk_id(origin);
+        if origin.offset % CHUNK == 0 && id.2 % 64 == 0 {
+            self.ledger.fold_before(id);
+        }
+        self.write(origin, READ);
+    }
+
+    /// Notes that a path of the record has ended.
+    pub fn mark(&mut self, origin: Origin, fate: Fate) {
+        if origin.source != Origin::DERIVED {
+            self.write(origin, fate as u8);
+        }
+    }
+
+    fn write(&mut self, origin: Origin, mark: u8) {
+        let id = chunk_id(origin);
+        if self.chunk.as_ref().is_none_or(|(open, _)| *open != id) {
+            self.chunk = Some((id, self.ledger.open(id)));
+        }
+        if let Some((_, chunk)) = &self.chunk {
+            let marks = &chunk.0[(origin.offset % CHUNK) as usize];
+            if marks.load(Ordering::Relaxed) & mark == 0 {
+                marks.fetch_or(mark, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn chunk_id(origin: Origin) -> ChunkId {
+    (origin.source, origin.partition, origin.offset / CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(offset: u64) -> Origin {
+        Origin {
+            offset,
+            ..Origin::default()
+        }
+    }
+
+    fn check(marks: &[(u64, &[Fate])], expected: Fates) {
+        let ledger = Arc::new(Ledger::default());
+        let mut pen = ledger.pen();
+        for (offset, fates) in marks {
+            pen.read(origin(*offset));
+            fates
+                .iter()
+                .for_each(|fate| pen.mark(origin(*offset), *fate));
+        }
+        assert_eq!(ledger.fates(), expected);
+    }
+
+    #[test]
+    fn the_gravest_mark_decides() {
+        let one = Fates {
+            records_in: 1,
+            ..Fates::default()
+        };
+        check(
+            &[(0, &[Fate::Processed, Fate::Filtered])],
+            Fates {
+                processed: 1,
+                ..one
+            },
+        );
+        check(&[(0, &[Fate::Filtered])], Fates { filtered: 1, ..one });
+        check(
+            &[(0, &[Fate::Processed, Fate::Dead])],
+            Fates {
+                dead_letters: 1,
+                ..one
+            },
+        );
+        check(&[(0, &[Fate::Late, Fate::Held])], Fates { late: 1, ..one });
+        check(
+            &[(0, &[Fate::Held, Fate::Processed])],
+            Fates { held: 1, ..one },
+        );
+    }
+
+    #[test]
+    fn a_record_without_a_mark_upsets_the_balance() {
+        let ledger = Arc::new(Ledger::default());
+        let mut pen = ledger.pen();
+        pen.read(origin(3));
+        assert!(!ledger.fates().balance());
+        pen.mark(origin(3), Fate::Processed);
+        assert!(ledger.fates().balance());
+        pen.mark(origin(4), Fate::Processed);
+        assert!(
+            !ledger.fates().balance(),
+            "a record that nobody read must show"
+        );
+    }
+
+    #[test]
+    fn finished_pages_are_folded_and_can_still_be_marked() {
+        let ledger = Arc::new(Ledger::default());
+        let mut pen = ledger.pen();
+        let records = CHUNK * 130;
+        for offset in 0..records {
+            pen.read(origin(offset));
+            pen.mark(origin(offset), Fate::Processed);
+        }
+        let folded = ledger
+            .lock()
+            .values()
+            .filter(|page| matches!(page, Page::Uniform(_)))
+            .count();
+        assert!(folded >= 120, "{folded}");
+        pen.mark(origin(1), Fate::Dead);
+        let expected = Fates {
+            records_in: records,
+            processed: records - 1,
+            dead_letters: 1,
+            ..Fates::default()
+        };
+        assert_eq!(ledger.fates(), expected);
+    }
+}

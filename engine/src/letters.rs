@@ -1,0 +1,116 @@
+//! Records that leave the main path: dead letters and late events, with their provenance.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Origin;
+use crate::time::EventTime;
+
+/// How the bytes of a dead letter are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RawEncoding {
+    /// As they are: they are valid UTF-8.
+    Utf8,
+    /// Two hexadecimal digits a byte.
+    Hex,
+}
+
+/// A record that could not be processed, with where it came from and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The step that gave it up.
+    pub step: String,
+    /// The number of the source that read it.
+    pub source: u16,
+    /// The source's partition.
+    pub partition: u32,
+    /// The record's offset in the partition.
+    pub offset: u64,
+    /// Why it could not be processed.
+    pub reason: String,
+    /// The record's bytes, in the encoding that `raw_encoding` names.
+    pub raw: String,
+    /// How `raw` is written down.
+    pub raw_encoding: RawEncoding,
+}
+
+impl DeadLetter {
+    /// A dead letter for the raw bytes of a record.
+    pub fn new(step: &str, origin: Origin, reason: impl Into<String>, raw: &[u8]) -> Self {
+        let (raw, raw_encoding) = match std::str::from_utf8(raw) {
+            Ok(text) => (text.to_owned(), RawEncoding::Utf8),
+            Err(_) => (hex(raw), RawEncoding::Hex),
+        };
+        Self {
+            step: step.to_owned(),
+            source: origin.source,
+            partition: origin.partition,
+            offset: origin.offset,
+            reason: reason.into(),
+            raw,
+            raw_encoding,
+        }
+    }
+
+    /// A dead letter for a record that was decoded; its raw form is its JSON.
+    pub fn of_value<T: Serialize>(
+        step: &str,
+        origin: Origin,
+        reason: impl Into<String>,
+        value: &T,
+    ) -> Self {
+        Self::new(step, origin, reason, json(value).as_bytes())
+    }
+}
+
+/// An event that came after its watermark had passed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateEvent {
+    /// The source step.
+    pub step: String,
+    /// The source's partition.
+    pub partition: u32,
+    /// The event's offset in the partition.
+    pub offset: u64,
+    /// The event's own time.
+    pub event_time: EventTime,
+    /// How far the partition's watermark had got.
+    pub watermark: EventTime,
+    /// The event as JSON.
+    pub event: String,
+}
+
+/// The value as JSON text; a note of why not where it cannot be written as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_text_are_kept_as_hex() {
+        let letter = DeadLetter::new("payments", Origin::default(), "bad", &[0xff, 0x00, 0x61]);
+        assert_eq!(
+            (letter.raw.as_str(), letter.raw_encoding),
+            ("ff0061", RawEncoding::Hex)
+        );
+        let letter = DeadLetter::new("payments", Origin::default(), "bad", b"{oops");
+        assert_eq!(
+            (letter.raw.as_str(), letter.raw_encoding),
+            ("{oops", RawEncoding::Utf8)
+        );
+    }
+}

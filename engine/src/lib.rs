@@ -1,0 +1,31 @@
+//! The streaming engine of Thalweg.
+//!
+//! A job is a [`flow::Flow`] of typed [`flow::Stream`]s, built once per worker by a deterministic
+//! closure, and run by [`run`]. Sources and sinks plug in through [`source::Source`] and
+//! [`sink::Sink`], stateful operators through [`keyed::KeyedStep`].
+//!
+//! The engine knows nothing of features, models or files: see the crates `thalweg-operators` and
+//! `thalweg-connectors`. Users depend on the crate `thalweg`, which brings all of them.
+#![deny(missing_docs)]
+
+pub mod clock;
+mod dataflow;
+pub mod flow;
+mod intake;
+pub mod job;
+pub mod key;
+pub mod keyed;
+pub mod ledger;
+pub mod letters;
+pub mod record;
+pub mod relation;
+mod runtime;
+pub mod sink;
+pub mod source;
+pub mod state;
+pub mod telemetry;
+pub mod testing;
+pub mod time;
+pub mod watermark;
+
+pub use runtime::{BuildResult, PlanError, RunError, plan, run};

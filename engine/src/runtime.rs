@@ -1,0 +1,88 @@
+//! Plans and runs a job.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::dataflow::execute;
+use crate::flow::{Flow, Graph};
+use crate::job::{JobContext, JobOptions, StopHandle};
+use crate::telemetry::Telemetry;
+
+/// What a closure that builds a flow returns.
+pub type BuildResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Why a flow cannot be built: everything that is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError {
+    /// One line for each thing that is wrong, naming it and the remedy.
+    pub errors: Vec<String>,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.errors.join("\n"))
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// Why a job did not come to a good end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It could not start.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It broke while it ran.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Builds the flow without starting anything, checking all that can be checked beforehand.
+///
+/// # Errors
+/// With everything that is wrong, together.
+pub fn plan(
+    options: &JobOptions,
+    build: impl Fn(&mut Flow<'_>) -> BuildResult,
+) -> Result<Graph, PlanError> {
+    let job = JobContext::new(options.clone(), Arc::default(), StopHandle::default());
+    execute::build_only(&Arc::new(job), |flow| finish(flow, &build))
+}
+
+/// Plans the flow and runs it until its sources end, or `stop` is called.
+///
+/// # Errors
+/// [`RunError::Plan`] when nothing was started, [`RunError::Failed`] when the run broke.
+pub fn run(
+    options: JobOptions,
+    telemetry: Arc<Telemetry>,
+    stop: StopHandle,
+    build: impl Fn(&mut Flow<'_>) -> BuildResult + Send + Sync + 'static,
+) -> Result<(), RunError> {
+    plan(&options, &build)?;
+    let job = Arc::new(JobContext::new(options, telemetry, stop));
+    execute::run(&job, move |flow| match finish(flow, &build) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    });
+    job.join_threads();
+    job.failure()
+        .map_or(Ok(()), |failure| Err(RunError::Failed(failure)))
+}
+
+fn finish<'s>(
+    flow: &mut Flow<'s>,
+    build: impl Fn(&mut Flow<'s>) -> BuildResult,
+) -> Result<Graph, PlanError> {
+    let outcome = build(flow);
+    let (graph, mut errors) = flow.finish();
+    if let Err(error) = outcome {
+        errors.push(error.to_string());
+    }
+    if errors.is_empty() {
+        Ok(graph)
+    } else {
+        Err(PlanError { errors })
+    }
+}

@@ -1,0 +1,173 @@
+//! The contract of a source: plain configuration that opens one reader per partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::{EventTime, days, secs};
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// It is not there, or may not be opened.
+    #[error("cannot open {what}: {reason}; {remedy}")]
+    Open {
+        /// What should have been opened.
+        what: String,
+        /// Why it could not.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// It broke while it was being read.
+    #[error("cannot read on from {what}: {reason}")]
+    Read {
+        /// What was being read.
+        what: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The configuration of a source of `T`.
+pub trait Source<T>: Send + Sync + 'static {
+    /// What is read, in words, for graphs and messages.
+    fn describe(&self) -> String;
+
+    /// Checks, before anything starts, that the source can be read.
+    ///
+    /// # Errors
+    /// When it cannot, naming it and the remedy.
+    fn check(&self) -> Result<(), SourceError>;
+
+    /// The partitions there are. Each is read in order by one reader.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn partitions(&self) -> Result<Vec<u32>, SourceError>;
+
+    /// Opens a partition, to be read from `offset` on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError>;
+}
+
+/// What a reader has to say after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// There may be more at once.
+    More,
+    /// There is nothing now; more may come later.
+    Waiting,
+    /// There will never be more.
+    End,
+}
+
+/// A record that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// Why not.
+    pub reason: String,
+    /// Its bytes.
+    pub raw: Vec<u8>,
+}
+
+/// Reads one partition on a thread of its own.
+pub trait Reader<T>: Send {
+    /// Appends at most `limit` records with their offsets, which only grow.
+    ///
+    /// A reader with nothing to give returns [`ReadStatus::Waiting`] after a few milliseconds at
+    /// the latest, so that the job can end. A record that cannot be decoded is given on as
+    /// [`Undecodable`].
+    ///
+    /// # Errors
+    /// When the source itself is broken: this ends the run.
+    fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError>;
+}
+
+/// Records as read, each with its offset.
+pub type ReadBatch<T> = Vec<(u64, Result<T, Undecodable>)>;
+
+/// How event time and watermarks come from a source's records.
+pub struct EventTimes<T> {
+    pub(crate) time_of: Arc<dyn Fn(&T) -> EventTime + Send + Sync>,
+    pub(crate) policy: WatermarkPolicy,
+}
+
+impl<T> Clone for EventTimes<T> {
+    fn clone(&self) -> Self {
+        Self {
+            time_of: Arc::clone(&self.time_of),
+            policy: self.policy,
+        }
+    }
+}
+
+/// How watermarks follow event time, per source partition.
+#[derive(Clone, Copy, Debug)]
+pub struct WatermarkPolicy {
+    pub(crate) disorder: Duration,
+    pub(crate) lateness: Duration,
+    pub(crate) idle_after: Duration,
+    pub(crate) wall_clock_when_idle: bool,
+    pub(crate) lead_max: Duration,
+}
+
+impl WatermarkPolicy {
+    /// The watermark trails the greatest event time seen by `disorder`.
+    ///
+    /// Further defaults: no lateness; a partition with nothing for 5 seconds is idle; idle
+    /// partitions follow the wall clock; an event may be stamped a day ahead of the wall clock.
+    pub fn disorder(disorder: Duration) -> Self {
+        Self {
+            disorder,
+            lateness: Duration::ZERO,
+            idle_after: secs(5),
+            wall_clock_when_idle: true,
+            lead_max: days(1),
+        }
+    }
+
+    /// How far behind the watermark an event is still taken in; one further behind goes to the
+    /// late stream.
+    #[must_use]
+    pub fn lateness(mut self, lateness: Duration) -> Self {
+        self.lateness = lateness;
+        self
+    }
+
+    /// After how long without data a partition no longer holds the watermark back.
+    #[must_use]
+    pub fn idle_after(mut self, idle_after: Duration) -> Self {
+        self.idle_after = idle_after;
+        self
+    }
+
+    /// Whether the watermark follows the wall clock while every partition is idle, so that windows
+    /// close.
+    #[must_use]
+    pub fn wall_clock_when_idle(mut self, follows: bool) -> Self {
+        self.wall_clock_when_idle = follows;
+        self
+    }
+
+    /// How far ahead of the wall clock an event may be stamped; one further ahead is
+    /// dead-lettered, so that one bad clock does not close everybody's windows.
+    #[must_use]
+    pub fn lead_max(mut self, lead: Duration) -> Self {
+        self.lead_max = lead;
+        self
+    }
+
+    /// How far the watermark trails the greatest event time.
+    pub(crate) fn allowance(&self) -> Duration {
+        self.disorder + self.lateness
+    }
+}
+
+impl From<Duration> for WatermarkPolicy {
+    fn from(disorder: Duration) -> Self {
+        Self::disorder(disorder)
+    }
+}

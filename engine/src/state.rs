@@ -1,0 +1,203 @@
+//! Keyed state: one value per key, by key group, knowing which keys have changed.
+//!
+//! Every stateful step keeps its state here, so that a checkpoint can ask for the changed keys and
+//! a restart can hand groups to other workers without the step's knowledge.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::key::{Key, KeyGroup, key_hash};
+
+/// What a step keeps for a key. Implemented for every type that meets the bounds.
+pub trait State: Default + Serialize + DeserializeOwned + 'static {}
+impl<T: Default + Serialize + DeserializeOwned + 'static> State for T {}
+
+/// Why a piece of state could not be read back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The bytes are not what this step wrote.
+    #[error("state of step `{step}` cannot be decoded: {source}")]
+    Decode {
+        /// The step whose state it is.
+        step: String,
+        /// What the decoder found.
+        source: postcard::Error,
+    },
+}
+
+struct Entry<K, S> {
+    hash: u64,
+    key: K,
+    state: S,
+    changed: bool,
+}
+
+/// The state of one step on one worker: a value of `S` for every key seen.
+pub struct KeyedState<K, S> {
+    entries: HashTable<Entry<K, S>>,
+    changed: Vec<(u64, K)>,
+}
+
+impl<K: Key, S: State> Default for KeyedState<K, S> {
+    fn default() -> Self {
+        Self {
+            entries: HashTable::new(),
+            changed: Vec::new(),
+        }
+    }
+}
+
+impl<K: Key, S: State> KeyedState<K, S> {
+    /// The state of `key`, made with `S::default` when the key is new; counts as changed.
+    pub fn entry(&mut self, key: &K) -> &mut S {
+        let hash = key_hash(key);
+        let entry = self
+            .entries
+            .entry(hash, |entry| entry.key == *key, |entry| entry.hash)
+            .or_insert_with(|| Entry {
+                hash,
+                key: key.clone(),
+                state: S::default(),
+                changed: false,
+            })
+            .into_mut();
+        if !entry.changed {
+            entry.changed = true;
+            self.changed.push((hash, key.clone()));
+        }
+        &mut entry.state
+    }
+
+    /// The state of `key`, if it has any.
+    pub fn get(&self, key: &K) -> Option<&S> {
+        let hash = key_hash(key);
+        self.entries
+            .find(hash, |entry| entry.key == *key)
+            .map(|entry| &entry.state)
+    }
+
+    /// Drops the keys whose state `keep` refuses, and returns how many went.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut S) -> bool) -> usize {
+        let before = self.entries.len();
+        let changed = &mut self.changed;
+        self.entries.retain(|entry| {
+            let kept = keep(&entry.key, &mut entry.state);
+            if !kept && !entry.changed {
+                changed.push((entry.hash, entry.key.clone()));
+            }
+            kept
+        });
+        before - self.entries.len()
+    }
+
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no key has state.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every key with its state, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
+        self.entries.iter().map(|entry| (&entry.key, &entry.state))
+    }
+
+    /// The keys that have changed since the last call, encoded by key group; a key that has gone
+    /// is there with no state.
+    ///
+    /// # Errors
+    /// When a key or a state refuses to be serialised.
+    pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
+        let mut groups: BTreeMap<KeyGroup, Vec<u8>> = BTreeMap::new();
+        for (hash, key) in std::mem::take(&mut self.changed) {
+            let entry = self.entries.find_mut(hash, |entry| entry.key == key);
+            let state = entry.map(|entry| {
+                entry.changed = false;
+                &entry.state
+            });
+            let bytes = groups.entry(KeyGroup::of(hash)).or_default();
+            *bytes = postcard::to_extend(&(&key, state), std::mem::take(bytes))?;
+        }
+        Ok(groups)
+    }
+
+    /// Takes in what [`KeyedState::take_changed`] gave for one key group.
+    ///
+    /// # Errors
+    /// [`StateError::Decode`] when the bytes are not this step's.
+    pub fn restore(&mut self, step: &str, mut bytes: &[u8]) -> Result<(), StateError> {
+        while !bytes.is_empty() {
+            let ((key, state), rest) =
+                postcard::take_from_bytes::<(K, Option<S>)>(bytes).map_err(|source| {
+                    StateError::Decode {
+                        step: step.to_owned(),
+                        source,
+                    }
+                })?;
+            self.put(key, state);
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, key: K, state: Option<S>) {
+        let hash = key_hash(&key);
+        if let Ok(entry) = self.entries.find_entry(hash, |entry| entry.key == key) {
+            entry.remove();
+        }
+        if let Some(state) = state {
+            let entry = Entry {
+                hash,
+                key,
+                state,
+                changed: false,
+            };
+            self.entries.insert_unique(hash, entry, |entry| entry.hash);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(state: &KeyedState<u64, u32>) -> BTreeMap<u64, u32> {
+        state.iter().map(|(key, value)| (*key, *value)).collect()
+    }
+
+    #[test]
+    fn changed_keys_restore_elsewhere_and_only_the_changed_ones_are_taken() {
+        let mut state = KeyedState::<u64, u32>::default();
+        (0..100).for_each(|key| *state.entry(&key) += 1);
+        let base = state.take_changed().unwrap();
+        *state.entry(&7) += 10;
+        assert_eq!(state.retain(|key, _| *key != 8), 1);
+        let delta = state.take_changed().unwrap();
+        assert_eq!(
+            delta.values().map(|bytes| bytes.len()).sum::<usize>(),
+            3 + 2
+        );
+
+        let mut restored = KeyedState::<u64, u32>::default();
+        for bytes in base.values().chain(delta.values()) {
+            restored.restore("count", bytes).unwrap();
+        }
+        assert_eq!(contents(&restored), contents(&state));
+        assert_eq!(restored.get(&7), Some(&11));
+        assert_eq!(restored.get(&8), None);
+        assert!(restored.take_changed().unwrap().is_empty());
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused_by_name() {
+        let mut state = KeyedState::<String, u32>::default();
+        let error = state.restore("count", &[250, 1, 2]).unwrap_err();
+        assert!(error.to_string().contains("`count`"));
+    }
+}

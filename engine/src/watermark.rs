@@ -1,0 +1,139 @@
+//! Watermarks: how far event time is known to be complete, and how several combine into one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::EventTime;
+
+/// A promise that no more records earlier than `time` will come, unless they are late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// The event time before which everything has come; [`EventTime::MAX`] at the end of input.
+    pub time: EventTime,
+    /// Whether the promise is made for want of data only: an idle input holds nobody back while
+    /// another one is active.
+    pub idle: bool,
+}
+
+impl Watermark {
+    /// Nothing is known yet.
+    pub const START: Self = Self {
+        time: EventTime::MIN,
+        idle: false,
+    };
+    /// The input has ended.
+    pub const END: Self = Self {
+        time: EventTime::MAX,
+        idle: false,
+    };
+
+    /// A promise by an input that has data.
+    pub const fn active(time: EventTime) -> Self {
+        Self { time, idle: false }
+    }
+
+    /// Whether the input has ended.
+    pub fn is_end(self) -> bool {
+        self.time == EventTime::MAX
+    }
+
+    /// Whether records at `time` are complete, so that they may be put in order and processed.
+    pub fn has_passed(self, time: EventTime) -> bool {
+        time < self.time || self.is_end()
+    }
+}
+
+/// The watermark of a step with several inputs: the least of the active ones; of the idle ones when
+/// none is active; the end when all have ended. It never goes back.
+#[derive(Clone, Debug)]
+pub(crate) struct WatermarkMerge {
+    inputs: Vec<Watermark>,
+    merged: Watermark,
+}
+
+impl WatermarkMerge {
+    pub(crate) fn new(inputs: usize) -> Self {
+        Self {
+            inputs: vec![Watermark::START; inputs],
+            merged: Watermark::START,
+        }
+    }
+
+    /// Takes in the watermark of one input and returns the merged one.
+    pub(crate) fn update(&mut self, input: usize, watermark: Watermark) -> Watermark {
+        if self.inputs[input] != watermark {
+            self.inputs[input] = watermark;
+            let next = self.combine();
+            self.merged = Watermark {
+                time: next.time.max(self.merged.time),
+                idle: next.idle,
+            };
+        }
+        self.merged
+    }
+
+    pub(crate) fn current(&self) -> Watermark {
+        self.merged
+    }
+
+    fn combine(&self) -> Watermark {
+        let open = self.inputs.iter().filter(|w| !w.is_end());
+        let active = open.clone().filter(|w| !w.idle).map(|w| w.time).min();
+        let idle = open.map(|w| w.time).min();
+        match (active, idle) {
+            (Some(time), _) => Watermark { time, idle: false },
+            (None, Some(time)) => Watermark { time, idle: true },
+            (None, None) => Watermark::END,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Watermark {
+        Watermark::active(EventTime::from_seconds(seconds))
+    }
+
+    fn idle(seconds: i64) -> Watermark {
+        Watermark {
+            idle: true,
+            ..at(seconds)
+        }
+    }
+
+    fn check(updates: &[(usize, Watermark)], expected: Watermark) {
+        let mut merge = WatermarkMerge::new(2);
+        for &(input, watermark) in updates {
+            merge.update(input, watermark);
+        }
+        assert_eq!(merge.current(), expected);
+    }
+
+    #[test]
+    fn the_least_active_input_decides() {
+        check(&[(0, at(5))], Watermark::START);
+        check(&[(0, at(5)), (1, at(3))], at(3));
+    }
+
+    #[test]
+    fn an_idle_input_is_left_out_until_all_are_idle() {
+        check(&[(0, at(5)), (1, idle(1))], at(5));
+        check(&[(0, idle(5)), (1, idle(7))], idle(5));
+    }
+
+    #[test]
+    fn an_ended_input_is_left_out_but_does_not_end_an_idle_one() {
+        check(&[(0, at(5)), (1, Watermark::END)], at(5));
+        check(&[(0, idle(5)), (1, Watermark::END)], idle(5));
+        check(&[(0, Watermark::END), (1, Watermark::END)], Watermark::END);
+    }
+
+    #[test]
+    fn it_never_goes_back() {
+        check(
+            &[(0, at(5)), (1, at(9)), (0, idle(5)), (0, at(6)), (1, at(9))],
+            at(9),
+        );
+    }
+}

@@ -43,16 +43,30 @@ pub trait KeyedStep<T: Data>: 'static {
 pub struct Context<'a, O> {
     pen: &'a mut Pen,
     watermark: Watermark,
+    now_ns: u64,
     out: Vec<Record<O>>,
 }
 
 impl<'a, O> Context<'a, O> {
-    pub(crate) fn new(pen: &'a mut Pen, watermark: Watermark, expected: usize) -> Self {
+    pub(crate) fn new(
+        pen: &'a mut Pen,
+        watermark: Watermark,
+        now_ns: u64,
+        expected: usize,
+    ) -> Self {
+        let out = Vec::with_capacity(expected);
         Self {
             pen,
             watermark,
-            out: Vec::with_capacity(expected),
+            now_ns,
+            out,
         }
+    }
+
+    /// When these records were taken in, in nanoseconds of the job's clock: the ingestion time of
+    /// records that the step makes of many.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
     }
 
     /// How far event time is complete.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::route::route;
-use super::unary::exchanged;
+use super::unary::{exchanged, unary};
 use super::{Edge, Site};
 use crate::job::Order;
 use crate::key::{Key, KeyGroup, key_hash};
@@ -30,9 +30,23 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let name = metrics.id.clone();
     let mut shell = Shell::new(site, metrics, step, order, key);
     exchanged(routed, &name, move |packet, given| {
-        if let Some(packet) = shell.take_in(packet) {
-            given.push(packet);
-        }
+        given.extend(shell.take_in(packet));
+    })
+}
+
+/// Runs `step` on this worker's own records as they arrive, all under one key.
+pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = ()>>(
+    site: &Site<'s>,
+    input: Edge<'s, T>,
+    metrics: Arc<StepMetrics>,
+    step: S,
+) -> Edge<'s, S::Out> {
+    let name = metrics.id.clone();
+    let mut shell = Shell::new(site, metrics, step, Order::Arrival, |_: &T| ());
+    shell.watermarks = WatermarkMerge::new(1);
+    unary(input, &name, move |mut packet, given| {
+        packet.from = 0;
+        given.extend(shell.take_in(packet));
     })
 }
 
@@ -84,7 +98,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
-        let mut context = Context::new(&mut self.pen, watermark, ready.len());
+        let mut context = Context::new(&mut self.pen, watermark, self.clock.now_ns(), ready.len());
         for record in ready {
             let key = (self.key)(&record.value);
             let state = self.state.entry(&key);

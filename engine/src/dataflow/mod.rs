@@ -9,6 +9,8 @@ pub(crate) mod execute;
 pub(crate) mod keyed;
 pub(crate) mod merge;
 pub(crate) mod relation;
+#[cfg(test)]
+mod relation_tests;
 pub(crate) mod route;
 pub(crate) mod sink;
 pub(crate) mod source;

@@ -118,23 +118,24 @@ impl<'s> Flow<'s> {
     /// that lead nowhere, and returns the graph with all errors.
     pub(crate) fn finish(&self) -> (Graph, Vec<String>) {
         let options = &self.shared.site.job.options;
-        if let Some(sink) = options.late.clone() {
-            let untaken: Vec<_> = {
-                let mut building = self.shared.building.borrow_mut();
-                building
-                    .late
-                    .values_mut()
-                    .filter_map(|(n, e)| Some((*n, e.take()?)))
-                    .collect()
-            };
-            let (nodes, edges): (Vec<_>, Vec<_>) = untaken.into_iter().unzip();
+        let late: Vec<_> = {
+            let mut building = self.shared.building.borrow_mut();
+            building
+                .late
+                .values_mut()
+                .filter_map(|(n, e)| Some((*n, e.take()?)))
+                .collect()
+        };
+        if let (false, Some(sink)) = (late.is_empty(), options.late.clone()) {
+            let (nodes, edges): (Vec<_>, Vec<_>) = late.into_iter().unzip();
             let node = self
                 .shared
                 .add_node("late events", StepKind::Merge, "late events", &nodes);
             let edge = merge::merge(&self.shared.site, edges);
             Stream::new(Rc::clone(&self.shared), node, edge).sink_shared("late", sink);
         }
-        if let Some(sink) = options.dead_letters.clone() {
+        let taken = self.shared.building.borrow().dead.is_empty();
+        if let (false, Some(sink)) = (taken, options.dead_letters.clone()) {
             self.dead_letters().sink_shared("dead_letters", sink);
         }
         let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::{Keyed, NodeId, Shared};
 use crate::dataflow::relation::join_latest;
-use crate::dataflow::{Edge, empty, merge, sink, unary};
+use crate::dataflow::{Edge, empty, keyed, merge, sink, unary};
 use crate::key::Key;
+use crate::keyed::KeyedStep;
 use crate::ledger::Fate;
 use crate::letters::DeadLetter;
 use crate::record::{Data, Packet, Record};
@@ -219,6 +220,22 @@ impl<'s, T: Data> Stream<'s, T> {
         let (node, _) = shared.add_step(id, StepKind::Merge, "merge", &nodes);
         let edges = all.into_iter().map(|stream| stream.into_edge().1).collect();
         let edge = merge::merge(&shared.site, edges);
+        Stream::new(shared, node, edge)
+    }
+
+    /// Runs a step on each worker's own records as they arrive, all under one key: the first half
+    /// of an aggregation over all keys.
+    pub fn local_step<S: KeyedStep<T, Key = ()>>(
+        self,
+        id: &str,
+        label: &str,
+        step: S,
+    ) -> Stream<'s, S::Out> {
+        let (node, metrics) = self
+            .shared
+            .add_step(id, StepKind::Keyed, label, &[self.node]);
+        let (shared, edge) = self.into_edge();
+        let edge = keyed::local(&shared.site, edge, metrics, step);
         Stream::new(shared, node, edge)
     }
 

@@ -1,0 +1,83 @@
+//! Reads one file as one partition.
+
+use std::io;
+use std::sync::Arc;
+
+use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
+
+use super::input::read_error;
+use super::lines::{Line, Lines};
+use crate::codec::Decode;
+
+/// Says why a value that was decoded is to be refused.
+pub(crate) type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
+
+/// The reader of the data lines of a file.
+pub(crate) struct FileReader<T> {
+    pub(crate) what: String,
+    pub(crate) lines: Lines,
+    pub(crate) decoder: Box<dyn Decode<T>>,
+    pub(crate) check: Option<Check<T>>,
+    /// The number of the next line.
+    pub(crate) offset: u64,
+    /// What broke the file behind the records that were given out last.
+    pub(crate) broken: Option<io::Error>,
+}
+
+impl<T> FileReader<T> {
+    fn decode(
+        decoder: &mut dyn Decode<T>,
+        check: Option<&Check<T>>,
+        line: &[u8],
+    ) -> Result<T, Undecodable> {
+        let value = decoder.decode(line)?;
+        if let Some(check) = check {
+            check(&value).map_err(|reason| Undecodable {
+                reason,
+                raw: line.to_vec(),
+            })?;
+        }
+        Ok(value)
+    }
+}
+
+impl<T> Reader<T> for FileReader<T> {
+    fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError> {
+        if let Some(error) = self.broken.take() {
+            return Err(read_error(&self.what, &error));
+        }
+        let mut room = limit;
+        while room > 0 {
+            let item = match self.lines.next() {
+                Ok(Some(Line::Whole([]))) => None,
+                Ok(Some(Line::Whole(line))) => {
+                    Some(Self::decode(&mut *self.decoder, self.check.as_ref(), line))
+                }
+                Ok(Some(Line::TooLong { head, bytes })) => Some(Err(too_long(head, bytes))),
+                Ok(None) => return Ok(ReadStatus::End),
+                Err(error) if room == limit => return Err(read_error(&self.what, &error)),
+                Err(error) => {
+                    self.broken = Some(error);
+                    return Ok(ReadStatus::More);
+                }
+            };
+            if let Some(item) = item {
+                batch.push((self.offset, item));
+                room -= 1;
+            }
+            self.offset += 1;
+        }
+        Ok(ReadStatus::More)
+    }
+}
+
+fn too_long(head: &[u8], bytes: u64) -> Undecodable {
+    let reason = format!(
+        "the line has {bytes} bytes, more than the limit of {}; raise it with `line_bytes_max`",
+        head.len()
+    );
+    Undecodable {
+        reason,
+        raw: head.to_vec(),
+    }
+}

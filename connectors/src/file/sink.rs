@@ -1,0 +1,274 @@
+//! The configuration of a file as a sink.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{Sink, SinkError, Writer};
+
+use super::output::{self, Output};
+use super::writers::{CsvWriter, JsonLinesWriter, Layout, RowsWriter};
+use crate::codec::RowWriter;
+
+type Opened<T> = Result<Box<dyn Writer<T>>, SinkError>;
+type Start<T> = dyn Fn(String, Output) -> Opened<T> + Send + Sync;
+
+/// Writes records to one file, compressed where its name ends in `.zst`.
+///
+/// The file is created, or emptied, when the job starts, with the folders above it. Whenever the
+/// writer is flushed, the file holds whole lines and, where it is compressed, whole frames.
+///
+/// ```
+/// use thalweg_connectors::file::FileSink;
+/// use thalweg_engine::record::{Origin, Record};
+/// use thalweg_engine::sink::Sink;
+/// use thalweg_engine::time::EventTime;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("scores.csv");
+/// let header = vec!["at".to_owned(), "score".to_owned()];
+/// let scores = FileSink::<f64>::rows(&path, header, |record, row| {
+///     row.text(&record.time.to_string()).number(record.value);
+/// });
+/// scores.check()?;
+///
+/// let time = EventTime::from_seconds(1_357_034_400);
+/// let record = Record { time, origin: Origin::default(), ingested_ns: 0, value: 0.25 };
+/// let mut writer = scores.open()?;
+/// writer.write(&[record])?;
+/// writer.flush()?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "at,score\n2013-01-01T10:00:00Z,0.25\n");
+/// # Ok(())
+/// # }
+/// ```
+pub struct FileSink<T> {
+    path: PathBuf,
+    format: &'static str,
+    start: Arc<Start<T>>,
+}
+
+impl<T: Serialize + 'static> FileSink<T> {
+    /// A file of the records' values as JSON, one a line. JSON has no NaN and no infinities: they
+    /// become `null`.
+    pub fn json_lines(path: impl Into<PathBuf>) -> Self {
+        Self::new(path.into(), "JSON-lines", |what, output| {
+            Ok(Box::new(JsonLinesWriter { what, output }))
+        })
+    }
+
+    /// A CSV file of the records' values, which are structs of single values: the names of their
+    /// fields make the header, which is written with the first record.
+    ///
+    /// A text with a line break in it becomes a quoted field of several lines, as RFC 4180 has it,
+    /// which [`FileSource`](super::FileSource) does not read.
+    pub fn csv(path: impl Into<PathBuf>) -> Self {
+        Self::new(path.into(), "CSV", |what, output| {
+            Ok(Box::new(CsvWriter {
+                what,
+                rows: csv::Writer::from_writer(output),
+            }))
+        })
+    }
+}
+
+impl<T: 'static> FileSink<T> {
+    /// A CSV file of the rows that `layout` makes, one for each record, with as many cells as
+    /// `header` has names. The header is written even when no record comes.
+    ///
+    /// Line breaks in texts: see [`csv`](Self::csv).
+    pub fn rows(
+        path: impl Into<PathBuf>,
+        header: Vec<String>,
+        layout: impl Fn(&Record<T>, &mut RowWriter) + Send + Sync + 'static,
+    ) -> Self {
+        let layout: Layout<T> = Arc::new(layout);
+        Self::new(path.into(), "CSV", move |what, output| {
+            Ok(Box::new(RowsWriter::start(
+                what,
+                output,
+                &header,
+                Arc::clone(&layout),
+            )?))
+        })
+    }
+
+    fn new(
+        path: PathBuf,
+        format: &'static str,
+        start: impl Fn(String, Output) -> Opened<T> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            path,
+            format,
+            start: Arc::new(start),
+        }
+    }
+}
+
+impl<T: 'static> Sink<T> for FileSink<T> {
+    fn describe(&self) -> String {
+        format!("{} file {}", self.format, self.path.display())
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        output::probe(&self.path)
+    }
+
+    fn open(&self) -> Opened<T> {
+        (self.start)(self.describe(), output::create(&self.path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tempfile::tempdir;
+    use thalweg_engine::record::Origin;
+    use thalweg_engine::time::EventTime;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Score {
+        id: u32,
+        score: Option<f64>,
+        note: &'static str,
+    }
+
+    const SCORES: [Score; 2] = [
+        Score {
+            id: 1,
+            score: Some(0.5),
+            note: "a, \"b\"",
+        },
+        Score {
+            id: 2,
+            score: None,
+            note: "",
+        },
+    ];
+
+    fn record<T>(value: T) -> Record<T> {
+        Record {
+            time: EventTime::default(),
+            origin: Origin::default(),
+            ingested_ns: 0,
+            value,
+        }
+    }
+
+    fn contents(path: &Path) -> String {
+        let bytes = fs::read(path).unwrap();
+        let bytes = match path.extension() {
+            Some(ending) if ending == "zst" => zstd::decode_all(bytes.as_slice()).unwrap(),
+            _ => bytes,
+        };
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Writes the scores with a flush after each: what is in the file then must be whole.
+    fn check(make: impl Fn(PathBuf) -> FileSink<Score>, expected: [&str; 3]) {
+        for name in ["a/b/scores", "scores.zst"] {
+            let folder = tempdir().unwrap();
+            let path = folder.path().join(name);
+            let sink = make(path.clone());
+            sink.check().unwrap();
+            assert!(!path.exists(), "the check leaves no file");
+            let mut writer = sink.open().unwrap();
+            writer.flush().unwrap();
+            assert_eq!(contents(&path), expected[0]);
+            for (score, expected) in SCORES.into_iter().zip(&expected[1..]) {
+                writer.write(&[record(score)]).unwrap();
+                writer.flush().unwrap();
+                assert_eq!(&contents(&path), expected);
+            }
+            drop(writer);
+            assert_eq!(contents(&path), expected[2]);
+            sink.check().unwrap();
+            assert_eq!(
+                contents(&path),
+                expected[2],
+                "the check leaves the file as it is"
+            );
+            sink.open().unwrap().flush().unwrap();
+            assert_eq!(contents(&path), expected[0], "opening starts anew");
+        }
+    }
+
+    #[test]
+    fn json_lines() {
+        let first = "{\"id\":1,\"score\":0.5,\"note\":\"a, \\\"b\\\"\"}\n";
+        let both = format!("{first}{{\"id\":2,\"score\":null,\"note\":\"\"}}\n");
+        check(FileSink::json_lines, ["", first, &both]);
+    }
+
+    #[test]
+    fn csv_of_structs() {
+        let first = "id,score,note\n1,0.5,\"a, \"\"b\"\"\"\n";
+        check(FileSink::csv, ["", first, &format!("{first}2,,\n")]);
+    }
+
+    #[test]
+    fn csv_of_rows() {
+        let make = |path| {
+            FileSink::rows(
+                path,
+                vec!["id".to_owned(), "s".to_owned()],
+                |score: &Record<Score>, row| {
+                    row.integer(score.value.id.into())
+                        .number(score.value.score.unwrap_or(f64::NAN));
+                },
+            )
+        };
+        check(make, ["id,s\n", "id,s\n1,0.5\n", "id,s\n1,0.5\n2,\n"]);
+    }
+
+    #[test]
+    fn a_row_with_the_wrong_number_of_cells_is_an_error() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        let sink = FileSink::rows(&path, vec!["a".to_owned(), "b".to_owned()], |_, row| {
+            row.integer(1);
+        });
+        let error = sink
+            .open()
+            .unwrap()
+            .write(&[record(0)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("a row has 1 cells, the header 2 columns"),
+            "{error}"
+        );
+    }
+
+    fn check_refused(path: &Path, parts: &[&str]) {
+        let sink = FileSink::<Score>::csv(path);
+        let opened = sink.open().map(drop);
+        for outcome in [sink.check(), opened] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, SinkError::Open { .. }), "{error}");
+            for part in parts {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_refused_before_the_start() {
+        let folder = tempdir().unwrap();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        let remedy = "choose another folder with --out or fix its permissions";
+        check_refused(&blocked.join("out/scores.csv"), &["file/out", remedy]);
+        check_refused(&blocked.join("scores.csv"), &["file", remedy]);
+        check_refused(
+            folder.path(),
+            &["it is a folder", "choose another file name"],
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Reads files of every kind of shape.
+
+use std::fs;
+
+use serde::Deserialize;
+use tempfile::{TempDir, tempdir};
+use thalweg_engine::source::{ReadBatch, ReadStatus};
+
+use super::*;
+
+#[derive(Debug, Deserialize)]
+struct Flight {
+    id: u32,
+    delay: f64,
+}
+
+fn file(name: &str, content: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    (folder, path)
+}
+
+/// Reads from `offset` on, in batches of `limit`: a line `offset id delay` or `offset !reason` a
+/// record, and the error that ended it.
+fn read(
+    source: &FileSource<Flight>,
+    offset: u64,
+    limit: usize,
+) -> (Vec<String>, Result<(), SourceError>) {
+    let mut seen = Vec::new();
+    let mut reader = match source.open(0, offset) {
+        Ok(reader) => reader,
+        Err(error) => return (seen, Err(error)),
+    };
+    loop {
+        let mut batch = ReadBatch::new();
+        let status = reader.read(&mut batch, limit);
+        assert!(batch.len() <= limit);
+        seen.extend(batch.into_iter().map(|(offset, item)| match item {
+            Ok(flight) => format!("{offset} {} {}", flight.id, flight.delay),
+            Err(bad) => format!("{offset} !{}", bad.reason),
+        }));
+        match status {
+            Ok(ReadStatus::End) => return (seen, Ok(())),
+            Ok(_) => {}
+            Err(error) => return (seen, Err(error)),
+        }
+    }
+}
+
+fn check(source: &FileSource<Flight>, expected: &[&str]) {
+    source.check().unwrap();
+    for limit in [1, 2, 100] {
+        let (seen, outcome) = read(source, 0, limit);
+        outcome.unwrap();
+        assert_eq!(seen, expected);
+    }
+}
+
+fn check_csv(content: &[u8], expected: &[&str]) {
+    let (_folder, path) = file("flights.csv", content);
+    check(&FileSource::csv(path), expected);
+    let packed = zstd::encode_all(content, 3).unwrap();
+    let (_folder, path) = file("flights.csv.zst", &packed);
+    check(&FileSource::csv(path), expected);
+}
+
+fn check_json(content: &[u8], expected: &[&str]) {
+    let (_folder, path) = file("flights.jsonl", content);
+    check(&FileSource::json_lines(path), expected);
+}
+
+/// Asserts that `check()` refuses the source, with all of `parts` in the message.
+fn check_refused(source: &FileSource<Flight>, parts: &[&str]) {
+    let message = source.check().unwrap_err().to_string();
+    for part in parts {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn rows_end_in_any_line_break() {
+    check_csv(b"id,delay\n1,2.5\n2,3\n", &["0 1 2.5", "1 2 3"]);
+    check_csv(b"id,delay\r\n1,2.5\r\n2,3", &["0 1 2.5", "1 2 3"]);
+    check_csv("\u{feff}id,delay\n1,2.5".as_bytes(), &["0 1 2.5"]);
+}
+
+#[test]
+fn empty_lines_hold_no_record_but_are_counted() {
+    check_csv(b"\nid,delay\n1,2\n\n\r\n2,3\n\n", &["0 1 2", "3 2 3"]);
+    check_json(b"\n{\"id\":1,\"delay\":2}\n\n", &["1 1 2"]);
+}
+
+#[test]
+fn a_file_without_lines_is_a_source_without_records() {
+    check_csv(b"", &[]);
+    check_csv(b"id,delay", &[]);
+    check_json(b"", &[]);
+    // Without even a frame, a compressed file has been cut off.
+    let (_folder, path) = file("flights.csv.zst", b"");
+    check_refused(&FileSource::csv(path), &["cut off"]);
+}
+
+#[test]
+fn a_bad_line_is_one_dead_letter() {
+    check_csv(
+        b"id,delay\n1,\"2\nx,2\n1,2,3\n\"1\n2,\xff\n7,8\n",
+        &[
+            "0 !the quoted field 2 is not closed on its line; \
+             fields of several lines are not supported",
+            "1 !column `id`: invalid digit found in string (found `x`)",
+            "2 !the row has 3 fields, the header 2 columns",
+            "3 !the quoted field 1 is not closed on its line; \
+             fields of several lines are not supported",
+            "4 !column `delay`: invalid utf-8 sequence of 1 bytes from index 2",
+            "5 7 8",
+        ],
+    );
+    check_csv(b"id,late\n1,2\n", &["0 !missing field `delay`"]);
+    check_json(
+        b"{\"id\":1\n{\"id\":2,\"delay\":3}\n{\"id\":2}",
+        &[
+            "0 !EOF while parsing an object at line 1 column 7",
+            "1 2 3",
+            "2 !missing field `delay` at line 1 column 8",
+        ],
+    );
+}
+
+#[test]
+fn a_line_that_is_too_long_is_one_dead_letter() {
+    let (_folder, path) = file("flights.csv", b"id,delay\n1,2.000000000\n2,3\n");
+    check(
+        &FileSource::csv(path).line_bytes_max(8),
+        &[
+            "0 !the line has 13 bytes, more than the limit of 8; raise it with `line_bytes_max`",
+            "1 2 3",
+        ],
+    );
+}
+
+#[test]
+fn a_record_that_the_check_refuses_is_a_dead_letter() {
+    let (_folder, path) = file("flights.csv", b"id,delay\n1,2\n0,3\n");
+    let source = FileSource::csv(path).check_with(|f: &Flight| {
+        if f.id > 0 {
+            Ok(())
+        } else {
+            Err("no id".to_owned())
+        }
+    });
+    check(&source, &["0 1 2", "1 !no id"]);
+    let mut batch = ReadBatch::new();
+    source.open(0, 1).unwrap().read(&mut batch, 1).unwrap();
+    assert_eq!(batch[0].1.as_ref().unwrap_err().raw, b"0,3");
+}
+
+#[test]
+fn reading_goes_on_from_an_offset() {
+    let (_folder, path) = file("flights.csv", b"id,delay\n1,2\n\n2,3\n3,4\n");
+    let source = FileSource::csv(path);
+    assert_eq!(read(&source, 1, 9).0, ["2 2 3", "3 3 4"]);
+    assert_eq!(read(&source, 3, 9).0, ["3 3 4"]);
+    let (seen, outcome) = read(&source, 4, 9);
+    assert!(seen.is_empty() && outcome.is_ok());
+    let message = read(&source, 5, 9).1.unwrap_err().to_string();
+    assert!(
+        message.contains("it has 4 lines, but was read up to line 5 before"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_file_is_a_partition() {
+    let (_one, first) = file("a.csv", b"id,delay\n1,2\n");
+    let (_two, second) = file("b.csv", b"delay,id\n3,4\n");
+    let source = FileSource::<Flight>::csv_files(vec![first, second]);
+    assert_eq!(source.partitions().unwrap(), [0, 1]);
+    let mut batch = ReadBatch::new();
+    source.open(1, 0).unwrap().read(&mut batch, 9).unwrap();
+    assert_eq!(batch[0].1.as_ref().unwrap().id, 4);
+    assert!(source.open(2, 0).is_err());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_before_the_start() {
+    let (folder, path) = file("flights.csv", b"id,late\n1,2\n");
+    let missing = folder.path().join("nowhere.csv");
+    check_refused(
+        &FileSource::csv(missing),
+        &["nowhere.csv", "no such file", "check the path"],
+    );
+    check_refused(
+        &FileSource::csv(folder.path()),
+        &["it is a folder", "name the files in it"],
+    );
+    check_refused(&FileSource::csv_files(vec![]), &["no file is named"]);
+    check_refused(
+        &FileSource::csv(path).columns(&["id", "delay"]),
+        &[
+            "flights.csv",
+            "lacks the column `delay` (it has id, late)",
+            "first line",
+        ],
+    );
+    let (_folder, path) = file("flights.csv", b"id,\"delay\n1,2\n");
+    check_refused(
+        &FileSource::csv(path),
+        &["is not closed", "the names of its columns"],
+    );
+    for name in ["flights.csv.zst", "flights.jsonl.zst"] {
+        let (_folder, path) = file(name, b"id,delay\n1,2\n");
+        let source = if name.contains("csv") {
+            FileSource::csv(path)
+        } else {
+            FileSource::json_lines(path)
+        };
+        check_refused(&source, &["cannot read on from", name]);
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_gives_what_it_has_and_then_fails() {
+    let rows: String = (0..200_000)
+        .map(|id| format!("{id},{}\n", id * 7919 % 1009))
+        .collect();
+    let packed = zstd::encode_all(format!("id,delay\n{rows}").as_bytes(), 3).unwrap();
+    let (_folder, path) = file("flights.csv.zst", &packed[..packed.len() / 2]);
+    let (seen, outcome) = read(&FileSource::csv(path), 0, 1000);
+    assert!(seen.len() > 1000, "{}", seen.len());
+    assert!(
+        seen.iter()
+            .enumerate()
+            .all(|(i, row)| row.starts_with(&format!("{i} {i} ")))
+    );
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, SourceError::Read { .. }), "{error}");
+    assert!(error.to_string().contains("cut off"), "{error}");
+}

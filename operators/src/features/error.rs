@@ -1,0 +1,35 @@
+//! What can be wrong with declared features.
+
+use thiserror::Error;
+
+/// A mistake in the declaration of features; all of a declaration's mistakes are reported together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FeatureError {
+    /// Two features have the same name.
+    #[error("feature `{name}` is declared more than once; give each feature its own name")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A feature has no name.
+    #[error("feature number {position} has an empty name; name it, models bind to names")]
+    EmptyName {
+        /// Which feature, counted from 1 in the order of declaration.
+        position: usize,
+    },
+    /// A window has no length.
+    #[error("a window is shorter than a microsecond; give `over` a longer time, or use `ever`")]
+    EmptyWindow,
+    /// There is no feature at all.
+    #[error("no feature is declared; declare at least one, as in `f.over(hours(1)).count(\"n\")`")]
+    NoFeatures,
+    /// There are more features than a plan holds.
+    #[error("{count} features are declared and a step holds {limit}; split them into two steps")]
+    TooManyFeatures {
+        /// Features declared.
+        count: usize,
+        /// The most a step holds.
+        limit: usize,
+    },
+}

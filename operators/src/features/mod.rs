@@ -1,0 +1,22 @@
+//! Per-event features of a keyed stream: declared with [`Features`], compiled to a [`FeaturePlan`],
+//! remembered per key in [`KeyFeatures`].
+//!
+//! This module is the user's side: names, closures, mistakes. The closures' values go to
+//! [`crate::window`] as numbers; what each aggregate means stands in [`crate::aggregate`].
+
+mod builder;
+mod error;
+mod extract;
+#[cfg(test)]
+mod oracle;
+mod over;
+mod plan;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use crate::window::KeyFeatures;
+pub use builder::Features;
+pub use error::FeatureError;
+pub use extract::Extracted;
+pub use over::WindowFeatures;
+pub use plan::FeaturePlan;

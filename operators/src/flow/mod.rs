@@ -1,0 +1,13 @@
+//! The operators as methods of streams.
+
+mod as_of;
+mod drift;
+mod evaluate;
+mod features;
+mod infer;
+
+pub use as_of::AsOf;
+pub use drift::DriftStreams;
+pub use evaluate::{Evaluate, EvaluateStream, Predicted};
+pub use features::{FeatureStream, Featured, KeyedFeatures, WithFeatures};
+pub use infer::{Scored, ScoredStream};

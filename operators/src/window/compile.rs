@@ -1,0 +1,363 @@
+//! From declared features to a [`Program`]: shares columns, windows and running values between
+//! features, and gives each its place.
+
+use super::feature::{Column, Feature, Statistic};
+use super::program::{
+    Ever, ExtremeCell, FlagMarks, IdMarks, MomentsOutput, MomentsOutputs, Output, Program, Span,
+    Stack, Trail, TrailSource,
+};
+use crate::aggregate::extreme::Direction;
+use crate::aggregate::moments::MomentsCell;
+use crate::aggregate::share::FlagCell;
+use crate::aggregate::trail::TrailCell;
+
+/// Compiles features over windows of the given lengths (microseconds). Columns are numbered in
+/// [`ColumnOrder`](super::feature::ColumnOrder).
+pub(crate) fn compile(features: &[Feature], lengths: &[i64], lateness: i64) -> Program {
+    let mut compiler = Compiler {
+        features,
+        program: Program {
+            lateness,
+            longest: lengths.iter().copied().max().unwrap_or(0),
+            counts_events: features
+                .iter()
+                .any(|f| matches!(f, Feature::Over(Some(_), Statistic::Count))),
+            ..Program::default()
+        },
+        lanes: 0,
+        bitmaps: 0,
+    };
+    let logged = |wanted: fn(Column) -> Option<usize>| {
+        let numbers = features
+            .iter()
+            .filter_map(|f| f.logged_column().and_then(wanted));
+        numbers.max().map_or(0, |last| last + 1)
+    };
+    let values = logged(|column| {
+        if let Column::Value(n) = column {
+            Some(n)
+        } else {
+            None
+        }
+    });
+    let ids = logged(|column| {
+        if let Column::Id(n) = column {
+            Some(n)
+        } else {
+            None
+        }
+    });
+    let flags = logged(|column| {
+        if let Column::Flag(n) = column {
+            Some(n)
+        } else {
+            None
+        }
+    });
+    compiler.marks(ids, flags);
+    for (window, length) in lengths.iter().enumerate() {
+        compiler.span(window, *length);
+    }
+    let longest = compiler.program.spans.iter().max_by_key(|span| span.length);
+    compiler.program.longest_cursor = longest.map_or(0, |span| span.cursor);
+    compiler.ever();
+    compiler.program.features = features.len();
+    for (place, feature) in features.iter().enumerate() {
+        if !compiler.read_moments(place, *feature) {
+            let output = compiler.output(*feature);
+            compiler.program.outputs.push((place, output));
+        }
+    }
+    compiler.finish(values, ids)
+}
+
+/// Gives out lanes and bitmaps while the program grows.
+struct Compiler<'a> {
+    features: &'a [Feature],
+    program: Program,
+    lanes: usize,
+    bitmaps: usize,
+}
+
+impl Compiler<'_> {
+    fn lanes(&mut self, count: usize) -> usize {
+        self.lanes += count;
+        self.lanes - count
+    }
+
+    fn bitmap(&mut self) -> usize {
+        self.bitmaps += 1;
+        self.bitmaps - 1
+    }
+
+    /// What is asked of one window (`None`: the unbounded one).
+    fn statistics(&self, window: Option<usize>) -> Vec<Statistic> {
+        let asked = |feature: &Feature| match feature {
+            Feature::Over(of, statistic) if *of == window => Some(*statistic),
+            _ => None,
+        };
+        self.features.iter().filter_map(asked).collect()
+    }
+
+    fn marks(&mut self, ids: usize, flags: usize) {
+        for _ in 0..ids {
+            let marks = IdMarks {
+                present: self.bitmap(),
+                last: self.bitmap(),
+            };
+            self.program.id_marks.push(marks);
+        }
+        for flag in 0..flags {
+            let shared = self.features.iter().any(|feature| match feature {
+                Feature::Over(Some(_), Statistic::Share(of)) => *of == flag,
+                _ => false,
+            });
+            let holds = self.bitmap();
+            let known = shared.then(|| self.bitmap());
+            self.program.flag_marks.push(FlagMarks { holds, known });
+        }
+    }
+
+    fn span(&mut self, window: usize, length: i64) {
+        let statistics = self.statistics(Some(window));
+        let mut span = Span {
+            length,
+            cursor: self.lanes(1),
+            ..Span::default()
+        };
+        span.moments = self.moments(&statistics, 1);
+        span.flags = self.flags(&statistics, 1);
+        for statistic in statistics {
+            match statistic {
+                Statistic::Distinct(id) if span.distinct(id).is_none() => {
+                    span.distincts.push((id, self.lanes(1)));
+                }
+                Statistic::Min(column) => self.extreme(&mut span, column, Direction::Min),
+                Statistic::Max(column) => self.extreme(&mut span, column, Direction::Max),
+                _ => {}
+            }
+        }
+        self.program.spans.push(span);
+    }
+
+    fn extreme(&mut self, span: &mut Span, column: usize, direction: Direction) {
+        let stack = self.program.stack(column, direction).unwrap_or_else(|| {
+            let bitmap = self.bitmap();
+            self.program.stacks.push(Stack {
+                column,
+                direction,
+                bitmap,
+            });
+            self.program.stacks.len() - 1
+        });
+        if span.extreme(stack).is_none() {
+            span.extremes.push(ExtremeCell {
+                stack,
+                at: self.lanes(1),
+            });
+        }
+    }
+
+    fn moments(
+        &mut self,
+        statistics: &[Statistic],
+        count_lanes: usize,
+    ) -> Vec<(usize, MomentsCell)> {
+        let mut cells: Vec<(usize, MomentsCell)> = Vec::new();
+        for statistic in statistics {
+            let (Statistic::Sum(column)
+            | Statistic::Mean(column)
+            | Statistic::Variance(column)
+            | Statistic::Std(column)) = *statistic
+            else {
+                continue;
+            };
+            if find(&cells, column).is_none() {
+                let squares = statistics.contains(&Statistic::Variance(column))
+                    || statistics.contains(&Statistic::Std(column));
+                let mut cell = MomentsCell {
+                    at: 0,
+                    count_lanes,
+                    squares,
+                };
+                cell.at = self.lanes(cell.lanes());
+                cells.push((column, cell));
+            }
+        }
+        cells
+    }
+
+    fn flags(&mut self, statistics: &[Statistic], count_lanes: usize) -> Vec<(usize, FlagCell)> {
+        let mut cells: Vec<(usize, FlagCell)> = Vec::new();
+        for statistic in statistics {
+            let (Statistic::CountIf(flag) | Statistic::Share(flag)) = *statistic else {
+                continue;
+            };
+            if find(&cells, flag).is_none() {
+                let known = statistics.contains(&Statistic::Share(flag));
+                let mut cell = FlagCell {
+                    at: 0,
+                    count_lanes,
+                    known,
+                };
+                cell.at = self.lanes(cell.lanes());
+                cells.push((flag, cell));
+            }
+        }
+        cells
+    }
+
+    fn ever(&mut self) {
+        let statistics = self.statistics(None);
+        let mut ever = Ever {
+            count: statistics
+                .contains(&Statistic::Count)
+                .then(|| self.lanes(2)),
+            moments: self.moments(&statistics, 2),
+            flags: self.flags(&statistics, 2),
+            ..Ever::default()
+        };
+        for statistic in statistics {
+            let (column, direction) = match statistic {
+                Statistic::Distinct(id) => {
+                    if !ever.distincts.contains(&id) {
+                        ever.distincts.push(id);
+                    }
+                    continue;
+                }
+                Statistic::Min(column) => (column, Direction::Min),
+                Statistic::Max(column) => (column, Direction::Max),
+                _ => continue,
+            };
+            if ever.extreme(column, direction).is_none() {
+                ever.extremes.push((column, direction, self.lanes(2)));
+            }
+        }
+        self.program.ever = ever;
+    }
+
+    fn trail(&mut self, source: TrailSource) -> usize {
+        let trails = &self.program.trails;
+        trails
+            .iter()
+            .position(|trail| trail.source == source)
+            .unwrap_or_else(|| {
+                let cell = TrailCell {
+                    at: self.lanes(TrailCell::LANES),
+                };
+                self.program.trails.push(Trail { cell, source });
+                self.program.trails.len() - 1
+            })
+    }
+
+    /// Reads a feature from moments, if it is one that is.
+    fn read_moments(&mut self, place: usize, feature: Feature) -> bool {
+        let Feature::Over(window, statistic) = feature else {
+            return false;
+        };
+        let (column, output) = match statistic {
+            Statistic::Sum(column) => (column, MomentsOutput::Sum),
+            Statistic::Mean(column) => (column, MomentsOutput::Mean),
+            Statistic::Variance(column) => (column, MomentsOutput::Variance),
+            Statistic::Std(column) => (column, MomentsOutput::Std),
+            _ => return false,
+        };
+        let program = &mut self.program;
+        let cells = window.map_or(&program.ever.moments, |window| {
+            &program.spans[window].moments
+        });
+        let cell = find(cells, column).expect(SHARED);
+        let known = program
+            .moments
+            .iter()
+            .position(|known| known.cell.at == cell.at);
+        let known = known.unwrap_or_else(|| {
+            program.moments.push(MomentsOutputs {
+                cell,
+                outputs: Vec::new(),
+            });
+            program.moments.len() - 1
+        });
+        program.moments[known].outputs.push((place, output));
+        true
+    }
+
+    fn output(&mut self, feature: Feature) -> Output {
+        match feature {
+            Feature::Value(column) => Output::Value(column),
+            Feature::Last(column) => Output::Last(self.trail(TrailSource::Value(column))),
+            Feature::SinceLast(flag) => Output::Since(self.trail(TrailSource::Flag(flag))),
+            Feature::Over(Some(window), statistic) => self.span_output(window, statistic),
+            Feature::Over(None, statistic) => self.ever_output(statistic),
+        }
+    }
+
+    fn span_output(&self, window: usize, statistic: Statistic) -> Output {
+        let span = &self.program.spans[window];
+        let extreme = |column, direction| {
+            let stack = self.program.stack(column, direction).expect(SHARED);
+            Output::Extreme {
+                cell: span.extreme(stack).expect(SHARED),
+                column,
+            }
+        };
+        match statistic {
+            Statistic::Count => Output::CountSince {
+                cursor: span.cursor,
+            },
+            Statistic::CountIf(flag) => Output::Holding(find(&span.flags, flag).expect(SHARED)),
+            Statistic::Share(flag) => Output::Share(find(&span.flags, flag).expect(SHARED)),
+            Statistic::Min(column) => extreme(column, Direction::Min),
+            Statistic::Max(column) => extreme(column, Direction::Max),
+            Statistic::Distinct(id) => Output::Distinct {
+                at: span.distinct(id).expect(SHARED),
+            },
+            other => unreachable!("invariant: {other:?} is read from moments"),
+        }
+    }
+
+    fn ever_output(&self, statistic: Statistic) -> Output {
+        let ever = &self.program.ever;
+        let extreme = |column, direction| Output::ExtremeEver {
+            at: ever.extreme(column, direction).expect(SHARED),
+        };
+        match statistic {
+            Statistic::Count => Output::CountEver {
+                at: ever.count.expect(SHARED),
+            },
+            Statistic::CountIf(flag) => Output::Holding(find(&ever.flags, flag).expect(SHARED)),
+            Statistic::Share(flag) => Output::Share(find(&ever.flags, flag).expect(SHARED)),
+            Statistic::Min(column) => extreme(column, Direction::Min),
+            Statistic::Max(column) => extreme(column, Direction::Max),
+            Statistic::Distinct(id) => {
+                let set = ever
+                    .distincts
+                    .iter()
+                    .position(|known| *known == id)
+                    .expect(SHARED);
+                Output::DistinctEver { set }
+            }
+            other => unreachable!("invariant: {other:?} is read from moments"),
+        }
+    }
+
+    fn finish(mut self, values: usize, ids: usize) -> Program {
+        let short = |n: usize| u16::try_from(n).expect("invariant: the builder limits columns");
+        self.program.shape.fixed = u32::try_from(self.lanes).expect("invariant: as many features");
+        self.program.shape.bitmaps = short(self.bitmaps);
+        self.program.shape.values = short(values);
+        self.program.shape.ids = short(ids);
+        self.program
+    }
+}
+
+/// Every statistic found its running value a place before outputs are made.
+const SHARED: &str = "invariant: every statistic has a running value";
+
+/// The cell of a column among a window's.
+fn find<C: Copy>(cells: &[(usize, C)], column: usize) -> Option<C> {
+    cells
+        .iter()
+        .find(|cell| cell.0 == column)
+        .map(|cell| cell.1)
+}

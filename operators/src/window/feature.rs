@@ -1,0 +1,167 @@
+//! Declared features, before they are compiled: columns and windows are plain numbers.
+
+use std::fmt;
+
+/// A declared feature; columns and windows are numbers given out by the builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// A value of the event itself.
+    Value(usize),
+    /// The latest value before the event.
+    Last(usize),
+    /// Seconds since the latest event before for which a predicate held.
+    SinceLast(usize),
+    /// A statistic over a bounded window, or over everything.
+    Over(Option<usize>, Statistic),
+}
+
+/// What is asked of a window, and of which column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Statistic {
+    Count,
+    CountIf(usize),
+    Share(usize),
+    Sum(usize),
+    Mean(usize),
+    Variance(usize),
+    Std(usize),
+    Min(usize),
+    Max(usize),
+    Distinct(usize),
+}
+
+/// A column of one of the three kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Value(usize),
+    Id(usize),
+    Flag(usize),
+}
+
+/// The columns of each kind in an order, as numbers in another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ColumnOrder {
+    pub(crate) values: Vec<usize>,
+    pub(crate) ids: Vec<usize>,
+    pub(crate) flags: Vec<usize>,
+}
+
+impl ColumnOrder {
+    /// The columns of some features: those of which a bounded window is asked something first, then
+    /// those on which other state depends, then those of values; in each part by first use. So
+    /// the place of state does not depend on features that have none.
+    pub(crate) fn of(features: &[Feature]) -> Self {
+        let mut order = Self::default();
+        let mut by_rank: Vec<&Feature> = features.iter().collect();
+        by_rank.sort_by_key(|feature| feature.rank());
+        for column in by_rank.into_iter().filter_map(|feature| feature.column()) {
+            let (numbers, number) = match column {
+                Column::Value(number) => (&mut order.values, number),
+                Column::Id(number) => (&mut order.ids, number),
+                Column::Flag(number) => (&mut order.flags, number),
+            };
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+        order
+    }
+}
+
+impl Statistic {
+    /// The column it is about.
+    fn column(self) -> Option<Column> {
+        Some(match self {
+            Self::Count => return None,
+            Self::CountIf(flag) | Self::Share(flag) => Column::Flag(flag),
+            Self::Distinct(id) => Column::Id(id),
+            Self::Sum(value)
+            | Self::Mean(value)
+            | Self::Variance(value)
+            | Self::Std(value)
+            | Self::Min(value)
+            | Self::Max(value) => Column::Value(value),
+        })
+    }
+
+    fn renumbered(self, order: &ColumnOrder) -> Self {
+        let value = |number| place(&order.values, number);
+        let flag = |number| place(&order.flags, number);
+        match self {
+            Self::Count => Self::Count,
+            Self::CountIf(number) => Self::CountIf(flag(number)),
+            Self::Share(number) => Self::Share(flag(number)),
+            Self::Sum(number) => Self::Sum(value(number)),
+            Self::Mean(number) => Self::Mean(value(number)),
+            Self::Variance(number) => Self::Variance(value(number)),
+            Self::Std(number) => Self::Std(value(number)),
+            Self::Min(number) => Self::Min(value(number)),
+            Self::Max(number) => Self::Max(value(number)),
+            Self::Distinct(number) => Self::Distinct(place(&order.ids, number)),
+        }
+    }
+}
+
+impl fmt::Display for Statistic {
+    /// As part of a layout: the statistic and the number of its column. Never changes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count => f.write_str("count"),
+            Self::CountIf(column) => write!(f, "count_if({column})"),
+            Self::Share(column) => write!(f, "share({column})"),
+            Self::Sum(column) => write!(f, "sum({column})"),
+            Self::Mean(column) => write!(f, "mean({column})"),
+            Self::Variance(column) => write!(f, "variance({column})"),
+            Self::Std(column) => write!(f, "std({column})"),
+            Self::Min(column) => write!(f, "min({column})"),
+            Self::Max(column) => write!(f, "max({column})"),
+            Self::Distinct(column) => write!(f, "distinct({column})"),
+        }
+    }
+}
+
+impl Feature {
+    /// The same feature over columns in another order.
+    pub(crate) fn renumbered(self, order: &ColumnOrder) -> Self {
+        match self {
+            Self::Value(number) => Self::Value(place(&order.values, number)),
+            Self::Last(number) => Self::Last(place(&order.values, number)),
+            Self::SinceLast(number) => Self::SinceLast(place(&order.flags, number)),
+            Self::Over(window, statistic) => Self::Over(window, statistic.renumbered(order)),
+        }
+    }
+
+    /// The column it is about.
+    fn column(self) -> Option<Column> {
+        match self {
+            Self::Value(number) | Self::Last(number) => Some(Column::Value(number)),
+            Self::SinceLast(number) => Some(Column::Flag(number)),
+            Self::Over(_, statistic) => statistic.column(),
+        }
+    }
+
+    /// The column of which a bounded window is asked something.
+    pub(crate) fn logged_column(self) -> Option<Column> {
+        if self.rank() == 0 {
+            self.column()
+        } else {
+            None
+        }
+    }
+
+    /// 0 for features that need a log, 1 for those that need other state, 2 for those without.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Over(Some(_), _) => 0,
+            Self::Value(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+fn place(order: &[usize], number: usize) -> usize {
+    order
+        .iter()
+        .position(|known| *known == number)
+        .expect("invariant: every column has a place")
+}

@@ -1,0 +1,43 @@
+//! Sliding windows of one key, exact to the event: a log of the events that some window may still
+//! need, held once for all window lengths, and running values per window and aggregate.
+//!
+//! For an event at `t`, the window of length `w` is `(t - w, t]`, the event included. Events of
+//! the same time are ordered by arrival: each sees the ones before it. An event older than the
+//! newest of its key is late: its own row is computed from the log for its own `t`, over what has
+//! arrived so far, and it takes its place in the log, so later events see it; nothing emitted
+//! before changes. Rows leave the log once they are older than the newest event less the longest
+//! window and the allowed lateness; an event later than that still gets a row, over as much of the
+//! log as there is. Values of the unbounded window are over everything that has arrived, late or
+//! not.
+//!
+//! # How it works
+//! - The window of the newest event is always a suffix of the log, for every length. A window is
+//!   therefore a cursor, and what one row means to all of them is one bit: whether it is on the
+//!   monotone stack of a column's minimum or maximum, whether it is the last row of its id.
+//! - Sums are double-double ([`crate::aggregate`]); a row that enters or leaves a window costs one
+//!   addition per sum.
+//! - Everything of a key but long id indexes and unbounded sets lies in one allocation.
+//!
+//! # Architecture invariant
+//! The code here is not generic over the user's event: [`crate::features`] extracts columns, this
+//! module sees numbers. A key's values are a function of the sequence of its events alone: no hash
+//! order, clock or allocation size shows in them.
+
+mod bitmap;
+mod compile;
+mod feature;
+mod finish;
+pub(crate) mod lanes;
+mod marks;
+mod program;
+mod shape;
+mod slide;
+mod snapshot;
+mod state;
+mod update;
+
+pub(crate) use compile::compile;
+pub(crate) use feature::{ColumnOrder, Feature, Statistic};
+pub(crate) use program::{Inputs, Program};
+pub use state::KeyFeatures;
+pub(crate) use update::Scratch;

@@ -1,0 +1,239 @@
+//! The log's part of an event: rows leave the windows they have grown too old for, and the new row
+//! enters every window that it is in, at the end or, when it is late, in its place.
+
+use super::program::{Inputs, Program, Span};
+use super::shape::Geometry;
+use super::state::KeyFeatures;
+
+impl Program {
+    /// Lets rows leave the windows that now end at `at`.
+    #[inline]
+    pub(super) fn advance(&self, state: &mut KeyFeatures, geometry: &Geometry, at: i64) {
+        let tail = state.tail;
+        let (fixed, log) = state.split();
+        for span in &self.spans {
+            let Some(edge) = span.edge(at) else { continue };
+            let start = fixed[span.cursor];
+            let mut cursor = start;
+            while cursor != tail && geometry.time(log, cursor) <= edge {
+                self.remove(span, fixed, (geometry, log), cursor);
+                cursor = cursor.wrapping_add(1);
+            }
+            if cursor == start {
+                continue;
+            }
+            fixed[span.cursor] = cursor;
+            for cell in &span.extremes {
+                if fixed[cell.at].wrapping_sub(start) < cursor.wrapping_sub(start) {
+                    fixed[cell.at] = cursor;
+                }
+            }
+            rebuild_overflowed(span, fixed, (geometry, log), tail);
+        }
+    }
+
+    /// Lets the row at `position` leave a window.
+    #[inline]
+    fn remove(
+        &self,
+        span: &Span,
+        fixed: &mut [u32],
+        (geometry, log): (&Geometry, &[u32]),
+        position: u32,
+    ) {
+        for (column, cell) in &span.moments {
+            let value = geometry.value(log, position, *column);
+            if !value.is_nan() {
+                cell.remove(fixed, value);
+            }
+        }
+        for (column, cell) in &span.flags {
+            let (holds, known) = self.flag_at(log, geometry, position, *column);
+            cell.remove(fixed, holds, known);
+        }
+        for (column, at) in &span.distincts {
+            let last = geometry.bitmap(self.id_marks[*column].last);
+            fixed[*at] -= u32::from(last.get(log, position));
+        }
+    }
+
+    /// Whether a predicate holds at a row, and whether it is known there.
+    #[inline]
+    pub(super) fn flag_at(
+        &self,
+        log: &[u32],
+        geometry: &Geometry,
+        position: u32,
+        column: usize,
+    ) -> (bool, bool) {
+        let marks = self.flag_marks[column];
+        let holds = geometry.bitmap(marks.holds).get(log, position);
+        (
+            holds,
+            marks
+                .known
+                .is_some_and(|known| geometry.bitmap(known).get(log, position)),
+        )
+    }
+
+    /// Drops the rows that no window can need any more.
+    #[inline]
+    pub(super) fn trim(&self, state: &mut KeyFeatures, geometry: &Geometry) {
+        if self.lateness == 0 && state.extra.is_none() {
+            state.head = state.block[self.longest_cursor];
+            return;
+        }
+        let Some(horizon) = self.horizon(state.newest) else {
+            return;
+        };
+        while state.head != state.tail && geometry.time(state.log(), state.head) <= horizon {
+            self.unindex(state, geometry, state.head);
+            state.head = state.head.wrapping_add(1);
+        }
+    }
+
+    /// Adds the newest event as the last row. There must be room.
+    #[inline]
+    pub(super) fn append(
+        &self,
+        state: &mut KeyFeatures,
+        geometry: &Geometry,
+        inputs: &Inputs,
+        at: i64,
+    ) {
+        let position = state.tail;
+        state.tail = position.wrapping_add(1);
+        let head = state.head;
+        let (fixed, log) = state.split();
+        self.write(geometry, log, inputs, at, position);
+        for span in &self.spans {
+            enter(span, fixed, inputs);
+        }
+        for stack in &self.stacks {
+            let value = inputs.values[stack.column];
+            let later = position.wrapping_add(1);
+            stack.push(log, geometry, value, (head, position, later));
+        }
+        self.mark_ids(state, geometry, inputs, position, |_| true);
+    }
+
+    /// Adds a late event as a row in its place, after the rows of the same time.
+    pub(super) fn insert_late(&self, state: &mut KeyFeatures, inputs: &Inputs, at: i64) {
+        state.reserve(self.has_wide_id(inputs));
+        let geometry = state.geometry();
+        let place = geometry.after(state.log(), state.head, state.tail, at);
+        // Before all rows there is always a free position; elsewhere the later rows move up.
+        let in_front = place == state.head;
+        let position = if in_front {
+            place.wrapping_sub(1)
+        } else {
+            place
+        };
+        if in_front {
+            state.head = position;
+        } else {
+            state.open(position);
+            self.shift_indexes(state, &geometry, position);
+        }
+        let (head, tail, newest) = (state.head, state.tail, state.newest);
+        let inside = |span: &Span| span.edge(newest).is_none_or(|edge| at > edge);
+        let (fixed, log) = state.split();
+        self.write(&geometry, log, inputs, at, position);
+        for span in &self.spans {
+            let cursor = &mut fixed[span.cursor];
+            match (inside(span), in_front) {
+                (true, true) => *cursor = position,
+                (false, false) => *cursor = cursor.wrapping_add(1),
+                _ => {}
+            }
+            let cursor = *cursor;
+            for cell in &span.extremes {
+                fixed[cell.at] = cursor;
+            }
+            if inside(span) {
+                enter(span, fixed, inputs);
+            }
+        }
+        for stack in &self.stacks {
+            let value = inputs.values[stack.column];
+            stack.push(log, &geometry, value, (head, position, tail));
+        }
+        self.mark_ids(state, &geometry, inputs, position, inside);
+    }
+
+    /// Whether an id of the event needs two lanes.
+    #[inline]
+    pub(super) fn has_wide_id(&self, inputs: &Inputs) -> bool {
+        let ids = &inputs.ids[..self.id_marks.len()];
+        ids.iter().flatten().any(|id| u32::try_from(*id).is_err())
+    }
+
+    /// Writes the row at `position`: its columns, and marks that tell of the event alone.
+    #[inline]
+    fn write(&self, geometry: &Geometry, log: &mut [u32], inputs: &Inputs, at: i64, position: u32) {
+        let row = &mut log[geometry.row(position)];
+        let at = at.cast_unsigned();
+        let values = inputs.values.iter().map(|value| value.to_bits());
+        for (lanes, bits) in row
+            .chunks_exact_mut(2)
+            .zip(std::iter::once(at).chain(values))
+        {
+            lanes[0] = bits as u32;
+            lanes[1] = (bits >> 32) as u32;
+        }
+        for ((column, marks), id) in self.id_marks.iter().enumerate().zip(&inputs.ids) {
+            geometry.set_id(log, position, column, id.unwrap_or(0));
+            geometry
+                .bitmap(marks.present)
+                .set(log, position, id.is_some());
+            geometry.bitmap(marks.last).set(log, position, false);
+        }
+        for (marks, flag) in self.flag_marks.iter().zip(&inputs.flags) {
+            geometry
+                .bitmap(marks.holds)
+                .set(log, position, *flag == Some(true));
+            if let Some(known) = marks.known {
+                geometry.bitmap(known).set(log, position, flag.is_some());
+            }
+        }
+    }
+}
+
+/// Takes the event into a window's sums and counts.
+#[inline]
+fn enter(span: &Span, fixed: &mut [u32], inputs: &Inputs) {
+    for (column, cell) in &span.moments {
+        let value = inputs.values[*column];
+        if !value.is_nan() {
+            cell.add(fixed, value);
+        }
+    }
+    for (column, cell) in &span.flags {
+        let flag = inputs.flags[*column];
+        cell.add(fixed, flag == Some(true), flag.is_some());
+    }
+}
+
+/// Computes totals anew, from the rows still in the window, after they had overflowed.
+#[inline]
+fn rebuild_overflowed(
+    span: &Span,
+    fixed: &mut [u32],
+    (geometry, log): (&Geometry, &[u32]),
+    tail: u32,
+) {
+    for (column, cell) in &span.moments {
+        if cell.is_finite(fixed) {
+            continue;
+        }
+        cell.clear(fixed);
+        let mut position = fixed[span.cursor];
+        while position != tail {
+            let value = geometry.value(log, position, *column);
+            if !value.is_nan() {
+                cell.add(fixed, value);
+            }
+            position = position.wrapping_add(1);
+        }
+    }
+}

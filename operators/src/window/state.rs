@@ -1,0 +1,205 @@
+//! The state of one key: its log and running values in one block, and the little that has to grow
+//! beside it. Knows how to make room and move rows; what the lanes mean is the program's.
+
+use hashbrown::HashSet;
+
+use super::shape::{Geometry, Shape};
+use crate::aggregate::distinct::{INDEX_ABOVE_ROWS, IdIndex};
+use crate::aggregate::trail::Older;
+
+/// Slots of the smallest ring.
+pub(super) const SLOTS_MIN: u32 = 4;
+
+/// What a key's features remember between its events: opaque, made by [`Default`], read and written
+/// by [`FeaturePlan::update`](crate::features::FeaturePlan::update).
+///
+/// Everything of fixed size and the log share one allocation that grows by doubling and shrinks
+/// again, so a key with few live events stays small. Serialised, it is a versioned record that
+/// holds the live rows only; a restored state goes on exactly as the one that was saved would have.
+/// It belongs to the plan it was made with: see
+/// [`FeaturePlan::layout`](crate::features::FeaturePlan::layout).
+#[derive(Clone, Debug)]
+pub struct KeyFeatures {
+    pub(crate) block: Box<[u32]>,
+    pub(crate) extra: Option<Box<Extra>>,
+    /// The latest event time seen, in microseconds.
+    pub(crate) newest: i64,
+    /// Position of the oldest row.
+    pub(crate) head: u32,
+    /// Position after the newest row.
+    pub(crate) tail: u32,
+    pub(crate) shape: Shape,
+    /// Slots of the ring: a power of two, or zero.
+    pub(crate) slots: u32,
+    pub(crate) wide_ids: bool,
+}
+
+/// State that does not fit a block of fixed shape.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    /// Per id column of the log, where a long log has the last row of each id.
+    pub(crate) indexes: Vec<IdIndex>,
+    /// Per unbounded distinct, the ids seen.
+    pub(crate) seen: Vec<HashSet<u64>>,
+    /// Per trail, its older entries.
+    pub(crate) older: Vec<Older>,
+}
+
+impl Default for KeyFeatures {
+    /// The state of a key that has had no event.
+    fn default() -> Self {
+        Self {
+            block: Box::default(),
+            extra: None,
+            newest: i64::MIN,
+            head: 0,
+            tail: 0,
+            shape: Shape::default(),
+            slots: 0,
+            wide_ids: false,
+        }
+    }
+}
+
+impl KeyFeatures {
+    /// Bytes that this state takes in memory, itself included; what a hash set or index holds
+    /// beside its entries is not counted.
+    pub fn memory_bytes(&self) -> usize {
+        let extra = self.extra.as_ref().map_or(0, |extra| {
+            let indexes = extra.indexes.iter().map(|index| index.capacity() * 16);
+            let seen = extra.seen.iter().map(|seen| seen.capacity() * 8);
+            let older = extra.older.iter().map(|older| older.capacity() * 16);
+            size_of::<Extra>() + indexes.chain(seen).chain(older).sum::<usize>()
+        });
+        size_of::<Self>() + size_of_val::<[u32]>(&self.block) + extra
+    }
+
+    /// Rows in the log.
+    #[inline]
+    pub(crate) fn rows(&self) -> u32 {
+        self.tail.wrapping_sub(self.head)
+    }
+
+    /// Where everything lies.
+    #[inline]
+    pub(crate) fn geometry(&self) -> Geometry {
+        Geometry::new(self.shape, self.slots, self.wide_ids)
+    }
+
+    /// The fixed lanes and the log.
+    #[inline]
+    pub(crate) fn split(&mut self) -> (&mut [u32], &mut [u32]) {
+        self.block.split_at_mut(self.shape.fixed as usize)
+    }
+
+    /// The fixed lanes.
+    #[inline]
+    pub(crate) fn fixed(&self) -> &[u32] {
+        &self.block[..self.shape.fixed as usize]
+    }
+
+    /// The log.
+    #[inline]
+    pub(crate) fn log(&self) -> &[u32] {
+        &self.block[self.shape.fixed as usize..]
+    }
+
+    /// The state beside the block, made when first asked for.
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Makes room for one more row, for ids of any width where `wide_ids` says so. Returns whether
+    /// everything has moved.
+    #[inline]
+    pub(crate) fn reserve(&mut self, wide_ids: bool) -> bool {
+        let rows = self.rows();
+        let slots = if rows == self.slots {
+            (2 * self.slots).max(SLOTS_MIN)
+        } else if rows < self.slots / 4 && self.slots > SLOTS_MIN {
+            self.slots / 2
+        } else if wide_ids && !self.wide_ids {
+            self.slots
+        } else {
+            return false;
+        };
+        self.lay_out(slots, self.wide_ids || wide_ids);
+        true
+    }
+
+    /// Moves everything to a new block with room for `slots` rows.
+    pub(crate) fn lay_out(&mut self, slots: u32, wide_ids: bool) {
+        assert!(
+            slots <= 1 << 31,
+            "invariant: a key's log holds at most 2^31 rows"
+        );
+        let (old, new) = (self.geometry(), Geometry::new(self.shape, slots, wide_ids));
+        let fixed = self.shape.fixed as usize;
+        let mut block = vec![0; fixed + new.lanes()].into_boxed_slice();
+        let (to_fixed, to) = block.split_at_mut(fixed);
+        let (from_fixed, from) = self.block.split_at(fixed);
+        to_fixed.copy_from_slice(from_fixed);
+        for number in 0..usize::from(self.shape.bitmaps) {
+            let (old, new) = (old.bitmap(number), new.bitmap(number));
+            let mut marked = old.next(from, self.head, self.tail);
+            while marked != self.tail {
+                new.set(to, marked, true);
+                marked = old.next(from, marked.wrapping_add(1), self.tail);
+            }
+        }
+        let mut position = self.head;
+        while position != self.tail {
+            to[new.row(position)].copy_from_slice(&from[old.row(position)]);
+            for column in 0..usize::from(self.shape.ids) {
+                new.set_id(to, position, column, old.id(from, position, column));
+            }
+            position = position.wrapping_add(1);
+        }
+        self.block = block;
+        self.slots = slots;
+        self.wide_ids = wide_ids;
+        if slots <= INDEX_ABOVE_ROWS
+            && let Some(extra) = &mut self.extra
+        {
+            extra.indexes = Vec::new();
+        }
+    }
+
+    /// Gives a key that had no event its block. Returns whether it was such a key.
+    #[inline]
+    pub(crate) fn fit(&mut self, shape: Shape, slots: u32) -> bool {
+        if self.shape == shape && self.block.len() >= shape.fixed as usize {
+            return false;
+        }
+        assert!(
+            self.block.is_empty() && self.shape == Shape::default(),
+            "invariant: a key's features are updated by the plan whose layout they were made with"
+        );
+        self.shape = shape;
+        self.slots = slots;
+        self.block = vec![0; shape.fixed as usize + self.geometry().lanes()].into_boxed_slice();
+        true
+    }
+
+    /// Opens a row at `position` by moving the rows from there on up by one. There must be room.
+    pub(crate) fn open(&mut self, position: u32) {
+        let geometry = self.geometry();
+        let (shape, mut to) = (self.shape, self.tail);
+        self.tail = self.tail.wrapping_add(1);
+        let (_, log) = self.split();
+        while to != position {
+            let from = to.wrapping_sub(1);
+            log.copy_within(geometry.row(from), geometry.row(to).start);
+            for column in 0..usize::from(shape.ids) {
+                let id = geometry.id_lanes(from, column);
+                log.copy_within(id, geometry.id_lanes(to, column).start);
+            }
+            for number in 0..usize::from(shape.bitmaps) {
+                let bitmap = geometry.bitmap(number);
+                let marked = bitmap.get(log, from);
+                bitmap.set(log, to, marked);
+            }
+            to = from;
+        }
+    }
+}

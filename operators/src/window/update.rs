@@ -1,0 +1,176 @@
+//! One event against a key's state: the order of what happens, and everything but the log.
+
+use super::finish::{Event, Windows};
+use super::program::{Inputs, Program, TrailSource};
+use super::state::KeyFeatures;
+use crate::window::lanes;
+
+/// Buffers that are used again for every event.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// What each trail held before the event.
+    pub(super) before: Vec<Option<(i64, f64)>>,
+    /// Fixed lanes of the windows that end at a late event.
+    pub(super) image: Vec<u32>,
+    /// Ids of such a window.
+    pub(super) ids: Vec<u64>,
+}
+
+impl Program {
+    /// Takes an event in; appends its features to `row` where they are wanted.
+    pub(crate) fn update(
+        &self,
+        state: &mut KeyFeatures,
+        inputs: &Inputs,
+        at: i64,
+        scratch: &mut Scratch,
+        row: Option<&mut Vec<f64>>,
+    ) {
+        if state.fit(self.shape, self.first_slots()) {
+            self.initialise(state);
+        }
+        let event = Event { inputs, at };
+        let late = at < state.newest;
+        state.newest = state.newest.max(at);
+        if row.is_some() {
+            self.read_trails(state, at, &mut scratch.before);
+        }
+        self.push_trails(state, inputs, at);
+        self.add_ever(state, inputs);
+        if self.has_log() && late {
+            if self.contributes(inputs) {
+                self.insert_late(state, inputs, at);
+            }
+            let geometry = &state.geometry();
+            if let Some(row) = row {
+                let end = self.draw_image(state, geometry, at, scratch);
+                let windows = Windows {
+                    fixed: &scratch.image,
+                    end,
+                    geometry,
+                };
+                self.finish(windows, state, &event, &scratch.before, row);
+            }
+            self.trim(state, geometry);
+            return;
+        }
+        let mut geometry = state.geometry();
+        if self.has_log() {
+            self.advance(state, &geometry, at);
+            self.trim(state, &geometry);
+            if self.contributes(inputs) {
+                if state.reserve(self.has_wide_id(inputs)) {
+                    geometry = state.geometry();
+                }
+                self.append(state, &geometry, inputs, at);
+            }
+            if row.is_some() {
+                self.find_extremes(state, &geometry);
+            }
+        }
+        if let Some(row) = row {
+            let (fixed, end) = (state.fixed(), state.tail);
+            let windows = Windows {
+                fixed,
+                end,
+                geometry: &geometry,
+            };
+            self.finish(windows, state, &event, &scratch.before, row);
+        }
+    }
+
+    /// Whether the event has anything for the log to hold.
+    #[inline]
+    fn contributes(&self, inputs: &Inputs) -> bool {
+        self.counts_events
+            || inputs.values[..usize::from(self.shape.values)]
+                .iter()
+                .any(|v| !v.is_nan())
+            || inputs.ids[..self.id_marks.len()]
+                .iter()
+                .any(Option::is_some)
+            || self
+                .flag_marks
+                .iter()
+                .zip(&inputs.flags)
+                .any(|(marks, flag)| match marks.known {
+                    Some(_) => flag.is_some(),
+                    None => *flag == Some(true),
+                })
+    }
+
+    fn initialise(&self, state: &mut KeyFeatures) {
+        for trail in &self.trails {
+            trail.cell.clear(&mut state.block);
+        }
+        for (_, _, at) in &self.ever.extremes {
+            lanes::set_f64(&mut state.block, *at, f64::NAN);
+        }
+    }
+
+    #[inline]
+    fn read_trails(&self, state: &KeyFeatures, at: i64, before: &mut Vec<Option<(i64, f64)>>) {
+        before.clear();
+        for (number, trail) in self.trails.iter().enumerate() {
+            let older = state
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.older.get(number));
+            before.push(trail.cell.before(&state.block, older, at));
+        }
+    }
+
+    #[inline]
+    fn push_trails(&self, state: &mut KeyFeatures, inputs: &Inputs, at: i64) {
+        for (number, trail) in self.trails.iter().enumerate() {
+            let value = match trail.source {
+                TrailSource::Value(column) => inputs.values[column],
+                TrailSource::Flag(column) if inputs.flags[column] == Some(true) => 0.0,
+                TrailSource::Flag(_) => continue,
+            };
+            if value.is_nan() {
+                continue;
+            }
+            let rest = trail.cell.push(&mut state.block, at, value);
+            if self.lateness > 0 {
+                let edge = state.newest.checked_sub(self.lateness);
+                let extra = state.extra.get_or_insert_default();
+                extra.older.resize_with(self.trails.len(), Default::default);
+                trail
+                    .cell
+                    .keep(&state.block, &mut extra.older[number], rest, edge);
+            }
+        }
+    }
+
+    #[inline]
+    fn add_ever(&self, state: &mut KeyFeatures, inputs: &Inputs) {
+        let block = &mut state.block;
+        if let Some(at) = self.ever.count {
+            lanes::set_u64(block, at, lanes::get_u64(block, at) + 1);
+        }
+        for (column, cell) in &self.ever.moments {
+            let value = inputs.values[*column];
+            if !value.is_nan() {
+                cell.add(block, value);
+            }
+        }
+        for (column, cell) in &self.ever.flags {
+            let flag = inputs.flags[*column];
+            cell.add(block, flag == Some(true), flag.is_some());
+        }
+        for (column, direction, at) in &self.ever.extremes {
+            let (value, known) = (inputs.values[*column], lanes::get_f64(block, *at));
+            if !value.is_nan() && (known.is_nan() || direction.replaces(value, known)) {
+                lanes::set_f64(block, *at, value);
+            }
+        }
+        for (set, column) in self.ever.distincts.iter().enumerate() {
+            if let Some(id) = inputs.ids[*column] {
+                let seen = &mut state.extra().seen;
+                seen.resize_with(self.ever.distincts.len(), Default::default);
+                seen[set].insert(id);
+            }
+        }
+    }
+}

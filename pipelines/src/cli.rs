@@ -1,0 +1,416 @@
+//! The command line that every pipeline has, and its help.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::layer::{Layer, variable};
+use crate::pipeline::Pipeline;
+use crate::settings::Settings;
+use crate::{settings_file, value};
+
+/// What a program was asked to do.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    job: JobArgs,
+}
+
+/// The commands of every pipeline.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the pipeline (what happens without a command)
+    Run(JobArgs),
+    /// Write the features of the data to files, for training a model
+    Backfill(JobArgs),
+    /// Print the graph of the pipeline
+    Graph(GraphArgs),
+    /// Build everything and report all errors, without running
+    Check(JobArgs),
+}
+
+/// The options of everything that builds the pipeline. Their values are read by [`Layer`], as
+/// those of the environment and the settings file are, so that all errors come together.
+#[derive(Debug, Default, Args)]
+pub(crate) struct BuildArgs {
+    /// Folder to read data from
+    #[arg(long, value_name = "DIR")]
+    data: Option<OsString>,
+    /// Folder of the model
+    #[arg(long, value_name = "DIR")]
+    model: Option<OsString>,
+    /// TOML file with these options under [run]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<OsString>,
+}
+
+/// The options of a run.
+#[derive(Debug, Default, Args)]
+pub(crate) struct JobArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: Option<OsString>,
+    #[command(flatten)]
+    build: BuildArgs,
+    /// Worker threads, 1 to 256 [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    workers: Option<OsString>,
+    /// Replay at a multiple of event time (1000x, 0.5x), or flat out (max) [default: max]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    rate: Option<OsString>,
+    /// Process records as they arrive, or by event time: arrival, event-time
+    #[arg(long, value_name = "ORDER")]
+    order: Option<OsString>,
+    /// Records that a reader hands over at once, at most
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    batch: Option<OsString>,
+    /// Show nothing but warnings and errors
+    #[arg(long)]
+    quiet: bool,
+    /// What to log: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<OsString>,
+}
+
+/// The options of `graph`.
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// Language to print it in
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    format: GraphFormat,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+/// The languages of `graph`: Mermaid's flowcharts and Graphviz' DOT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    Mermaid,
+    Dot,
+}
+
+/// What to do, once the settings are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Run the pipeline or its backfill.
+    Run,
+    /// Print the graph.
+    Graph(GraphFormat),
+    /// Build only.
+    Check,
+}
+
+/// What to do and how.
+pub(crate) struct Request {
+    pub(crate) task: Task,
+    pub(crate) settings: Settings,
+    pub(crate) layer: Layer,
+}
+
+impl Cli {
+    /// Reads a command line.
+    pub(crate) fn parse_from(
+        pipeline: &Pipeline,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let matches = command(pipeline).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+
+    /// Puts the command line on top of the environment, and both on top of the settings file.
+    ///
+    /// # Errors
+    /// With everything that is wrong in any of them.
+    pub(crate) fn resolve(
+        self,
+        pipeline: &Pipeline,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Request, Vec<String>> {
+        let (task, is_backfill, job) = match self.command {
+            None => (Task::Run, false, self.job),
+            Some(Command::Run(job)) => (Task::Run, false, job),
+            Some(Command::Backfill(job)) => (Task::Run, true, job),
+            Some(Command::Check(job)) => (Task::Check, false, job),
+            Some(Command::Graph(GraphArgs { format, build })) => (
+                Task::Graph(format),
+                false,
+                JobArgs {
+                    build,
+                    ..JobArgs::default()
+                },
+            ),
+        };
+        let mut errors = Vec::new();
+        let upper = Layer::from_environment(environment, &mut errors);
+        let upper = job.layer(&mut errors).over(upper);
+        let file = job
+            .build
+            .settings
+            .or_else(|| environment(&variable("settings")));
+        let file = file.filter(|file| !file.is_empty());
+        let lower = file.map(|file| settings_file::read(file.as_ref(), &mut errors));
+        let layer = upper.over(lower.unwrap_or_default());
+        let settings = pipeline.settings(is_backfill).under(&layer);
+        settings.check_folders(&mut errors);
+        if errors.is_empty() {
+            Ok(Request {
+                task,
+                settings,
+                layer,
+            })
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+impl JobArgs {
+    fn layer(&self, errors: &mut Vec<String>) -> Layer {
+        let quiet = self.quiet.then(|| OsString::from("true"));
+        let given: [(&str, Option<&OsStr>); 9] = [
+            ("out", self.out.as_deref()),
+            ("data", self.build.data.as_deref()),
+            ("model", self.build.model.as_deref()),
+            ("workers", self.workers.as_deref()),
+            ("rate", self.rate.as_deref()),
+            ("order", self.order.as_deref()),
+            ("batch", self.batch.as_deref()),
+            ("quiet", quiet.as_deref()),
+            ("log-level", self.log_level.as_deref()),
+        ];
+        let mut layer = Layer::default();
+        for (key, value) in given {
+            if let Some(value) = value {
+                layer.set(key, value, &format!("--{key}"), errors);
+            }
+        }
+        layer
+    }
+}
+
+/// The command line of a pipeline, with its name, its defaults and its examples.
+fn command(pipeline: &Pipeline) -> clap::Command {
+    let name = pipeline.name();
+    let mut command = with_defaults(Cli::command(), pipeline, false)
+        .name(name)
+        .bin_name(name)
+        .about(pipeline.about_text())
+        .after_help(format!("{}\n\n{SETTINGS}\n\n{EXIT_CODES}", examples(name)));
+    if let Some(version) = pipeline.version_text() {
+        command = command.version(version);
+    }
+    for (name, is_backfill) in [("run", false), ("backfill", true), ("check", false)] {
+        command = command.mut_subcommand(name, |command| {
+            with_defaults(command, pipeline, is_backfill)
+                .after_help(format!("{SETTINGS}\n\n{EXIT_CODES}"))
+        });
+    }
+    command.mut_subcommand("graph", |command| with_build_defaults(command, pipeline))
+}
+
+fn with_defaults(command: clap::Command, pipeline: &Pipeline, is_backfill: bool) -> clap::Command {
+    let settings = pipeline.settings(is_backfill);
+    let out = format!("Folder to write to [default: {}]", settings.out().display());
+    let order = format!(
+        "Process records as they arrive, or by event time: arrival, event-time [default: {}]",
+        value::order_text(settings.order())
+    );
+    let batch = format!(
+        "Records that a reader hands over at once, at most [default: {}]",
+        settings.batch_records()
+    );
+    with_build_defaults(command, pipeline)
+        .mut_arg("out", |arg| arg.help(out))
+        .mut_arg("order", |arg| arg.help(order))
+        .mut_arg("batch", |arg| arg.help(batch))
+}
+
+fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Command {
+    let settings = pipeline.settings(false);
+    let data = format!(
+        "Folder to read data from [default: {}]",
+        settings.data().display()
+    );
+    let model = format!(
+        "Folder of the model [default: {}]",
+        settings.model().display()
+    );
+    command
+        .mut_arg("data", |arg| arg.help(data))
+        .mut_arg("model", |arg| arg.help(model))
+}
+
+const SETTINGS: &str = "\
+Settings:
+  An option can also be given as a variable (THALWEG_WORKERS, THALWEG_RATE, THALWEG_LOG_LEVEL,
+  THALWEG_SETTINGS ...) or as a key under [run] in the settings file. The command line overrides
+  the environment, and the environment overrides the file.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done; records that could not be processed are counted, and kept in dead_letters.jsonl
+    1  failed while running
+    2  could not start: a bad argument, a pipeline that cannot be built, something that cannot be
+       read or written; each error takes one line on standard error
+  130  interrupted twice; the first interrupt ends the run in good order, with 0";
+
+fn examples(name: &str) -> String {
+    let lines = [
+        (
+            String::new(),
+            "replay flat out, write to the default folder",
+        ),
+        (
+            " --rate 1000x".to_owned(),
+            "replay a thousand times as fast as it happened",
+        ),
+        (
+            " --workers 4 --out four".to_owned(),
+            "on four workers, into a folder of its own",
+        ),
+        (
+            " backfill --out features".to_owned(),
+            "write the features for training",
+        ),
+        (
+            " check --settings prod.toml".to_owned(),
+            "see whether a run could start",
+        ),
+        (
+            format!(" graph --format dot | dot -Tsvg > {name}.svg"),
+            "draw the graph",
+        ),
+    ];
+    let width = lines
+        .iter()
+        .map(|(arguments, _)| arguments.len())
+        .max()
+        .unwrap_or(0)
+        + name.len();
+    let line = |(arguments, what): &(String, &str)| {
+        format!("  {:<width$}  {what}", format!("{name}{arguments}"))
+    };
+    format!(
+        "Examples:\n{}",
+        lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use thalweg_engine::job::{Order, Pace};
+
+    use super::*;
+
+    fn resolve(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Request, Vec<String>> {
+        let pipeline = Pipeline::new("flights").order(Order::EventTime);
+        let arguments = ["flights"].iter().chain(arguments).map(OsString::from);
+        let cli = Cli::parse_from(&pipeline, arguments).expect("a command line");
+        cli.resolve(&pipeline, &|name| {
+            let found = environment.iter().find(|(variable, _)| *variable == name)?;
+            Some(OsString::from(found.1))
+        })
+    }
+
+    fn settings(arguments: &[&str], environment: &[(&str, &str)]) -> Settings {
+        resolve(arguments, environment)
+            .map(|request| request.settings)
+            .expect("settings")
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        let pipeline = Pipeline::new("flights")
+            .about("Predicts delays.")
+            .version("1.2.3");
+        command(&pipeline).debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_run() {
+        for arguments in [&["--workers", "3"][..], &["run", "--workers", "3"]] {
+            let request = resolve(arguments, &[]).map_err(|errors| errors.join("\n"));
+            let request = request.expect("a request");
+            assert_eq!((request.task, request.settings.workers()), (Task::Run, 3));
+            assert_eq!(request.settings.order(), Order::EventTime);
+            assert_eq!(request.settings.out(), Path::new("./out/flights"));
+            assert!(!request.settings.is_backfill());
+        }
+        let backfill = settings(&["backfill"], &[]);
+        assert_eq!(backfill.out(), Path::new("./out/flights-backfill"));
+        assert!(backfill.is_backfill());
+    }
+
+    #[test]
+    fn the_command_line_overrides_the_environment_and_both_the_file() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(b"[run]\nworkers = 2\nrate = \"10x\"\nbatch = 64\norder = \"arrival\"\n")
+            .expect("a settings file");
+        let path = file.path().to_str().expect("a path in UTF-8");
+        let environment = [
+            ("THALWEG_WORKERS", "3"),
+            ("THALWEG_RATE", "20x"),
+            ("THALWEG_SETTINGS", path),
+        ];
+        let all = settings(&["--workers", "4"], &environment);
+        assert_eq!(all.workers(), 4);
+        assert_eq!(all.pace(), Pace::Times(20.0));
+        assert_eq!((all.batch_records(), all.order()), (64, Order::Arrival));
+        assert_eq!(settings(&["--settings", path], &[]).workers(), 2);
+        assert_eq!(settings(&[], &[]).workers(), 1);
+    }
+
+    #[test]
+    fn all_errors_are_reported_together_with_their_place() {
+        let arguments = [
+            "--workers",
+            "0",
+            "--rate",
+            "fast",
+            "--data",
+            "no/such",
+            "--settings",
+            "x",
+        ];
+        let Err(errors) = resolve(&arguments, &[("THALWEG_BATCH", "lots")]) else {
+            panic!("these arguments are wrong");
+        };
+        let starts = [
+            "THALWEG_BATCH: ",
+            "--workers: `0`",
+            "--rate: `fast`",
+            "cannot read settings",
+        ];
+        assert_eq!(errors.len(), starts.len() + 1, "{errors:?}");
+        for (error, start) in errors.iter().zip(starts) {
+            assert!(error.starts_with(start), "{error}");
+        }
+        assert!(
+            errors[4].starts_with("cannot read data folder `no/such`"),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn the_help_tells_defaults_examples_and_exit_codes() {
+        let pipeline = Pipeline::new("flights")
+            .about("Predicts delays.")
+            .model("models/flights");
+        let help = command(&pipeline).render_help().to_string();
+        for part in [
+            "Predicts delays.",
+            "[default: ./out/flights]",
+            "[default: models/flights]",
+            "flights graph --format dot | dot -Tsvg > flights.svg",
+            "Exit codes:",
+        ] {
+            assert!(help.contains(part), "{part} is missing:\n{help}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Settings that one place gives: the command line, the environment or a settings file.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use thalweg_engine::job::{Order, Pace};
+use tracing::level_filters::LevelFilter;
+
+use crate::value;
+
+/// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
+pub(crate) const KEYS: [&str; 9] = [
+    "out",
+    "data",
+    "model",
+    "workers",
+    "rate",
+    "order",
+    "batch",
+    "quiet",
+    "log-level",
+];
+
+/// What one place says; `None` where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Layer {
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) workers: Option<usize>,
+    pub(crate) rate: Option<Pace>,
+    pub(crate) order: Option<Order>,
+    pub(crate) batch: Option<usize>,
+    pub(crate) quiet: Option<bool>,
+    pub(crate) log_level: Option<LevelFilter>,
+}
+
+impl Layer {
+    /// Reads the environment through `lookup`; empty variables count as unset.
+    pub(crate) fn from_environment(
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+        errors: &mut Vec<String>,
+    ) -> Self {
+        let mut layer = Self::default();
+        for key in KEYS {
+            let variable = variable(key);
+            if let Some(value) = lookup(&variable).filter(|value| !value.is_empty()) {
+                layer.set(key, &value, &variable, errors);
+            }
+        }
+        layer
+    }
+
+    /// Takes in the value of a known key; `place` names it in an error.
+    pub(crate) fn set(&mut self, key: &str, value: &OsStr, place: &str, errors: &mut Vec<String>) {
+        if let Err(error) = self.try_set(key, value) {
+            errors.push(format!("{place}: {error}"));
+        }
+    }
+
+    fn try_set(&mut self, key: &str, value: &OsStr) -> Result<(), String> {
+        match key {
+            "out" => self.out = Some(folder(value)?),
+            "data" => self.data = Some(folder(value)?),
+            "model" => self.model = Some(folder(value)?),
+            "workers" => self.workers = Some(value::workers(text(value)?)?),
+            "rate" => self.rate = Some(value::rate(text(value)?)?),
+            "order" => self.order = Some(value::order(text(value)?)?),
+            "batch" => self.batch = Some(value::batch(text(value)?)?),
+            "quiet" => self.quiet = Some(value::switch(text(value)?)?),
+            "log-level" => self.log_level = Some(value::log_level(text(value)?)?),
+            _ => {
+                return Err(format!(
+                    "there is no setting of this name: it may be {KEYS:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// This layer on top of another: what it leaves open, the other decides.
+    pub(crate) fn over(self, lower: Self) -> Self {
+        Self {
+            out: self.out.or(lower.out),
+            data: self.data.or(lower.data),
+            model: self.model.or(lower.model),
+            workers: self.workers.or(lower.workers),
+            rate: self.rate.or(lower.rate),
+            order: self.order.or(lower.order),
+            batch: self.batch.or(lower.batch),
+            quiet: self.quiet.or(lower.quiet),
+            log_level: self.log_level.or(lower.log_level),
+        }
+    }
+}
+
+/// The environment variable of a key.
+pub(crate) fn variable(key: &str) -> String {
+    format!("THALWEG_{}", key.replace('-', "_").to_uppercase())
+}
+
+fn folder(value: &OsStr) -> Result<PathBuf, String> {
+    if value.is_empty() {
+        return Err("the path is empty: name a folder".to_owned());
+    }
+    Ok(PathBuf::from(value))
+}
+
+fn text(value: &OsStr) -> Result<&str, String> {
+    value
+        .to_str()
+        .ok_or_else(|| format!("{value:?} is not text: give it in UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_layer_decides_and_leaves_the_rest_to_the_lower() {
+        let upper = Layer {
+            workers: Some(4),
+            ..Layer::default()
+        };
+        let lower = Layer {
+            workers: Some(2),
+            batch: Some(7),
+            ..Layer::default()
+        };
+        let expected = Layer {
+            workers: Some(4),
+            batch: Some(7),
+            ..Layer::default()
+        };
+        assert_eq!(upper.over(lower), expected);
+    }
+
+    #[test]
+    fn every_key_can_be_set_by_its_variable() {
+        let values = ["o", "d", "m", "3", "10x", "arrival", "64", "true", "debug"];
+        let lookup = |name: &str| {
+            let place = KEYS.iter().position(|key| variable(key) == name)?;
+            Some(OsString::from(values[place]))
+        };
+        let mut errors = Vec::new();
+        let layer = Layer::from_environment(&lookup, &mut errors);
+        assert_eq!(errors, Vec::<String>::new());
+        let expected = Layer {
+            out: Some("o".into()),
+            data: Some("d".into()),
+            model: Some("m".into()),
+            workers: Some(3),
+            rate: Some(Pace::Times(10.0)),
+            order: Some(Order::Arrival),
+            batch: Some(64),
+            quiet: Some(true),
+            log_level: Some(LevelFilter::DEBUG),
+        };
+        assert_eq!(layer, expected);
+    }
+
+    #[test]
+    fn errors_name_the_variable_and_empty_ones_are_unset() {
+        let lookup = |name: &str| match name {
+            "THALWEG_WORKERS" => Some(OsString::from("many")),
+            "THALWEG_LOG_LEVEL" => Some(OsString::new()),
+            _ => None,
+        };
+        let mut errors = Vec::new();
+        assert_eq!(
+            Layer::from_environment(&lookup, &mut errors),
+            Layer::default()
+        );
+        let expected = "THALWEG_WORKERS: `many` is not a number of workers: give a whole number \
+                        from 1 to 256";
+        assert_eq!(errors, [expected]);
+    }
+}

@@ -1,0 +1,219 @@
+//! A pipeline as a whole program.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use thalweg_engine::BuildResult;
+use thalweg_engine::flow::Flow;
+use thalweg_engine::job::Order;
+
+use crate::cli::{Cli, Task};
+use crate::job::{self, Build};
+use crate::outcome::{Outcome, print_errors};
+use crate::settings::Settings;
+
+/// Runs a pipeline as a whole program: reads the command line, the environment and the settings
+/// file, does what they ask for, and returns the exit code.
+///
+/// The closure builds the graph. It runs once to check the graph and once per worker, so it must
+/// build the same graph each time. For defaults of the pipeline's own, see [`Pipeline`].
+pub fn run(
+    name: &'static str,
+    about: &'static str,
+    build: impl Fn(&mut Flow<'_>, &Settings) -> BuildResult + Send + Sync + 'static,
+) -> ExitCode {
+    Pipeline::new(name).about(about).run(build)
+}
+
+/// A pipeline's name and defaults, for its command line.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use thalweg::prelude::*;
+///
+/// fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
+///     Ok(())
+/// }
+///
+/// fn main() -> ExitCode {
+///     Pipeline::new("flights")
+///         .about("Predicts which flights will arrive late.")
+///         .version(env!("CARGO_PKG_VERSION"))
+///         .data("data/flights")
+///         .model("models/flights")
+///         .order(Order::EventTime)
+///         .run(build)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    name: &'static str,
+    about: &'static str,
+    version: Option<&'static str>,
+    data: Option<&'static str>,
+    model: Option<&'static str>,
+    order: Option<Order>,
+}
+
+impl Pipeline {
+    /// A pipeline of this name, which is also that of its program and of its folders.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            about: "",
+            version: None,
+            data: None,
+            model: None,
+            order: None,
+        }
+    }
+
+    /// What the pipeline does, in a sentence, for its help.
+    pub fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// The version that `--version` prints.
+    pub fn version(self, version: &'static str) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// The folder that data is read from unless another is named; it must be there.
+    pub fn data(self, folder: &'static str) -> Self {
+        Self {
+            data: Some(folder),
+            ..self
+        }
+    }
+
+    /// The folder of the model unless another is named; it must be there but for a backfill.
+    pub fn model(self, folder: &'static str) -> Self {
+        Self {
+            model: Some(folder),
+            ..self
+        }
+    }
+
+    /// The order in which keyed steps process their records unless another is named.
+    pub fn order(self, order: Order) -> Self {
+        Self {
+            order: Some(order),
+            ..self
+        }
+    }
+
+    /// Runs the pipeline as a whole program, as [`run`] does.
+    pub fn run(
+        self,
+        build: impl Fn(&mut Flow<'_>, &Settings) -> BuildResult + Send + Sync + 'static,
+    ) -> ExitCode {
+        let environment = |name: &str| std::env::var_os(name);
+        ExitCode::from(self.run_with(std::env::args_os(), &environment, Box::new(build)))
+    }
+
+    /// The pipeline's settings before anybody has said anything else.
+    pub fn settings(&self, is_backfill: bool) -> Settings {
+        let new = if is_backfill {
+            Settings::for_backfill
+        } else {
+            Settings::new
+        };
+        let mut settings = new(self.name);
+        if let Some(data) = self.data {
+            settings = settings.with_data(data);
+        }
+        if let Some(model) = self.model {
+            settings = settings.with_model(model);
+        }
+        if let Some(order) = self.order {
+            settings = settings.with_order(order);
+        }
+        settings
+    }
+
+    /// Does what the arguments ask for and returns the exit code.
+    fn run_with(
+        &self,
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+        build: Build,
+    ) -> u8 {
+        let cli = match Cli::parse_from(self, arguments) {
+            Ok(cli) => cli,
+            Err(error) => {
+                // Help and version come this way too; nobody may be left to read any of them.
+                let _ = error.print();
+                let outcome = if error.use_stderr() {
+                    Outcome::Refused
+                } else {
+                    Outcome::Done
+                };
+                return outcome.code();
+            }
+        };
+        let request = match cli.resolve(self, environment) {
+            Ok(request) => request,
+            Err(errors) => {
+                print_errors(errors.iter().map(String::as_str));
+                return Outcome::Refused.code();
+            }
+        };
+        let outcome = match request.task {
+            Task::Run => job::run(&request.settings, &request.layer, build),
+            Task::Graph(format) => job::graph(&request.settings, format, build),
+            Task::Check => job::check(&request.settings, build),
+        };
+        outcome.code()
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn about_text(&self) -> &'static str {
+        self.about
+    }
+
+    pub(crate) fn version_text(&self) -> Option<&'static str> {
+        self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_engine::testing::Events;
+    use thalweg_engine::time::{EventTime, secs};
+
+    use super::*;
+
+    fn check(arguments: &[&str], build: Build, expected: Outcome) {
+        let arguments = ["doubling"].iter().chain(arguments).map(OsString::from);
+        let code = Pipeline::new("doubling").run_with(arguments, &|_| None, build);
+        assert_eq!(code, expected.code());
+    }
+
+    fn good() -> Build {
+        Box::new(|flow, _| {
+            flow.source("numbers", Events::new([1_i64, 2]))
+                .event_time(|n| EventTime::from_seconds(*n), secs(5))
+                .map("double", |n| n * 2);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn the_outcome_becomes_the_exit_code() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let out = folder.path().to_str().expect("a path in UTF-8");
+        check(&["check", "--out", out], good(), Outcome::Done);
+        check(&["--help"], good(), Outcome::Done);
+        check(&["--nonsense"], good(), Outcome::Refused);
+        check(&["check", "--workers", "0"], good(), Outcome::Refused);
+        check(&["graph", "--data", "no/such"], good(), Outcome::Refused);
+        let broken: Build = Box::new(|_, _| Err("the model cannot be read".into()));
+        check(&["check", "--out", out], broken, Outcome::Refused);
+    }
+}

@@ -1,0 +1,154 @@
+//! The values of settings as text: the same rules on the command line, in the environment and in
+//! a file.
+//!
+//! Errors quote the value, say what is wrong with it and what to give instead.
+
+use std::str::FromStr;
+
+use thalweg_engine::job::{Order, Pace};
+use tracing::level_filters::LevelFilter;
+
+/// Most worker threads in one process.
+const WORKERS_MAX: usize = 256;
+
+/// Most records that a reader hands over at once.
+const BATCH_RECORDS_MAX: usize = 65_536;
+
+/// Reads a number of workers.
+pub(crate) fn workers(text: &str) -> Result<usize, String> {
+    number_up_to(text, WORKERS_MAX, "a number of workers")
+}
+
+/// Reads a number of records for a batch.
+pub(crate) fn batch(text: &str) -> Result<usize, String> {
+    number_up_to(text, BATCH_RECORDS_MAX, "a number of records for a batch")
+}
+
+fn number_up_to(text: &str, most: usize, what: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not {what}: give a whole number from 1 to {most}"))
+}
+
+/// Reads a rate of replay: `1000x`, `0.5x` or `max`.
+pub(crate) fn rate(text: &str) -> Result<Pace, String> {
+    if text == "max" {
+        return Ok(Pace::Max);
+    }
+    let times = text
+        .strip_suffix('x')
+        .and_then(|times| f64::from_str(times).ok());
+    let times = times.filter(|times| times.is_finite() && *times > 0.0);
+    times.map(Pace::Times).ok_or_else(|| {
+        format!(
+            "`{text}` is not a rate: give a multiple of event time such as `1000x` or `0.5x`, or \
+             `max` to replay flat out"
+        )
+    })
+}
+
+/// Writes a rate as [`rate`] reads it.
+pub(crate) fn rate_text(pace: Pace) -> String {
+    match pace {
+        Pace::Max => "max".to_owned(),
+        Pace::Times(times) => format!("{times}x"),
+    }
+}
+
+/// Reads an order of processing.
+pub(crate) fn order(text: &str) -> Result<Order, String> {
+    match text {
+        "arrival" => Ok(Order::Arrival),
+        "event-time" => Ok(Order::EventTime),
+        _ => Err(format!(
+            "`{text}` is not an order: give `arrival` or `event-time`"
+        )),
+    }
+}
+
+/// Writes an order as [`order`] reads it.
+pub(crate) fn order_text(order: Order) -> &'static str {
+    match order {
+        Order::Arrival => "arrival",
+        Order::EventTime => "event-time",
+    }
+}
+
+/// Reads a switch.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!(
+            "`{text}` is neither on nor off: give `true` or `false`"
+        )),
+    }
+}
+
+/// Reads how much is to be logged.
+pub(crate) fn log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "off" => Ok(LevelFilter::OFF),
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(format!(
+            "`{text}` is not a log level: give `off`, `error`, `warn`, `info`, `debug` or `trace`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_multiples_or_max() {
+        assert_eq!(rate("max"), Ok(Pace::Max));
+        assert_eq!(rate("1000x"), Ok(Pace::Times(1_000.0)));
+        assert_eq!(rate("0.5x"), Ok(Pace::Times(0.5)));
+        for text in [
+            "", "x", "1000", "0x", "-1x", "infx", "NaNx", "fast", "10 x", "1000xx",
+        ] {
+            let error = rate(text).expect_err(text);
+            assert!(
+                error.starts_with(&format!("`{text}` is not a rate: give")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn rates_are_written_as_they_are_read() {
+        for text in ["max", "1000x", "0.5x"] {
+            assert_eq!(rate(text).map(rate_text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn workers_are_1_to_256() {
+        assert_eq!(workers("1"), Ok(1));
+        assert_eq!(workers("256"), Ok(256));
+        for text in ["0", "257", "-1", "two", "1.5", ""] {
+            let error = workers(text).expect_err(text);
+            assert!(
+                error.ends_with("give a whole number from 1 to 256"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_are_taken_as_documented() {
+        assert_eq!(order("event-time"), Ok(Order::EventTime));
+        assert!(order("event_time").is_err());
+        assert_eq!(switch("1"), Ok(true));
+        assert!(switch("yes please").is_err());
+        assert_eq!(log_level("warn"), Ok(LevelFilter::WARN));
+        assert!(log_level("loud").is_err());
+    }
+}

@@ -172,7 +172,7 @@ impl Pen {
     /// Notes that a source has read the record.
     pub fn read(&mut self, origin: Origin) {
         let id = chunk_id(origin);
-        if origin.offset % CHUNK == 0 && id.2 % 64 == 0 {
+        if origin.offset.is_multiple_of(CHUNK) && id.2.is_multiple_of(64) {
             self.ledger.fold_before(id);
         }
         self.write(origin, READ);

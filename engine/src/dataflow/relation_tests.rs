@@ -165,8 +165,11 @@ fn revised(key: u64, left: i64, old: i64, new: i64) -> Change<u64, i64, i64> {
     }
 }
 
+/// The changes that a tick gives.
+type Told = (Tick, Vec<Change<u64, i64, i64>>);
+
 /// Expects the changes tick by tick, and each tick's watermark from every worker.
-fn check(steps: &[Step], expected: &[(Tick, Vec<Change<u64, i64, i64>>)]) {
+fn check(steps: &[Step], expected: &[Told]) {
     for workers in [1, 2, 3] {
         let (seen, telemetry) = execute(workers, steps.to_vec(), true, true);
         let mut got = std::collections::BTreeMap::<Tick, Vec<_>>::new();

@@ -20,6 +20,10 @@ use thalweg_engine::watermark::Watermark;
 pub trait AsOf<'s, K, T> {
     /// Pairs each event with the latest row of its key at or before the event's time, if that row
     /// is not older than `age_max`.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "\"as of\" is what the join is called"
+    )]
     fn as_of<R: Data, U: Data>(
         self,
         id: &str,

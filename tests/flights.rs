@@ -136,6 +136,28 @@ fn assert_predictions_match_the_training_script(out: &Path) {
 }
 
 #[test]
+fn backfilled_features_are_the_bytes_that_are_served() {
+    let folder = TempDir::new().unwrap();
+    let (served, backfilled) = (
+        folder.path().join("served"),
+        folder.path().join("backfilled"),
+    );
+    run(&served, &["--keep-features", "--workers", "2"]);
+    let arguments = ["backfill", "--out", text(&backfilled), "--batch", "37"];
+    assert_eq!(flights(&arguments).status.code(), Some(0));
+    let read = |out: &Path| fs::read(out.join("features.csv")).unwrap();
+    let rows = read(&served);
+    assert_eq!(
+        rows.iter().filter(|byte| **byte == b'\n').count(),
+        336_776 + 1
+    );
+    assert!(
+        rows == read(&backfilled),
+        "backfilled features differ from those served"
+    );
+}
+
+#[test]
 fn bad_records_go_to_the_dead_letters_with_place_and_reason_and_the_run_goes_on() {
     let folder = TempDir::new().unwrap();
     let scheduled = [

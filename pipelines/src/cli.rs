@@ -67,6 +67,9 @@ pub(crate) struct JobArgs {
     /// Records that a reader hands over at once, at most
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     batch: Option<OsString>,
+    /// Write the feature rows that are served to features.csv too
+    #[arg(long)]
+    keep_features: bool,
     /// Show nothing but warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -169,8 +172,9 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let quiet = self.quiet.then(|| OsString::from("true"));
-        let given: [(&str, Option<&OsStr>); 9] = [
+        let on = |given: bool| given.then(|| OsString::from("true"));
+        let (quiet, keep_features) = (on(self.quiet), on(self.keep_features));
+        let given: [(&str, Option<&OsStr>); 10] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -178,6 +182,7 @@ impl JobArgs {
             ("rate", self.rate.as_deref()),
             ("order", self.order.as_deref()),
             ("batch", self.batch.as_deref()),
+            ("keep-features", keep_features.as_deref()),
             ("quiet", quiet.as_deref()),
             ("log-level", self.log_level.as_deref()),
         ];

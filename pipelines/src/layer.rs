@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 9] = [
+pub(crate) const KEYS: [&str; 10] = [
     "out",
     "data",
     "model",
@@ -17,6 +17,7 @@ pub(crate) const KEYS: [&str; 9] = [
     "rate",
     "order",
     "batch",
+    "keep-features",
     "quiet",
     "log-level",
 ];
@@ -31,6 +32,7 @@ pub(crate) struct Layer {
     pub(crate) rate: Option<Pace>,
     pub(crate) order: Option<Order>,
     pub(crate) batch: Option<usize>,
+    pub(crate) keep_features: Option<bool>,
     pub(crate) quiet: Option<bool>,
     pub(crate) log_level: Option<LevelFilter>,
 }
@@ -67,6 +69,7 @@ impl Layer {
             "rate" => self.rate = Some(value::rate(text(value)?)?),
             "order" => self.order = Some(value::order(text(value)?)?),
             "batch" => self.batch = Some(value::batch(text(value)?)?),
+            "keep-features" => self.keep_features = Some(value::switch(text(value)?)?),
             "quiet" => self.quiet = Some(value::switch(text(value)?)?),
             "log-level" => self.log_level = Some(value::log_level(text(value)?)?),
             _ => {
@@ -88,6 +91,7 @@ impl Layer {
             rate: self.rate.or(lower.rate),
             order: self.order.or(lower.order),
             batch: self.batch.or(lower.batch),
+            keep_features: self.keep_features.or(lower.keep_features),
             quiet: self.quiet.or(lower.quiet),
             log_level: self.log_level.or(lower.log_level),
         }
@@ -137,7 +141,9 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_by_its_variable() {
-        let values = ["o", "d", "m", "3", "10x", "arrival", "64", "true", "debug"];
+        let values = [
+            "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug",
+        ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
             Some(OsString::from(values[place]))
@@ -153,6 +159,7 @@ mod tests {
             rate: Some(Pace::Times(10.0)),
             order: Some(Order::Arrival),
             batch: Some(64),
+            keep_features: Some(true),
             quiet: Some(true),
             log_level: Some(LevelFilter::DEBUG),
         };

@@ -32,6 +32,7 @@ pub struct Settings {
     pace: Pace,
     order: Order,
     batch_records: usize,
+    keeps_features: bool,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -79,6 +80,7 @@ impl Settings {
             pace: options.pace,
             order: options.order,
             batch_records: options.batch_records,
+            keeps_features: false,
             notes: Arc::default(),
         }
     }
@@ -101,6 +103,11 @@ impl Settings {
     /// Whether only the features are wanted, written to files for training: the graph ends there.
     pub fn is_backfill(&self) -> bool {
         self.is_backfill
+    }
+
+    /// Whether the feature rows that are served are wanted in a file, too.
+    pub fn keeps_features(&self) -> bool {
+        self.keeps_features
     }
 
     /// The folder to write to; it exists once the run has begun.
@@ -244,6 +251,7 @@ impl Settings {
         self.workers = layer.workers.unwrap_or(self.workers);
         self.order = layer.order.unwrap_or(self.order);
         self.pace = layer.rate.unwrap_or(self.pace);
+        self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
         self
     }

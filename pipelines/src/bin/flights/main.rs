@@ -64,13 +64,14 @@ fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
         );
     let rows = features::declare(events).filter("questions", Event::is_scheduled);
 
+    if settings.is_backfill() || settings.keeps_features() {
+        let file = output::feature_file(settings.out_file("features.csv"), rows.names());
+        rows.clone().into_stream().sink("features", file);
+    }
     if settings.is_backfill() {
-        rows.clone().into_stream().sink(
-            "features",
-            output::feature_file(settings.out_file("features.csv"), rows.names()),
-        );
         return Ok(());
     }
+
     let baseline = rows.names().iter().position(|name| name == "late_share");
     let baseline = baseline.ok_or("the feature `late_share` is missing: it is the baseline")?;
     let model = Onnx::load(settings.model())?;

@@ -97,6 +97,7 @@ impl<T: Clone + Send> Reader<T> for EventsReader<T> {
 }
 
 /// A source that a test feeds while the flow runs; it ends when all feeders are gone.
+#[derive(Clone)]
 pub struct Live<T>(Receiver<T>);
 
 impl<T> Live<T> {

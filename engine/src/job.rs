@@ -1,6 +1,5 @@
 //! What the workers and threads of one job share: options, clock, telemetry, how it stops.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -62,8 +61,6 @@ pub struct JobOptions {
     pub dead_letters: Option<Arc<dyn Sink<DeadLetter>>>,
     /// Where late events go that the flow leaves alone.
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
-    /// The folder of the job's output.
-    pub out: PathBuf,
 }
 
 impl Default for JobOptions {
@@ -80,7 +77,6 @@ impl Default for JobOptions {
             clock: Clock::system(),
             dead_letters: None,
             late: None,
-            out: PathBuf::from("out"),
         }
     }
 }

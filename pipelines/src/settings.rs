@@ -232,7 +232,6 @@ impl Settings {
             pace: self.pace,
             dead_letters: Some(Arc::new(dead_letters)),
             late: Some(Arc::new(late)),
-            out: self.out.clone(),
             ..JobOptions::default()
         }
     }

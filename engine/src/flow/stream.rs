@@ -15,7 +15,7 @@ use crate::letters::DeadLetter;
 use crate::record::{Data, Packet, Record};
 use crate::relation::{Change, Fact};
 use crate::sink::Sink;
-use crate::telemetry::{StepKind, StepMetrics, Telemetry};
+use crate::telemetry::{StepKind, Telemetry};
 
 /// A stream of `T`, each with its event time and origin.
 ///
@@ -272,16 +272,6 @@ impl<'s, T: Data> Stream<'s, T> {
     /// The figures of the running job.
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.site.job.telemetry
-    }
-
-    /// This worker's index, and how many workers there are.
-    pub fn worker(&self) -> (usize, usize) {
-        (self.shared.site.worker(), self.shared.site.workers())
-    }
-
-    /// Adds a step of one's own kind and gives its figures.
-    pub fn metrics(&self, id: &str, kind: StepKind) -> Arc<StepMetrics> {
-        self.shared.site.job.telemetry.step(id, kind)
     }
 }
 

@@ -19,12 +19,16 @@
 //!
 //! This module keeps values; where the rows lie and when they leave is [`crate::window`]'s.
 
+pub(crate) mod compensated;
+mod contract;
 mod count;
 pub(crate) mod distinct;
 pub(crate) mod extreme;
 pub(crate) mod mean;
 pub(crate) mod moments;
 pub(crate) mod share;
-pub(crate) mod sum;
+mod sum;
 pub(crate) mod trail;
 pub(crate) mod variance;
+
+pub use contract::Aggregate;

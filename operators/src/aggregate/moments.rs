@@ -1,7 +1,7 @@
 //! Count of present values, their sum and their sum of squares: what mean, variance and standard
 //! deviation are finished from.
 
-use super::sum::Sum;
+use super::compensated::Compensated;
 use crate::window::lanes;
 
 /// The running moments of one column over one window.
@@ -10,9 +10,9 @@ pub(crate) struct Moments {
     /// Values that are present.
     pub(crate) count: u64,
     /// Their sum.
-    pub(crate) sum: Sum,
+    pub(crate) sum: Compensated,
     /// The sum of their squares; zero where it is not kept up.
-    pub(crate) squares: Sum,
+    pub(crate) squares: Compensated,
 }
 
 /// Where the moments lie among a key's fixed lanes, and which of them are kept up: the sum, the sum
@@ -36,9 +36,9 @@ impl MomentsCell {
     pub(crate) fn lanes(&self) -> usize {
         self.count_lanes
             + if self.squares {
-                2 * Sum::LANES
+                2 * Compensated::LANES
             } else {
-                Sum::LANES
+                Compensated::LANES
             }
     }
 
@@ -47,10 +47,10 @@ impl MomentsCell {
     pub(crate) fn add(&self, fixed: &mut [u32], value: f64) {
         let cell = &mut fixed[self.at..self.at + self.lanes()];
         let (sum, mut rest) = cell.split_first_chunk_mut().expect(LAID_OUT);
-        Sum::load(sum).add(value).store(sum);
+        Compensated::load(sum).add(value).store(sum);
         if self.squares {
             let (squares, count) = rest.split_first_chunk_mut().expect(LAID_OUT);
-            Sum::load(squares).add_square(value).store(squares);
+            Compensated::load(squares).add_square(value).store(squares);
             rest = count;
         }
         set_count(rest, count(rest) + 1);
@@ -66,10 +66,10 @@ impl MomentsCell {
             return;
         }
         let (sum, mut rest) = cell.split_first_chunk_mut().expect(LAID_OUT);
-        Sum::load(sum).add(-value).store(sum);
+        Compensated::load(sum).add(-value).store(sum);
         if self.squares {
             let (squares, count) = rest.split_first_chunk_mut().expect(LAID_OUT);
-            Sum::load(squares).remove_square(value).store(squares);
+            Compensated::load(squares).remove_square(value).store(squares);
             rest = count;
         }
         set_count(rest, left);
@@ -92,19 +92,19 @@ impl MomentsCell {
     pub(crate) fn load(&self, fixed: &[u32]) -> Moments {
         let cell = &fixed[self.at..self.at + self.lanes()];
         let (sum, rest) = cell.split_first_chunk().expect(LAID_OUT);
-        let sum = Sum::load(sum);
+        let sum = Compensated::load(sum);
         if self.squares {
             let (squares, rest) = rest.split_first_chunk().expect(LAID_OUT);
             Moments {
                 count: count(rest),
                 sum,
-                squares: Sum::load(squares),
+                squares: Compensated::load(squares),
             }
         } else {
             Moments {
                 count: count(rest),
                 sum,
-                squares: Sum::default(),
+                squares: Compensated::default(),
             }
         }
     }

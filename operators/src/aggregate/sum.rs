@@ -1,133 +1,10 @@
-//! Sum: a running total that values can leave again without leaving anything behind.
+//! Sum: the total of the present values; zero when there are none.
 //!
-//! A plain `f64` total that has held 1e12 keeps the rounding errors of that magnitude after the
-//! value has left. This one is the unevaluated sum of two `f64` ("double-double"), about 106
-//! significant bits, kept up by Knuth's `TwoSum`. Source: Knuth, TAOCP 2, 4.2.2; Ogita, Rump,
-//! Oishi, "Accurate sum and dot product" (2005).
-
-use crate::window::lanes;
-
-/// A double-double running total.
-///
-/// Once a total overflows it stays non-finite; who owns the values rebuilds it from those left.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Sum {
-    high: f64,
-    low: f64,
-}
-
-impl Sum {
-    /// Lanes of 32 bits that a stored total takes.
-    pub(crate) const LANES: usize = 4;
-
-    /// Reads a total.
-    #[inline]
-    pub(crate) fn load(from: &[u32; Self::LANES]) -> Self {
-        Self {
-            high: lanes::get_f64(from, 0),
-            low: lanes::get_f64(from, 2),
-        }
-    }
-
-    /// Writes the total.
-    #[inline]
-    pub(crate) fn store(self, to: &mut [u32; Self::LANES]) {
-        lanes::set_f64(to, 0, self.high);
-        lanes::set_f64(to, 2, self.low);
-    }
-
-    /// Adds a value; a value leaves by adding its negative.
-    #[inline]
-    pub(crate) fn add(self, value: f64) -> Self {
-        self.add_exact(value, 0.0)
-    }
-
-    /// Adds the square of `value`, exact to the last bit before it is added.
-    #[inline]
-    pub(crate) fn add_square(self, value: f64) -> Self {
-        let (square, error) = square(value);
-        self.add_exact(square, error)
-    }
-
-    /// Takes away what [`Sum::add_square`] added.
-    #[inline]
-    pub(crate) fn remove_square(self, value: f64) -> Self {
-        let (square, error) = square(value);
-        self.add_exact(-square, -error)
-    }
-
-    /// The total rounded to one `f64`.
-    #[inline]
-    pub(crate) fn value(self) -> f64 {
-        self.high + self.low
-    }
-
-    /// Whether the total has not overflowed.
-    #[inline]
-    pub(crate) fn is_finite(self) -> bool {
-        self.high.is_finite()
-    }
-
-    /// This total minus `other` squared over `n`: the sum of squared deviations when this is a
-    /// sum of squares and `other` the sum of the same `n` values.
-    pub(crate) fn minus_square_over(self, other: Self, n: f64) -> f64 {
-        let (square, error) = square(other.high);
-        let error = error + 2.0 * other.high * other.low;
-        let quotient = square / n;
-        let (product, product_error) = product(quotient, n);
-        let rest = ((square - product) - product_error + error) / n;
-        self.add_exact(-quotient, -rest).value()
-    }
-
-    #[inline]
-    fn add_exact(self, high: f64, low: f64) -> Self {
-        let total = self.high + high;
-        if !total.is_finite() {
-            return Self {
-                high: total,
-                low: 0.0,
-            };
-        }
-        let part = total - self.high;
-        let error = (self.high - (total - part)) + (high - part);
-        let low = self.low + error + low;
-        let high = total + low;
-        Self {
-            high,
-            low: low - (high - total),
-        }
-    }
-}
-
-/// `value` squared, as the rounded product and its rounding error.
-#[inline]
-fn square(value: f64) -> (f64, f64) {
-    let (high, low) = split(value);
-    let square = value * value;
-    (
-        square,
-        ((high * high - square) + 2.0 * high * low) + low * low,
-    )
-}
-
-/// `a * b`, as the rounded product and its rounding error (Dekker).
-fn product(a: f64, b: f64) -> (f64, f64) {
-    let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
-    let product = a * b;
-    let error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
-    (product, error)
-}
-
-/// A value as two halves of at most 27 significant bits each.
-#[inline]
-fn split(value: f64) -> (f64, f64) {
-    let high = f64::from_bits(value.to_bits() & !0x07ff_ffff);
-    (high, value - high)
-}
+//! Kept as a [`Compensated`](super::compensated::Compensated) total, so a spike that has left leaves
+//! nothing behind.
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::features::testing::{check, reading};
     use thalweg_engine::time::secs;
 
@@ -155,23 +32,6 @@ mod tests {
     }
 
     #[test]
-    fn a_spike_that_has_left_leaves_nothing_behind() {
-        let mut total = Sum::default();
-        let values: Vec<f64> = (0..1_000).map(|n| 0.1 + f64::from(n) * 1e-3).collect();
-        total = total.add(1e12);
-        for value in &values {
-            total = total.add(*value);
-        }
-        total = total.add(-1e12);
-        let expected: f64 = values.iter().sum();
-        assert!(
-            (total.value() / expected - 1.0).abs() < 1e-12,
-            "{} {expected}",
-            total.value()
-        );
-    }
-
-    #[test]
     fn an_overflow_ends_when_the_values_have_left() {
         let huge = f64::MAX;
         check(
@@ -192,13 +52,5 @@ mod tests {
                 &[7.0, f64::INFINITY],
             ],
         );
-    }
-
-    #[test]
-    fn squares_are_exact() {
-        let (square, error) = square(1e8 + 0.1);
-        let (product, product_error) = product(1e8 + 0.1, 1e8 + 0.1);
-        assert_eq!((square, error), (product, product_error));
-        assert!(error != 0.0 && error.abs() < square * f64::EPSILON);
     }
 }

@@ -1,0 +1,81 @@
+//! The contract of an aggregate: what windows need to know of it.
+
+use serde::{Serialize, de::DeserializeOwned};
+use thalweg_engine::time::EventTime;
+
+/// Something asked of the events in a window, such as their mean.
+///
+/// A value of this type is configuration; what is kept per window is its [`State`](Self::State).
+/// Events come in the order of their event time, ties in the order of arrival.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::Aggregate;
+///
+/// /// The difference between the greatest and the least value.
+/// struct Range;
+///
+/// #[derive(Clone, Default, Serialize, Deserialize)]
+/// struct Ends(Option<(f64, f64)>);
+///
+/// impl Aggregate for Range {
+///     type Input = f64;
+///     type State = Ends;
+///     type Output = f64;
+///
+///     fn empty(&self) -> Ends {
+///         Ends(None)
+///     }
+///
+///     fn add(&self, ends: &mut Ends, _at: EventTime, value: &f64) {
+///         let (low, high) = ends.0.unwrap_or((*value, *value));
+///         ends.0 = Some((low.min(*value), high.max(*value)));
+///     }
+///
+///     fn merge(&self, ends: &mut Ends, later: &Ends) {
+///         if let Some((low, high)) = later.0 {
+///             self.add(ends, EventTime::MIN, &low);
+///             self.add(ends, EventTime::MIN, &high);
+///         }
+///     }
+///
+///     fn finish(&self, ends: &Ends, _end: EventTime) -> f64 {
+///         ends.0.map_or(f64::NAN, |(low, high)| high - low)
+///     }
+/// }
+/// ```
+///
+/// # Laws
+/// - `merge` is associative, and a state merged with an empty one stays as it is.
+/// - Adding events to one state, or to two that are then merged in order, gives the same.
+/// - Where [`REMOVES`](Self::REMOVES) is true, `remove` of the oldest event undoes its `add`.
+/// - A state that went through serde and back is the same.
+pub trait Aggregate: 'static {
+    /// What is taken of each event.
+    type Input;
+    /// What is kept of the events so far.
+    type State: Clone + Serialize + DeserializeOwned + 'static;
+    /// The answer.
+    type Output;
+
+    /// Whether [`remove`](Self::remove) undoes an [`add`](Self::add).
+    const REMOVES: bool = false;
+
+    /// The state of a window without events.
+    fn empty(&self) -> Self::State;
+
+    /// Takes an event in, at its event time.
+    fn add(&self, state: &mut Self::State, at: EventTime, input: &Self::Input);
+
+    /// Takes in what was kept of later events.
+    fn merge(&self, state: &mut Self::State, later: &Self::State);
+
+    /// Lets the oldest event go; called only where [`REMOVES`](Self::REMOVES) is true.
+    fn remove(&self, _state: &mut Self::State, _at: EventTime, _input: &Self::Input) {
+        unreachable!("invariant: an aggregate that removes says how")
+    }
+
+    /// The answer for a window that ends at `end`.
+    fn finish(&self, state: &Self::State, end: EventTime) -> Self::Output;
+}

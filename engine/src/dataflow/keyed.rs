@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use super::event_time_queue::EventTimeQueue;
 use super::route::route;
 use super::unary::{exchanged, unary};
 use super::{Edge, Site};
 use crate::job::Order;
 use crate::key::{Key, KeyGroup, key_hash};
 use crate::keyed::{Context, KeyedStep};
-use crate::ledger::{Fate, Pen};
-use crate::record::{Data, Packet, Record};
+use crate::ledger::Pen;
+use crate::record::{Data, Packet};
 use crate::state::KeyedState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -93,8 +94,8 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             Order::Arrival => packet.records,
             Order::EventTime => {
                 let step = &self.step;
-                self.queue.push(packet.records, |value| step.rank(value));
-                self.queue.release(watermark)
+                self.queue
+                    .exchange(packet.records, watermark, |value| step.rank(value))
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
@@ -127,52 +128,5 @@ impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
     /// What is still queued when the graph comes down is held.
     fn drop(&mut self) {
         self.queue.hold(&mut self.pen);
-    }
-}
-
-/// Records waiting for the watermark, which releases them by event time, rank and origin.
-pub(crate) struct EventTimeQueue<T> {
-    /// In order, but for the tail that has come since the last release.
-    waiting: Vec<Record<T>>,
-}
-
-impl<T> Default for EventTimeQueue<T> {
-    fn default() -> Self {
-        Self {
-            waiting: Vec::new(),
-        }
-    }
-}
-
-impl<T> EventTimeQueue<T> {
-    pub(crate) fn push(&mut self, records: Vec<Record<T>>, rank: impl Fn(&T) -> u8) {
-        if self.waiting.is_empty() {
-            self.waiting = records;
-        } else {
-            self.waiting.extend(records);
-        }
-        let position = |record: &Record<T>| (record.time, rank(&record.value), record.origin);
-        if !self.waiting.is_sorted_by_key(position) {
-            // Stable: it merges the sorted runs that are there already.
-            self.waiting.sort_by_key(position);
-        }
-    }
-
-    /// Takes out what the watermark has passed, in order.
-    pub(crate) fn release(&mut self, watermark: Watermark) -> Vec<Record<T>> {
-        let ready = self
-            .waiting
-            .partition_point(|record| watermark.has_passed(record.time));
-        if ready == self.waiting.len() {
-            return std::mem::take(&mut self.waiting);
-        }
-        self.waiting.drain(..ready).collect()
-    }
-
-    /// Notes that what still waits is held.
-    pub(crate) fn hold(&self, pen: &mut Pen) {
-        self.waiting
-            .iter()
-            .for_each(|record| pen.mark(record.origin, Fate::Held));
     }
 }

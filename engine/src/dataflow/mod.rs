@@ -5,6 +5,7 @@
 //! in event-time order need not wait for a tick to close.
 
 pub(crate) mod empty;
+mod event_time_queue;
 pub(crate) mod execute;
 pub(crate) mod keyed;
 pub(crate) mod merge;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use timely::dataflow::operators::Probe;
 
-use super::keyed::EventTimeQueue;
+use super::event_time_queue::EventTimeQueue;
 use super::route::route;
 use super::unary::exchanged;
 use super::{Edge, Site};
@@ -66,10 +66,7 @@ impl<T> End<T> {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let ready = match self.order {
             Order::Arrival => packet.records,
-            Order::EventTime => {
-                self.queue.push(packet.records, |_| 0);
-                self.queue.release(watermark)
-            }
+            Order::EventTime => self.queue.exchange(packet.records, watermark, |_| 0),
         };
         if let (false, Some(sender)) = (ready.is_empty(), &self.sender) {
             // Fails only when the writer has given up, and it has said why.

@@ -291,9 +291,8 @@ impl<T: Data> Feed<T> {
 
     fn hear(&mut self, index: usize, batch: &Batch<T>) {
         let partition = &mut self.partitions[index];
-        let empty = batch.records.is_empty() && batch.late.is_empty() && batch.dead.is_empty();
         partition.waiting = batch.status == ReadStatus::Waiting;
-        if empty && partition.waiting {
+        if batch.is_empty() && partition.waiting {
             return;
         }
         partition.heard_ns = self.job.options.clock.now_ns();

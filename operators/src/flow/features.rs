@@ -95,7 +95,7 @@ impl<'s, K: Key, T: Data> WithFeatures<'s, T> for Keyed<'s, K, T> {
     fn features(self, id: &str, declare: impl FnOnce(&mut Features<T>)) -> FeatureStream<'s, T> {
         let lift = |event| Featured {
             event,
-            features: Vec::with_capacity(48),
+            features: Vec::new(),
         };
         attach(self, &[], id, declare, lift)
     }
@@ -156,6 +156,7 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
     type State = KeyFeatures;
     type Out = Featured<T>;
 
+    #[inline]
     fn process(
         &mut self,
         _key: &K,

@@ -47,7 +47,7 @@ pub fn key_hash<K: Hash>(key: &K) -> u64 {
 
 /// Collects what a key hashes and runs xxh3 over it once.
 #[derive(Default)]
-struct StableHasher {
+pub(crate) struct StableHasher {
     short: [u8; 32],
     used: usize,
     long: Vec<u8>,

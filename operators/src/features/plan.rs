@@ -92,10 +92,14 @@ impl<T: 'static> FeaturePlan<T> {
         row: &mut Vec<f64>,
     ) {
         self.columns.extract(event, &mut self.inputs);
-        let wanted = self.wanted.0.as_ref().is_none_or(|wanted| wanted(event));
-        let row = wanted.then_some(row);
+        let row = self.wants(event).then_some(row);
         self.program
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
+    }
+
+    /// Whether an event gets a row: see [`rows_for`](super::Features::rows_for).
+    pub fn wants(&self, event: &T) -> bool {
+        self.wanted.0.as_ref().is_none_or(|wanted| wanted(event))
     }
 
     /// The latest event time of the key's events, from which its idle time counts;

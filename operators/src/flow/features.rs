@@ -1,5 +1,6 @@
 //! Streams of events with their features.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,13 +27,18 @@ pub struct Featured<T> {
 pub struct FeatureStream<'s, T> {
     stream: Stream<'s, Featured<T>>,
     names: Arc<Vec<String>>,
+    width: RowWidth,
 }
+
+/// How many features a row will have when it is complete, known to the step that begins it.
+type RowWidth = Rc<Cell<usize>>;
 
 impl<T: Data> Clone for FeatureStream<'_, T> {
     fn clone(&self) -> Self {
         Self {
             stream: self.stream.clone(),
             names: Arc::clone(&self.names),
+            width: Rc::clone(&self.width),
         }
     }
 }
@@ -51,10 +57,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
     /// Keeps the events that `keep` wants, with their rows; the others count as filtered.
     pub fn filter(self, id: &str, mut keep: impl FnMut(&T) -> bool + 'static) -> Self {
         let stream = self.stream.filter(id, move |row| keep(&row.event));
-        Self {
-            stream,
-            names: self.names,
-        }
+        Self { stream, ..self }
     }
 
     /// Keys the stream by something in the event, to add more features.
@@ -64,6 +67,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
         KeyedFeatures {
             keyed,
             names: self.names,
+            width: self.width,
         }
     }
 }
@@ -72,6 +76,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
 pub struct KeyedFeatures<'s, K, T> {
     keyed: Keyed<'s, K, Featured<T>>,
     names: Arc<Vec<String>>,
+    width: RowWidth,
 }
 
 impl<'s, K: Key, T: Data> KeyedFeatures<'s, K, T> {
@@ -81,7 +86,9 @@ impl<'s, K: Key, T: Data> KeyedFeatures<'s, K, T> {
         id: &str,
         declare: impl FnOnce(&mut Features<T>),
     ) -> FeatureStream<'s, T> {
-        attach(self.keyed, &self.names, id, declare, |row| row)
+        attach(self.keyed, (&self.names, self.width), id, declare, |row| {
+            row
+        })
     }
 }
 
@@ -97,13 +104,13 @@ impl<'s, K: Key, T: Data> WithFeatures<'s, T> for Keyed<'s, K, T> {
             event,
             features: Vec::new(),
         };
-        attach(self, &[], id, declare, lift)
+        attach(self, (&[], RowWidth::default()), id, declare, lift)
     }
 }
 
 fn attach<'s, K: Key, T: Data, I: Data>(
     keyed: Keyed<'s, K, I>,
-    names: &[String],
+    (names, width): (&[String], RowWidth),
     id: &str,
     declare: impl FnOnce(&mut Features<T>),
     lift: fn(I) -> Featured<T>,
@@ -123,10 +130,12 @@ fn attach<'s, K: Key, T: Data, I: Data>(
         .filter(|name| names.contains(name))
         .cloned()
         .collect();
-    let all = names.iter().cloned().chain(new).collect();
+    let all: Vec<_> = names.iter().cloned().chain(new).collect();
+    width.set(width.get().max(all.len()));
     let step = FeaturesStep {
         plan,
         lift,
+        width: Rc::clone(&width),
         key: PhantomData,
     };
     let stream = keyed.step(id, "features", step);
@@ -141,6 +150,7 @@ fn attach<'s, K: Key, T: Data, I: Data>(
     FeatureStream {
         stream,
         names: Arc::new(all),
+        width,
     }
 }
 
@@ -148,6 +158,7 @@ struct FeaturesStep<K, T, I> {
     /// `None` when it could not be built: the flow will not run.
     plan: Option<FeaturePlan<T>>,
     lift: fn(I) -> Featured<T>,
+    width: RowWidth,
     key: PhantomData<K>,
 }
 
@@ -167,6 +178,9 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         let mut record = record.map(self.lift);
         let Featured { event, features } = &mut record.value;
         if let Some(plan) = &mut self.plan {
+            if features.capacity() == 0 && plan.wants(event) {
+                features.reserve_exact(self.width.get());
+            }
             plan.update(state, event, record.time, features);
         }
         context.emit(record);

@@ -1,5 +1,6 @@
 //! What the workers and threads of one job share: options, clock, telemetry, how it stops.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::sink::Sink;
+use crate::step_state::StepState;
 use crate::telemetry::Telemetry;
 use crate::time::{EventTime, days, millis};
 
@@ -104,6 +106,8 @@ pub(crate) struct JobContext {
     pub(crate) stop: StopHandle,
     pub(crate) alignment: Alignment,
     pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
+    /// What steps go on from, by step id: nothing in a job that starts anew.
+    pub(crate) restored: BTreeMap<String, StepState>,
     aborted: AtomicBool,
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -117,6 +121,7 @@ impl JobContext {
             stop,
             alignment: Alignment::default(),
             pace_origin: OnceLock::new(),
+            restored: BTreeMap::new(),
             aborted: AtomicBool::new(false),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),

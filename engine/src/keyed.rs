@@ -33,6 +33,15 @@ pub trait KeyedStep<T: Data>: 'static {
     ) {
     }
 
+    /// Says why the step cannot go on with state that it has written itself, perhaps because it
+    /// was set up in another way, and what to do about it. Called once after a restart.
+    ///
+    /// # Errors
+    /// The reason and the remedy, in words.
+    fn accepts(&self, _state: &KeyedState<Self::Key, Self::State>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Which of two records of the same event time goes first in event-time order: the lower rank.
     fn rank(&self, _value: &T) -> u8 {
         0

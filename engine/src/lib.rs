@@ -23,6 +23,7 @@ mod runtime;
 pub mod sink;
 pub mod source;
 pub mod state;
+mod step_state;
 pub mod telemetry;
 pub mod testing;
 pub mod time;

@@ -26,6 +26,14 @@ pub enum StateError {
         /// What the decoder found.
         source: postcard::Error,
     },
+    /// The step is set up in another way than when it wrote the state.
+    #[error("state of step `{step}` cannot be used: {reason}")]
+    Refused {
+        /// The step whose state it is.
+        step: String,
+        /// What does not fit, and the remedy.
+        reason: String,
+    },
 }
 
 struct Entry<K, S> {
@@ -36,16 +44,20 @@ struct Entry<K, S> {
 }
 
 /// The state of one step on one worker: a value of `S` for every key seen.
+///
+/// Which keys change is noted only once somebody has asked: a job without checkpoints pays for
+/// nothing, and until the first question every key counts as changed anyway.
 pub struct KeyedState<K, S> {
     entries: HashTable<Entry<K, S>>,
-    changed: Vec<(u64, K)>,
+    /// The keys that have changed since the last question; `None` before the first.
+    changed: Option<Vec<(u64, K)>>,
 }
 
 impl<K: Key, S: State> Default for KeyedState<K, S> {
     fn default() -> Self {
         Self {
             entries: HashTable::new(),
-            changed: Vec::new(),
+            changed: None,
         }
     }
 }
@@ -64,9 +76,11 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 changed: false,
             })
             .into_mut();
-        if !entry.changed {
+        if let Some(changed) = &mut self.changed
+            && !entry.changed
+        {
             entry.changed = true;
-            self.changed.push((hash, key.clone()));
+            changed.push((hash, key.clone()));
         }
         &mut entry.state
     }
@@ -85,7 +99,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
         let changed = &mut self.changed;
         self.entries.retain(|entry| {
             let kept = keep(&entry.key, &mut entry.state);
-            if !kept && !entry.changed {
+            if let (false, false, Some(changed)) = (kept, entry.changed, changed.as_mut()) {
                 changed.push((entry.hash, entry.key.clone()));
             }
             kept
@@ -108,21 +122,34 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
     }
 
-    /// The keys that have changed since the last call, encoded by key group; a key that has gone
-    /// is there with no state.
+    /// The keys that have changed since the last call or since they were restored, encoded by key
+    /// group; a key that has gone is there with no state. The first call on state that was not
+    /// restored gives every key.
     ///
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
-        let mut groups: BTreeMap<KeyGroup, Vec<u8>> = BTreeMap::new();
-        for (hash, key) in std::mem::take(&mut self.changed) {
-            let entry = self.entries.find_mut(hash, |entry| entry.key == key);
-            let state = entry.map(|entry| {
-                entry.changed = false;
-                &entry.state
-            });
-            let bytes = groups.entry(KeyGroup::of(hash)).or_default();
-            *bytes = postcard::to_extend(&(&key, state), std::mem::take(bytes))?;
+        let mut groups = BTreeMap::new();
+        match self.changed.replace(Vec::new()) {
+            None => {
+                for entry in &self.entries {
+                    encode_to(
+                        &mut groups,
+                        KeyGroup::of(entry.hash),
+                        &(&entry.key, Some(&entry.state)),
+                    )?;
+                }
+            }
+            Some(changed) => {
+                for (hash, key) in changed {
+                    let entry = self.entries.find_mut(hash, |entry| entry.key == key);
+                    let state = entry.map(|entry| {
+                        entry.changed = false;
+                        &entry.state
+                    });
+                    encode_to(&mut groups, KeyGroup::of(hash), &(&key, state))?;
+                }
+            }
         }
         Ok(groups)
     }
@@ -131,19 +158,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
     ///
     /// # Errors
     /// [`StateError::Decode`] when the bytes are not this step's.
-    pub fn restore(&mut self, step: &str, mut bytes: &[u8]) -> Result<(), StateError> {
-        while !bytes.is_empty() {
-            let ((key, state), rest) =
-                postcard::take_from_bytes::<(K, Option<S>)>(bytes).map_err(|source| {
-                    StateError::Decode {
-                        step: step.to_owned(),
-                        source,
-                    }
-                })?;
-            self.put(key, state);
-            bytes = rest;
-        }
-        Ok(())
+    pub fn restore(&mut self, step: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.changed.get_or_insert_default();
+        decode_all(step, bytes, |(key, state)| self.put(key, state))
     }
 
     fn put(&mut self, key: K, state: Option<S>) {
@@ -161,6 +178,34 @@ impl<K: Key, S: State> KeyedState<K, S> {
             self.entries.insert_unique(hash, entry, |entry| entry.hash);
         }
     }
+}
+
+/// Reads values that were encoded one after another.
+pub(crate) fn decode_all<T: DeserializeOwned>(
+    step: &str,
+    mut bytes: &[u8],
+    mut take: impl FnMut(T),
+) -> Result<(), StateError> {
+    while !bytes.is_empty() {
+        let (value, rest) = postcard::take_from_bytes(bytes).map_err(|source| {
+            let step = step.to_owned();
+            StateError::Decode { step, source }
+        })?;
+        take(value);
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// Encodes a value after those that its group has already.
+pub(crate) fn encode_to<T: Serialize>(
+    groups: &mut BTreeMap<KeyGroup, Vec<u8>>,
+    group: KeyGroup,
+    value: &T,
+) -> Result<(), postcard::Error> {
+    let bytes = groups.entry(group).or_default();
+    *bytes = postcard::to_extend(value, std::mem::take(bytes))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -192,6 +237,22 @@ mod tests {
         assert_eq!(restored.get(&7), Some(&11));
         assert_eq!(restored.get(&8), None);
         assert!(restored.take_changed().unwrap().is_empty());
+    }
+
+    #[test]
+    fn changes_are_noted_only_once_somebody_asks() {
+        let mut state = KeyedState::<u64, u32>::default();
+        (0..100).for_each(|key| *state.entry(&key) += 1);
+        state.retain(|key, _| key % 2 == 0);
+        assert!(state.changed.is_none(), "a key is kept for nobody");
+        let mut restored = KeyedState::<u64, u32>::default();
+        for bytes in state.take_changed().unwrap().values() {
+            restored.restore("count", bytes).unwrap();
+        }
+        assert_eq!(contents(&restored), contents(&state));
+        assert!(state.take_changed().unwrap().is_empty());
+        (0..3).for_each(|_| *restored.entry(&4) += 1);
+        assert_eq!(restored.changed.as_ref().map(Vec::len), Some(1));
     }
 
     #[test]

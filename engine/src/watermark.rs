@@ -44,7 +44,7 @@ impl Watermark {
 
 /// The watermark of a step with several inputs: the least of the active ones; of the idle ones when
 /// none is active; the end when all have ended. It never goes back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WatermarkMerge {
     inputs: Vec<Watermark>,
     merged: Watermark,
@@ -55,6 +55,18 @@ impl WatermarkMerge {
         Self {
             inputs: vec![Watermark::START; inputs],
             merged: Watermark::START,
+        }
+    }
+
+    /// The same after a restart with so many inputs. Where their number has changed, each begins
+    /// with what all of the old ones had promised.
+    pub(crate) fn resume(self, inputs: usize) -> Self {
+        if self.inputs.len() == inputs {
+            return self;
+        }
+        Self {
+            inputs: vec![self.merged; inputs],
+            ..self
         }
     }
 
@@ -127,6 +139,18 @@ mod tests {
         check(&[(0, at(5)), (1, Watermark::END)], at(5));
         check(&[(0, idle(5)), (1, Watermark::END)], idle(5));
         check(&[(0, Watermark::END), (1, Watermark::END)], Watermark::END);
+    }
+
+    #[test]
+    fn after_a_restart_with_other_inputs_it_goes_on_from_where_it_was() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.update(0, at(5));
+        merge.update(1, at(7));
+        assert_eq!(merge.clone().resume(2), merge);
+        let mut resumed = merge.resume(3);
+        assert_eq!(resumed.update(0, at(6)), at(5));
+        assert_eq!(resumed.update(1, at(8)), at(5));
+        assert_eq!(resumed.update(2, at(9)), at(6));
     }
 
     #[test]

@@ -28,6 +28,12 @@ fn position<T>(record: &Record<T>, rank: &impl Fn(&T) -> u8) -> Position {
     (record.time, rank(&record.value), record.origin)
 }
 
+fn sort<T>(records: &mut [Record<T>], rank: &impl Fn(&T) -> u8) {
+    if !records.is_sorted_by_key(|record| position(record, rank)) {
+        records.sort_by_key(|record| position(record, rank));
+    }
+}
+
 impl<T> EventTimeQueue<T> {
     /// Takes records in and takes those out that the watermark has passed, in order.
     pub(crate) fn exchange(
@@ -36,18 +42,27 @@ impl<T> EventTimeQueue<T> {
         watermark: Watermark,
         rank: impl Fn(&T) -> u8,
     ) -> Vec<Record<T>> {
-        if !records.is_sorted_by_key(|record| position(record, &rank)) {
-            records.sort_by_key(|record| position(record, &rank));
-        }
+        sort(&mut records, &rank);
         let passed = |record: &Record<T>| watermark.has_passed(record.time);
         if self.runs.is_empty() && records.last().is_none_or(passed) {
             return records;
         }
-        self.push(records, &rank);
+        self.insert(records, &rank);
         self.release(passed, &rank)
     }
 
-    fn push(&mut self, records: Vec<Record<T>>, rank: &impl Fn(&T) -> u8) {
+    /// Takes records in that wait, such as those that waited before a restart.
+    pub(crate) fn push(&mut self, mut records: Vec<Record<T>>, rank: impl Fn(&T) -> u8) {
+        sort(&mut records, &rank);
+        self.insert(records, &rank);
+    }
+
+    /// The records that wait, in no order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Record<T>> {
+        self.runs.iter().flatten()
+    }
+
+    fn insert(&mut self, records: Vec<Record<T>>, rank: &impl Fn(&T) -> u8) {
         let Some(first) = records.first().map(|record| position(record, rank)) else {
             return;
         };
@@ -108,8 +123,8 @@ impl<T> EventTimeQueue<T> {
 
     /// Notes that what still waits is held.
     pub(crate) fn hold(&self, pen: &mut Pen) {
-        let waiting = self.runs.iter().flatten();
-        waiting.for_each(|record| pen.mark(record.origin, Fate::Held));
+        self.waiting()
+            .for_each(|record| pen.mark(record.origin, Fate::Held));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Keyed, NodeId, Shared};
 use crate::dataflow::relation::join_latest;
 use crate::dataflow::{Edge, empty, keyed, merge, sink, unary};
-use crate::key::Key;
+use crate::key::{Key, LocalKey};
 use crate::keyed::KeyedStep;
 use crate::ledger::Fate;
 use crate::letters::DeadLetter;
@@ -223,9 +223,9 @@ impl<'s, T: Data> Stream<'s, T> {
         Stream::new(shared, node, edge)
     }
 
-    /// Runs a step on each worker's own records as they arrive, all under one key: the first half
-    /// of an aggregation over all keys.
-    pub fn local_step<S: KeyedStep<T, Key = ()>>(
+    /// Runs a step on each worker's own records as they arrive, all under the worker's one key: the
+    /// first half of an aggregation over all keys.
+    pub fn local_step<S: KeyedStep<T, Key = LocalKey>>(
         self,
         id: &str,
         label: &str,

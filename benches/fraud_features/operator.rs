@@ -1,7 +1,7 @@
 //! The features operator over its keyed state, without a dataflow around it.
 
 use thalweg::prelude::*;
-use thalweg_engine::state::KeyedState;
+use thalweg_engine::state::{KeyedState, LOOK_AHEAD};
 use thalweg_operators::features::{FeaturePlan, KeyFeatures};
 
 use super::payments::Payment;
@@ -38,9 +38,18 @@ impl Operator {
         }
     }
 
-    pub(crate) fn update(&mut self, payment: &Payment, row: &mut Vec<f64>) {
-        let state = self.cards.entry(&payment.card);
-        let at = EventTime::from_micros(payment.ts * 1_000);
-        self.plan.update(state, payment, at, row);
+    /// Appends the row of each payment to `rows`.
+    pub(crate) fn update(&mut self, payments: &[Payment], rows: &mut Vec<f64>) {
+        for payments in payments.chunks(LOOK_AHEAD) {
+            let keys = payments.iter().map(|payment| &payment.card);
+            let hashes = self
+                .cards
+                .look_ahead(keys, |states| self.plan.touch(states));
+            for (payment, hash) in payments.iter().zip(hashes) {
+                let state = self.cards.entry_hashed(hash, &payment.card);
+                let at = EventTime::from_micros(payment.ts * 1_000);
+                self.plan.update(state, payment, at, rows);
+            }
+        }
     }
 }

@@ -25,6 +25,10 @@ pub trait KeyedStep<T: Data>: 'static {
         context: &mut Context<'_, Self::Out>,
     );
 
+    /// Looks at the states that the next records will need, as far as they are known already, so
+    /// that their memory is near when it is their turn: see [`KeyedState::look_ahead`].
+    fn touch(&self, _states: &[Option<&Self::State>]) {}
+
     /// Called when the watermark has moved, after the records before it.
     fn advance(
         &mut self,

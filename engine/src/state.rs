@@ -36,6 +36,9 @@ pub enum StateError {
     },
 }
 
+/// How many keys [`KeyedState::look_ahead`] takes.
+pub const LOOK_AHEAD: usize = 32;
+
 struct Entry<K, S> {
     hash: u64,
     key: K,
@@ -65,7 +68,12 @@ impl<K: Key, S: State> Default for KeyedState<K, S> {
 impl<K: Key, S: State> KeyedState<K, S> {
     /// The state of `key`, made with `S::default` when the key is new; counts as changed.
     pub fn entry(&mut self, key: &K) -> &mut S {
-        let hash = key_hash(key);
+        self.entry_hashed(key_hash(key), key)
+    }
+
+    /// As [`KeyedState::entry`], for a key whose hash is known from [`KeyedState::look_ahead`].
+    #[inline]
+    pub fn entry_hashed(&mut self, hash: u64, key: &K) -> &mut S {
         let entry = self
             .entries
             .entry(hash, |entry| entry.key == *key, |entry| entry.hash)
@@ -83,6 +91,33 @@ impl<K: Key, S: State> KeyedState<K, S> {
             changed.push((hash, key.clone()));
         }
         &mut entry.state
+    }
+
+    /// Gives the hashes of the keys whose turn is next, after `touch` has had a look at their states.
+    ///
+    /// Where there are many keys, most of an event's time is waiting for memory, one place after
+    /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it.
+    ///
+    /// # Panics
+    /// When there are more keys than [`LOOK_AHEAD`].
+    pub fn look_ahead<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a K>,
+        touch: impl FnOnce(&[Option<&S>]),
+    ) -> [u64; LOOK_AHEAD] {
+        let mut hashes = [0; LOOK_AHEAD];
+        let mut states = [None; LOOK_AHEAD];
+        let mut count = 0;
+        for key in keys {
+            hashes[count] = key_hash(key);
+            count += 1;
+        }
+        for (state, hash) in states.iter_mut().zip(hashes).take(count) {
+            let found = self.entries.find(hash, |entry| entry.hash == hash);
+            *state = found.map(|entry| &entry.state);
+        }
+        touch(&states[..count]);
+        hashes
     }
 
     /// The state of `key`, if it has any.

@@ -13,7 +13,7 @@ use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
 use crate::ledger::Pen;
 use crate::record::{Data, Packet};
-use crate::state::{KeyedState, StateError, decode_all, encode_to};
+use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -182,10 +182,18 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
         let mut context = Context::new(&mut self.pen, watermark, self.clock.now_ns(), ready.len());
-        for record in ready {
-            let key = (self.key)(&record.value);
-            let state = self.state.entry(&key);
-            self.step.process(&key, state, record, &mut context);
+        let mut ready = ready.into_iter();
+        let mut keys: Vec<S::Key> = Vec::with_capacity(LOOK_AHEAD);
+        while !ready.as_slice().is_empty() {
+            let next = ready.as_slice().iter().take(LOOK_AHEAD);
+            keys.extend(next.map(|record| (self.key)(&record.value)));
+            let touch = |states: &[Option<&S::State>]| self.step.touch(states);
+            let hashes = self.state.look_ahead(keys.iter(), touch);
+            for (key, hash) in keys.drain(..).zip(hashes) {
+                let record = ready.next().expect("invariant: each key is a record's");
+                let state = self.state.entry_hashed(hash, &key);
+                self.step.process(&key, state, record, &mut context);
+            }
         }
         if watermark != self.emitted {
             self.step.advance(&mut self.state, &mut context);

@@ -97,6 +97,12 @@ impl<T: 'static> FeaturePlan<T> {
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
     }
 
+    /// Looks at what the next events of these keys will need; see
+    /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
+    pub fn touch(&self, states: &[Option<&KeyFeatures>]) {
+        self.program.touch(states);
+    }
+
     /// Whether an event gets a row: see [`rows_for`](super::Features::rows_for).
     pub fn wants(&self, event: &T) -> bool {
         self.wanted.0.as_ref().is_none_or(|wanted| wanted(event))

@@ -167,6 +167,12 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
     type State = KeyFeatures;
     type Out = Featured<T>;
 
+    fn touch(&self, states: &[Option<&KeyFeatures>]) {
+        if let Some(plan) = &self.plan {
+            plan.touch(states);
+        }
+    }
+
     #[inline]
     fn process(
         &mut self,

@@ -34,6 +34,7 @@ mod shape;
 mod slide;
 mod snapshot;
 mod state;
+mod touch;
 mod update;
 
 pub(crate) use compile::compile;

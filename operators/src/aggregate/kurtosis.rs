@@ -4,6 +4,7 @@
 use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
+use super::kept::of_values;
 use super::powers::Powers;
 
 /// The excess kurtosis of the present values, adjusted for the size of the sample: with `g` the
@@ -25,31 +26,9 @@ use super::powers::Powers;
 pub struct Kurtosis;
 
 impl Aggregate for Kurtosis {
-    type Input = f64;
-    type State = Powers<4>;
+    of_values!(Powers<4>);
+
     type Output = f64;
-
-    const REMOVES: bool = true;
-
-    fn empty(&self) -> Powers<4> {
-        Powers::default()
-    }
-
-    fn add(&self, powers: &mut Powers<4>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.add(*value);
-        }
-    }
-
-    fn merge(&self, powers: &mut Powers<4>, later: &Powers<4>) {
-        powers.merge(later);
-    }
-
-    fn remove(&self, powers: &mut Powers<4>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.remove(*value);
-        }
-    }
 
     fn is_exact(&self, powers: &Powers<4>) -> bool {
         powers.is_exact()

@@ -1,6 +1,7 @@
 //! The shared property test of aggregates: against a naive recomputation over the window's events,
 //! while a window slides, while windows are put together from parts, and by the laws.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::testing::check_laws;
 const UNIT: f64 = 1.0 / 1024.0;
 
 /// Lists of events to try on each aggregate.
-const CASES: u32 = 300;
+const CASES: u32 = 1_000;
 
 /// One key's events, in order of event time.
 pub(crate) type Events<I> = Vec<(EventTime, I)>;
@@ -46,6 +47,11 @@ pub(crate) fn values() -> impl Strategy<Value = (Events<f64>, Plan)> {
         ],
     ];
     events(value)
+}
+
+/// Events with ids, few different ones, some of them wide.
+pub(crate) fn ids() -> impl Strategy<Value = (Events<u64>, Plan)> {
+    events(prop_oneof![6 => 0u64..5, 2 => 0u64..40, 1 => Just(u64::MAX), 1 => any::<u64>()])
 }
 
 /// Events with a flag.
@@ -119,25 +125,28 @@ pub(crate) fn check<A: Aggregate>(
 }
 
 /// A sliding window, kept up the way an owner has to.
-struct Window<'a, A: Aggregate> {
+pub(crate) struct Window<'a, A: Aggregate> {
     aggregate: &'a A,
     events: &'a [(EventTime, A::Input)],
     oldest: usize,
-    state: A::State,
+    pub(crate) state: A::State,
+    /// How often the state was made anew because it was not exact.
+    pub(crate) made_anew: u32,
 }
 
 impl<'a, A: Aggregate> Window<'a, A> {
-    fn new(aggregate: &'a A, events: &'a [(EventTime, A::Input)]) -> Self {
+    pub(crate) fn new(aggregate: &'a A, events: &'a [(EventTime, A::Input)]) -> Self {
         Self {
             aggregate,
             events,
             oldest: 0,
             state: aggregate.empty(),
+            made_anew: 0,
         }
     }
 
     /// Takes in the event at `newest` and lets go what is not after `after`; the events inside.
-    fn slide(&mut self, newest: usize, after: EventTime) -> &'a [(EventTime, A::Input)] {
+    pub(crate) fn slide(&mut self, newest: usize, after: EventTime) -> &'a [(EventTime, A::Input)] {
         let (at, input) = &self.events[newest];
         self.aggregate.add(&mut self.state, *at, input);
         let former = self.oldest;
@@ -149,8 +158,9 @@ impl<'a, A: Aggregate> Window<'a, A> {
             self.oldest += 1;
         }
         let inside = &self.events[self.oldest..=newest];
-        let anew = !A::REMOVES && self.oldest != former;
-        if anew || !self.aggregate.is_exact(&self.state) {
+        let inexact = !self.aggregate.is_exact(&self.state);
+        self.made_anew += u32::from(inexact);
+        if inexact || (!A::REMOVES && self.oldest != former) {
             self.state = of(self.aggregate, inside);
         }
         inside
@@ -213,6 +223,15 @@ pub(crate) fn central(values: &[f64], power: i32) -> f64 {
     let (n, sum) = (units.len() as i128, units.iter().sum::<i128>());
     let deviation = |units: &i128| (n * units - sum) as f64 / n as f64 * UNIT;
     units.iter().map(|u| deviation(u).powi(power)).sum()
+}
+
+/// How many events each id has.
+pub(crate) fn tally(events: &[(EventTime, u64)]) -> BTreeMap<u64, u64> {
+    let mut tally = BTreeMap::new();
+    for (_, id) in events {
+        *tally.entry(*id).or_default() += 1;
+    }
+    tally
 }
 
 fn units(values: &[f64]) -> Vec<i128> {

@@ -128,12 +128,25 @@ impl<const N: usize> Powers<N> {
     }
 
     /// The exact distance of a value from the shift.
-    fn distance(&self, value: f64) -> Compensated {
+    pub(crate) fn distance(&self, value: f64) -> Compensated {
         Compensated::difference(value, self.shift)
     }
 
-    /// The sum of squared deviations from the mean.
+    /// How far another's shift is from this one.
+    pub(crate) fn distance_to(&self, other: &Self) -> Compensated {
+        self.distance(other.shift)
+    }
+
+    /// The sum of the distances.
+    pub(crate) fn first(&self) -> Compensated {
+        self.sums[0]
+    }
+
+    /// The sum of squared deviations from the mean, infinite when squares have overflowed.
     pub(crate) fn second_central(&self) -> f64 {
+        if !self.sums[1].is_finite() {
+            return f64::INFINITY;
+        }
         let mean = self.mean();
         self.sums[1].minus(mean.times(self.sums[0])).value()
     }
@@ -169,7 +182,11 @@ impl Powers<4> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::time::{EventTime, secs};
+
     use super::*;
+    use crate::aggregate::testing::within;
+    use crate::aggregate::{Aggregate, Kurtosis, Skew, Variance, oracle};
 
     fn of(values: &[f64]) -> Powers<4> {
         let mut powers = Powers::default();
@@ -212,5 +229,63 @@ mod tests {
         let mut anew = of(&values[1..]);
         anew.remove(0.0);
         assert!(anew.is_exact());
+    }
+
+    /// Slides a window of 1,000 events over values around 1e8 among which there are spikes, and
+    /// checks all that is asked of the sums; how often they were made anew.
+    fn slide<A: Aggregate<Input = f64, Output = f64>>(
+        aggregate: &A,
+        spikes: &[(usize, f64)],
+    ) -> u32 {
+        let noise = |n: i64| ((n * 7_919 % 1_000).pow(2) % 1_777) as f64 / 1_024.0;
+        let mut events: Vec<_> = (0..5_000)
+            .map(|n| (EventTime::from_seconds(n), 1e8 + noise(n)))
+            .collect();
+        for (place, spike) in spikes {
+            events[*place].1 = *spike;
+        }
+        let mut window = oracle::Window::new(aggregate, &events);
+        for (newest, (at, _)) in events.iter().enumerate() {
+            let inside = window.slide(newest, at.saturating_sub(secs(1_000)));
+            if newest % 199 == 0 {
+                // The same values without the mean, in which nothing can be lost.
+                let near = inside.iter().map(|(at, value)| (*at, value - 1e8));
+                let expected = oracle::finish_of(aggregate, &near.collect::<Vec<_>>());
+                let got = aggregate.finish(&window.state, *at);
+                let same = within(1e-9)(&got, &expected);
+                assert!(
+                    same,
+                    "{got}, expected {expected}, at {newest} of {spikes:?}"
+                );
+            }
+        }
+        window.made_anew
+    }
+
+    #[test]
+    fn moments_are_right_at_1e8_and_once_a_spike_has_left() {
+        let spikes = [(0, 1e12), (700, -1e12), (2_345, 1e20), (2_346, 1e15)];
+        for spikes in [&spikes[..0], &spikes[..2], &spikes] {
+            // Sums are made anew once for what leaves, not for every event.
+            let most = spikes.len() as u32 + 1;
+            assert!(slide(&Variance, spikes) <= most);
+            assert!(slide(&Skew, spikes) <= most);
+            assert!(slide(&Kurtosis, spikes) <= most);
+        }
+    }
+
+    #[test]
+    fn an_overflow_ends_when_the_values_have_left() {
+        let values = [1e200, 2e200, 1.0, 3.0];
+        let events: Vec<_> = (0..).map(EventTime::from_seconds).zip(values).collect();
+        let mut window = oracle::Window::new(&Variance, &events);
+        let mut answer = |newest: usize| {
+            let end = events[newest].0;
+            window.slide(newest, end.saturating_sub(secs(2)));
+            Variance.finish(&window.state, end)
+        };
+        let answers = [0, 1, 2, 3].map(&mut answer);
+        assert!(answers[0].is_nan());
+        assert_eq!(answers[1..], [f64::INFINITY, f64::INFINITY, 2.0]);
     }
 }

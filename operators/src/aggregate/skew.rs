@@ -4,6 +4,7 @@
 use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
+use super::kept::of_values;
 use super::powers::Powers;
 
 /// The skew of the present values: `sqrt(n (n - 1)) / (n - 2)` times the third central moment over
@@ -24,31 +25,9 @@ use super::powers::Powers;
 pub struct Skew;
 
 impl Aggregate for Skew {
-    type Input = f64;
-    type State = Powers<3>;
+    of_values!(Powers<3>);
+
     type Output = f64;
-
-    const REMOVES: bool = true;
-
-    fn empty(&self) -> Powers<3> {
-        Powers::default()
-    }
-
-    fn add(&self, powers: &mut Powers<3>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.add(*value);
-        }
-    }
-
-    fn merge(&self, powers: &mut Powers<3>, later: &Powers<3>) {
-        powers.merge(later);
-    }
-
-    fn remove(&self, powers: &mut Powers<3>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.remove(*value);
-        }
-    }
 
     fn is_exact(&self, powers: &Powers<3>) -> bool {
         powers.is_exact()

@@ -6,10 +6,11 @@
 use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
+use super::kept::of_values;
 use super::total::Total;
 
-/// The sum of the present values, zero when there are none. Rounding errors of a value that has
-/// left stay below 1e-11 of the sum.
+/// The sum of the present values, zero when there are none. What a value that has left leaves
+/// behind stays below 1e-10 of the sum.
 ///
 /// ```
 /// use thalweg_engine::time::EventTime;
@@ -26,31 +27,9 @@ use super::total::Total;
 pub struct Sum;
 
 impl Aggregate for Sum {
-    type Input = f64;
-    type State = Total;
+    of_values!(Total);
+
     type Output = f64;
-
-    const REMOVES: bool = true;
-
-    fn empty(&self) -> Total {
-        Total::default()
-    }
-
-    fn add(&self, total: &mut Total, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            total.add(*value);
-        }
-    }
-
-    fn merge(&self, total: &mut Total, later: &Total) {
-        total.merge(later);
-    }
-
-    fn remove(&self, total: &mut Total, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            total.remove(*value);
-        }
-    }
 
     fn is_exact(&self, total: &Total) -> bool {
         total.is_exact()

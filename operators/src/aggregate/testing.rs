@@ -60,8 +60,9 @@ const CUTS: usize = 12;
 /// same as NaN.
 pub fn within(tolerance: f64) -> impl Fn(&f64, &f64) -> bool + Copy {
     move |a, b| {
-        let scale = 1f64.max(a.abs()).max(b.abs());
-        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * scale
+        let (apart, scale) = ((a - b).abs(), 1f64.max(a.abs()).max(b.abs()));
+        let close = apart.is_finite() && apart <= tolerance * scale;
+        close || a == b || (a.is_nan() && b.is_nan())
     }
 }
 
@@ -71,11 +72,10 @@ pub fn each_within(tolerance: f64) -> impl Fn(&Vec<f64>, &Vec<f64>) -> bool + Co
     move |a, b| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
 
-/// Answers that are equal, or of which neither equals itself (NaN).
-pub fn exactly<T: PartialEq>(a: &T, b: &T) -> bool {
-    #[expect(clippy::eq_op, reason = "what does not equal itself is missing")]
-    let missing = a != a && b != b;
-    a == b || missing
+/// Answers that are equal; NaN is the same as NaN, also within an answer.
+pub fn exactly<T: PartialEq + Debug>(a: &T, b: &T) -> bool {
+    // What does not equal itself still reads the same.
+    a == b || format!("{a:?}") == format!("{b:?}")
 }
 
 /// Checks that `aggregate` keeps the laws of [`Aggregate`] on these events, which must be in the
@@ -297,4 +297,159 @@ where
 
 fn bytes(state: &impl serde::Serialize) -> Vec<u8> {
     postcard::to_allocvec(state).expect("invariant: a state can be written by postcard")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    /// A sum that keeps all laws but one.
+    struct Lawless {
+        breaks: Breaks,
+        states: Cell<u64>,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Breaks {
+        Nothing,
+        Determinism,
+        Serde,
+        NeutralBefore,
+        NeutralAfter,
+        Merge,
+        Associativity,
+        Compact,
+        Remove,
+        RemoveAfterMerge,
+    }
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct State {
+        sum: i64,
+        #[serde(skip)]
+        forgotten: i64,
+        merges: u64,
+        number: u64,
+    }
+
+    impl Aggregate for Lawless {
+        type Input = i64;
+        type State = State;
+        type Output = i64;
+
+        const REMOVES: bool = true;
+
+        fn empty(&self) -> State {
+            self.states.set(self.states.get() + 1);
+            State {
+                number: match self.breaks {
+                    Breaks::Determinism => self.states.get(),
+                    _ => 0,
+                },
+                ..State::default()
+            }
+        }
+
+        fn add(&self, state: &mut State, _at: EventTime, value: &i64) {
+            match self.breaks {
+                Breaks::Serde => state.forgotten += value,
+                _ => state.sum += value,
+            }
+        }
+
+        fn merge(&self, state: &mut State, later: &State) {
+            match self.breaks {
+                Breaks::NeutralBefore if state.sum == 0 => {}
+                Breaks::NeutralAfter if later.sum == 0 => state.merges += 1,
+                Breaks::Merge if state.sum != 0 && later.sum != 0 => state.sum += later.sum + 1,
+                Breaks::Associativity if later.merges > 0 => {}
+                Breaks::Associativity => {
+                    state.merges += u64::from(later.sum != 0);
+                    state.sum += later.sum;
+                }
+                Breaks::RemoveAfterMerge => {
+                    state.merges += u64::from(later.sum != 0);
+                    state.sum += later.sum;
+                }
+                _ => state.sum += later.sum,
+            }
+        }
+
+        fn remove(&self, state: &mut State, _at: EventTime, value: &i64) {
+            match self.breaks {
+                Breaks::Remove => {}
+                Breaks::RemoveAfterMerge if state.merges > 0 => {}
+                _ => state.sum -= value,
+            }
+        }
+
+        fn compact(&self, state: &mut State) {
+            if self.breaks == Breaks::Compact {
+                state.sum /= 2;
+            }
+        }
+
+        fn finish(&self, state: &State, _end: EventTime) -> i64 {
+            state.sum + state.forgotten
+        }
+    }
+
+    /// What the kit says of a sum that breaks a law, on so many events.
+    fn verdict(breaks: Breaks, events: i64) -> Result<(), String> {
+        let events: Vec<_> = (1..=events)
+            .map(|n| (EventTime::from_seconds(n), n * n))
+            .collect();
+        let lawless = Lawless {
+            breaks,
+            states: Cell::new(0),
+        };
+        let check = || check_laws(&lawless, &events, exactly);
+        catch_unwind(AssertUnwindSafe(check))
+            .map_err(|panic| *panic.downcast::<String>().expect("a message"))
+    }
+
+    #[test]
+    fn a_law_that_is_broken_is_named() {
+        for (breaks, law) in [
+            (Breaks::Determinism, "the same events in the same order"),
+            (Breaks::Serde, "went through serde"),
+            (Breaks::NeutralBefore, "neutral\": an empty state before"),
+            (Breaks::NeutralAfter, "neutral\": an empty state after"),
+            (Breaks::Merge, "merged in order"),
+            (Breaks::Associativity, "associative"),
+            (Breaks::Compact, "compact"),
+            (Breaks::Remove, "remove undoes add"),
+            (Breaks::RemoveAfterMerge, "were merged with the rest"),
+        ] {
+            for events in [5, 40] {
+                let said = verdict(breaks, events).unwrap_err();
+                assert!(said.contains(law) && said.contains("Lawless"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_keeps_all_laws_passes_on_any_number_of_events() {
+        for events in [0, 1, 2, 13, 100] {
+            assert_eq!(verdict(Breaks::Nothing, events), Ok(()));
+        }
+    }
+
+    #[test]
+    fn tolerance_is_relative_above_one_and_missing_is_missing() {
+        let same = within(1e-3);
+        assert!(same(&1e6, &1_000_900.0) && !same(&1e6, &1_001_100.0));
+        assert!(same(&0.0, &1e-4) && !same(&f64::NAN, &0.0) && same(&f64::NAN, &f64::NAN));
+        assert!(same(&f64::INFINITY, &f64::INFINITY) && !same(&f64::INFINITY, &1.0));
+        assert!(!each_within(1.0)(&vec![1.0], &vec![1.0, 1.0]));
+        assert!(exactly(&f64::NAN, &f64::NAN) && !exactly(&1.0, &f64::NAN));
+        let missing_and = |value: f64| vec![f64::NAN, value];
+        assert!(exactly(&missing_and(1.0), &missing_and(1.0)));
+        assert!(!exactly(&missing_and(1.0), &missing_and(2.0)));
+    }
 }

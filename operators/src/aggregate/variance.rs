@@ -7,6 +7,7 @@
 use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
+use super::kept::of_values;
 use super::moments::Moments;
 use super::powers::Powers;
 
@@ -58,31 +59,9 @@ pub(crate) fn std(moments: &Moments) -> f64 {
 pub struct Variance;
 
 impl Aggregate for Variance {
-    type Input = f64;
-    type State = Powers<2>;
+    of_values!(Powers<2>);
+
     type Output = f64;
-
-    const REMOVES: bool = true;
-
-    fn empty(&self) -> Powers<2> {
-        Powers::default()
-    }
-
-    fn add(&self, powers: &mut Powers<2>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.add(*value);
-        }
-    }
-
-    fn merge(&self, powers: &mut Powers<2>, later: &Powers<2>) {
-        powers.merge(later);
-    }
-
-    fn remove(&self, powers: &mut Powers<2>, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            powers.remove(*value);
-        }
-    }
 
     fn is_exact(&self, powers: &Powers<2>) -> bool {
         powers.is_exact()
@@ -112,27 +91,9 @@ impl Aggregate for Variance {
 pub struct Std;
 
 impl Aggregate for Std {
-    type Input = f64;
-    type State = Powers<2>;
+    of_values!(Powers<2>);
+
     type Output = f64;
-
-    const REMOVES: bool = true;
-
-    fn empty(&self) -> Powers<2> {
-        Variance.empty()
-    }
-
-    fn add(&self, powers: &mut Powers<2>, at: EventTime, value: &f64) {
-        Variance.add(powers, at, value);
-    }
-
-    fn merge(&self, powers: &mut Powers<2>, later: &Powers<2>) {
-        Variance.merge(powers, later);
-    }
-
-    fn remove(&self, powers: &mut Powers<2>, at: EventTime, value: &f64) {
-        Variance.remove(powers, at, value);
-    }
 
     fn is_exact(&self, powers: &Powers<2>) -> bool {
         Variance.is_exact(powers)

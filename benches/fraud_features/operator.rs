@@ -44,7 +44,7 @@ impl Operator {
             let keys = payments.iter().map(|payment| &payment.card);
             let hashes = self
                 .cards
-                .look_ahead(keys, |states| self.plan.touch(states));
+                .look_ahead(keys, |states| self.plan.touch(payments.iter(), states));
             for (payment, hash) in payments.iter().zip(hashes) {
                 let state = self.cards.entry_hashed(hash, &payment.card);
                 let at = EventTime::from_micros(payment.ts * 1_000);

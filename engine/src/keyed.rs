@@ -27,7 +27,7 @@ pub trait KeyedStep<T: Data>: 'static {
 
     /// Looks at the states that the next records will need, as far as they are known already, so
     /// that their memory is near when it is their turn: see [`KeyedState::look_ahead`].
-    fn touch(&self, _states: &[Option<&Self::State>]) {}
+    fn touch(&self, _records: &[Record<T>], _states: &[Option<&Self::State>]) {}
 
     /// Called when the watermark has moved, after the records before it.
     fn advance(

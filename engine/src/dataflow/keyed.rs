@@ -185,9 +185,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         let mut ready = ready.into_iter();
         let mut keys: Vec<S::Key> = Vec::with_capacity(LOOK_AHEAD);
         while !ready.as_slice().is_empty() {
-            let next = ready.as_slice().iter().take(LOOK_AHEAD);
-            keys.extend(next.map(|record| (self.key)(&record.value)));
-            let touch = |states: &[Option<&S::State>]| self.step.touch(states);
+            let next = &ready.as_slice()[..LOOK_AHEAD.min(ready.len())];
+            keys.extend(next.iter().map(|record| (self.key)(&record.value)));
+            let touch = |states: &[Option<&S::State>]| self.step.touch(next, states);
             let hashes = self.state.look_ahead(keys.iter(), touch);
             for (key, hash) in keys.drain(..).zip(hashes) {
                 let record = ready.next().expect("invariant: each key is a record's");

@@ -5,7 +5,6 @@
 //! one. Finding the last row of an id looks through the marked rows of a short log, and in a hash
 //! index of a long one. An unbounded window keeps the set of ids it has seen.
 
-use hashbrown::HashMap;
 use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
@@ -16,9 +15,6 @@ use super::tally::Tally;
 /// Rows a log may have room for before its ids are indexed; few in tests, so that the property
 /// tests go both ways.
 pub(crate) const INDEX_ABOVE_ROWS: u32 = if cfg!(test) { 16 } else { 256 };
-
-/// The position of the last row of each id in a long log. Rebuilt from the log after a restore.
-pub(crate) type IdIndex = HashMap<u64, u32>;
 
 /// The number of different ids; leaves `ids` sorted and without duplicates.
 pub(crate) fn distinct(ids: &mut Vec<u64>) -> usize {

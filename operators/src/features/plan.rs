@@ -97,10 +97,16 @@ impl<T: 'static> FeaturePlan<T> {
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
     }
 
-    /// Looks at what the next events of these keys will need; see
+    /// Looks at what the next events will need of the states of their keys; see
     /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
-    pub fn touch(&self, states: &[Option<&KeyFeatures>]) {
+    pub fn touch<'a>(&self, events: impl Iterator<Item = &'a T>, states: &[Option<&KeyFeatures>]) {
         self.program.touch(states);
+        for (event, state) in events.zip(states) {
+            if let Some(state) = state.filter(|state| state.has_indexes()) {
+                self.program
+                    .touch_indexes(state, |column| self.columns.id_of(event, column));
+            }
+        }
     }
 
     /// Whether an event gets a row: see [`rows_for`](super::Features::rows_for).

@@ -86,9 +86,16 @@ impl<'s, K: Key, T: Data> KeyedFeatures<'s, K, T> {
         id: &str,
         declare: impl FnOnce(&mut Features<T>),
     ) -> FeatureStream<'s, T> {
-        attach(self.keyed, (&self.names, self.width), id, declare, |row| {
-            row
-        })
+        attach(
+            self.keyed,
+            (&self.names, self.width),
+            id,
+            declare,
+            Rows {
+                lift: |row| row,
+                event: |row| &row.event,
+            },
+        )
     }
 }
 
@@ -104,8 +111,23 @@ impl<'s, K: Key, T: Data> WithFeatures<'s, T> for Keyed<'s, K, T> {
             event,
             features: Vec::new(),
         };
-        attach(self, (&[], RowWidth::default()), id, declare, lift)
+        attach(
+            self,
+            (&[], RowWidth::default()),
+            id,
+            declare,
+            Rows {
+                lift,
+                event: |event| event,
+            },
+        )
     }
+}
+
+/// How a step makes rows of what comes in, and how it gets at the event before it does.
+struct Rows<T, I> {
+    lift: fn(I) -> Featured<T>,
+    event: fn(&I) -> &T,
 }
 
 fn attach<'s, K: Key, T: Data, I: Data>(
@@ -113,7 +135,7 @@ fn attach<'s, K: Key, T: Data, I: Data>(
     (names, width): (&[String], RowWidth),
     id: &str,
     declare: impl FnOnce(&mut Features<T>),
-    lift: fn(I) -> Featured<T>,
+    rows: Rows<T, I>,
 ) -> FeatureStream<'s, T> {
     let mut features = Features::new();
     declare(&mut features);
@@ -134,7 +156,7 @@ fn attach<'s, K: Key, T: Data, I: Data>(
     width.set(width.get().max(all.len()));
     let step = FeaturesStep {
         plan,
-        lift,
+        rows,
         width: Rc::clone(&width),
         key: PhantomData,
     };
@@ -157,7 +179,7 @@ fn attach<'s, K: Key, T: Data, I: Data>(
 struct FeaturesStep<K, T, I> {
     /// `None` when it could not be built: the flow will not run.
     plan: Option<FeaturePlan<T>>,
-    lift: fn(I) -> Featured<T>,
+    rows: Rows<T, I>,
     width: RowWidth,
     key: PhantomData<K>,
 }
@@ -167,9 +189,14 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
     type State = KeyFeatures;
     type Out = Featured<T>;
 
-    fn touch(&self, states: &[Option<&KeyFeatures>]) {
+    fn touch(&self, records: &[Record<I>], states: &[Option<&KeyFeatures>]) {
         if let Some(plan) = &self.plan {
-            plan.touch(states);
+            plan.touch(
+                records
+                    .iter()
+                    .map(|record| (self.rows.event)(&record.value)),
+                states,
+            );
         }
     }
 
@@ -181,7 +208,7 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         record: Record<I>,
         context: &mut Context<'_, Featured<T>>,
     ) {
-        let mut record = record.map(self.lift);
+        let mut record = record.map(self.rows.lift);
         let Featured { event, features } = &mut record.value;
         if let Some(plan) = &mut self.plan {
             if features.capacity() == 0 && plan.wants(event) {

@@ -27,6 +27,7 @@ mod bitmap;
 mod compile;
 mod feature;
 mod finish;
+mod id_index;
 pub(crate) mod lanes;
 mod marks;
 mod program;

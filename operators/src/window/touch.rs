@@ -30,4 +30,15 @@ impl Program {
         }
         black_box(seen);
     }
+
+    /// Looks up the ids of the next event in the indexes of a key.
+    pub(crate) fn touch_indexes(&self, state: &KeyFeatures, id_of: impl Fn(usize) -> Option<u64>) {
+        let geometry = state.geometry();
+        let indexes = state.extra.iter().flat_map(|extra| &extra.indexes);
+        for (column, index) in indexes.enumerate() {
+            if let Some(id) = id_of(column) {
+                black_box(index.get(geometry.tag(id), |_| true));
+            }
+        }
+    }
 }

@@ -9,12 +9,14 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod dataflow;
 mod hand_loop;
 mod operator;
 mod payments;
 
 use std::time::Instant;
 
+use dataflow::Replay;
 use hand_loop::HandLoop;
 use operator::Operator;
 use payments::Payment;
@@ -36,16 +38,27 @@ fn main() {
     }
     let payments = payments::generate(PAYMENTS, SEED);
     agree(&payments[..200_000]);
+    let replay = Replay::new(&payments, 2);
     let (mut by_loop, mut by_operator) = (0.0_f64, 0.0_f64);
+    let (mut by_one, mut by_two) = (0.0_f64, 0.0_f64);
     for _ in 0..RUNS {
         by_loop = by_loop.max(hand_loop_rate(&payments));
         by_operator = by_operator.max(operator_rate(&payments));
+        by_one = by_one.max(dataflow::run(&replay, 1).0);
+        by_two = by_two.max(dataflow::run(&replay, 2).0);
     }
     eprintln!("  hand-written loop  {by_loop:>10.0} events/s");
     eprintln!("  operator alone     {by_operator:>10.0} events/s");
+    eprintln!("  dataflow, 1 worker {by_one:>10.0} events/s");
+    eprintln!("  dataflow, 2 workers{by_two:>10.0} events/s");
     let line = serde_json::json!({
         "bench": "fraud_features",
         "operator_over_loop": round(by_operator / by_loop),
+        "dataflow_over_operator": round(by_one / by_operator),
+        "two_workers_over_one": round(by_two / by_one),
+        "loop_events_per_second": by_loop.round(),
+        "operator_events_per_second": by_operator.round(),
+        "dataflow_events_per_second": by_one.round(),
     });
     println!("{line}");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{SendTimeoutError, Sender};
 
+use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent, json};
@@ -126,14 +127,16 @@ impl<T: Data> Intake<T> {
                 return Ok(());
             }
         };
-        let time = (self.event_times.time_of)(&value);
-        if let Some(reason) = self.too_far_ahead(time) {
-            pen.read(origin);
-            pen.mark(origin, Fate::Dead);
-            let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
-            batch.dead.push(self.stamp(*greatest, origin, letter));
-            return Ok(());
-        }
+        let time = match self.event_time(&value) {
+            Ok(time) => time,
+            Err(reason) => {
+                pen.read(origin);
+                pen.mark(origin, Fate::Dead);
+                let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
+                batch.dead.push(self.stamp(*greatest, origin, letter));
+                return Ok(());
+            }
+        };
         self.keep_pace(time, batch, *greatest)?;
         pen.read(origin);
         let watermark = self.watermark(*greatest);
@@ -188,19 +191,22 @@ impl<T: Data> Intake<T> {
         Ok(())
     }
 
-    fn too_far_ahead(&self, time: EventTime) -> Option<String> {
+    /// The record's event time, or why it has none that can be used.
+    fn event_time(&self, value: &T) -> Result<EventTime, String> {
+        let time = guard(|| (self.event_times.time_of)(value))?;
         let limit = self
             .job
             .options
             .clock
             .wall()
             .saturating_add(self.event_times.policy.lead_max);
-        (time > limit).then(|| {
-            format!(
+        if time > limit {
+            return Err(format!(
                 "event time {time} is more than {:?} ahead of the clock",
                 self.event_times.policy.lead_max
-            )
-        })
+            ));
+        }
+        Ok(time)
     }
 
     fn watermark(&self, greatest: EventTime) -> EventTime {

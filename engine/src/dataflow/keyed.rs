@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::route::route;
-use super::unary::{exchanged, unary};
+use super::unary::{exchanged_guarded, unary_guarded};
 use super::{Edge, Site};
+use crate::guard::guard;
 use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
 use crate::ledger::{Fate, Pen};
-use crate::record::{Data, Packet, Record};
+use crate::letters::{DeadLetter, Endings};
+use crate::record::{Data, Origin, Packet, Record};
 use crate::state::{KeyedState, StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
@@ -25,15 +27,18 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
-) -> Edge<'s, S::Out> {
+) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
     let workers = site.workers();
     let owner_key = key.clone();
-    let routed = route(site, input, move |value| owner(&owner_key(value), workers));
+    // A record without a key becomes a dead letter wherever it arrives.
+    let owner_of = move |value: &T| guard(|| owner(&owner_key(value), workers)).unwrap_or(0);
+    let routed = route(site, input, owner_of);
     let name = metrics.id.clone();
     let seat = Seat::new(site, workers);
     let mut shell = Shell::new(seat, &site.job, metrics, step, order, key);
-    exchanged(routed, &name, move |packet, given| {
+    exchanged_guarded(routed, &name, move |packet, given, dead| {
         given.extend(shell.take_in(packet));
+        dead.append(&mut shell.endings.take_dead());
     })
 }
 
@@ -43,15 +48,16 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     step: S,
-) -> Edge<'s, S::Out> {
+) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
     let name = metrics.id.clone();
     let own = LocalKey::of(site.worker(), site.workers());
     let key = move |_: &T| own;
     let seat = Seat::new(site, 1);
     let mut shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
-    unary(input, &name, move |mut packet, given| {
+    unary_guarded(input, &name, move |mut packet, given, dead| {
         packet.from = 0;
         given.extend(shell.take_in(packet));
+        dead.append(&mut shell.endings.take_dead());
     })
 }
 
@@ -80,7 +86,7 @@ impl Seat {
 
 struct Shell<T: Data, S: KeyedStep<T>, F> {
     seat: Seat,
-    clock: crate::clock::Clock,
+    job: Arc<JobContext>,
     metrics: Arc<StepMetrics>,
     step: S,
     key: F,
@@ -89,23 +95,28 @@ struct Shell<T: Data, S: KeyedStep<T>, F> {
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
-    pen: Pen,
+    endings: Endings,
+    /// The logic has panicked: its state is not to be trusted, and the job is about to end.
+    is_broken: bool,
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     /// Goes on from what the job has restored for the step, or begins anew.
     fn new(
         seat: Seat,
-        job: &JobContext,
+        job: &Arc<JobContext>,
         metrics: Arc<StepMetrics>,
         step: S,
         order: Order,
         key: F,
     ) -> Self {
         let restored = job.restored.get(&metrics.id);
+        let pen = job.telemetry.ledger().pen();
         let mut shell = Self {
             seat,
-            clock: job.options.clock.clone(),
+            job: Arc::clone(job),
+            endings: Endings::new(&metrics.id, pen),
+            is_broken: false,
             metrics,
             step,
             key,
@@ -114,7 +125,6 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             order,
             watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
-            pen: job.telemetry.ledger().pen(),
         };
         if let Some(state) = restored
             && let Err(error) = shell.restore(state)
@@ -169,6 +179,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 
     fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
+        if self.is_broken {
+            return None;
+        }
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let taken = packet.records.len();
         let ready = match self.order {
@@ -180,17 +193,15 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
-        let mut context = Context::new(&mut self.pen, watermark, self.clock.now_ns(), ready.len());
-        for record in ready {
-            let key = (self.key)(&record.value);
-            let state = self.state.entry(&key);
-            self.step.process(&key, state, record, &mut context);
-        }
-        if watermark != self.emitted {
-            self.step.advance(&mut self.state, &mut context);
-        }
-        let records = context.into_records();
-        let latency_ns = oldest_ns.map(|ns| self.clock.now_ns().saturating_sub(ns));
+        let mut at = None;
+        let records = match guard(|| self.process(ready, watermark, &mut at)) {
+            Ok(records) => records,
+            Err(reason) => {
+                self.give_up(at, &reason);
+                return None;
+            }
+        };
+        let latency_ns = oldest_ns.map(|ns| self.job.options.clock.now_ns().saturating_sub(ns));
         self.metrics.packet(taken, records.len(), latency_ns);
         if records.is_empty() && watermark == self.emitted {
             return None;
@@ -205,10 +216,53 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 }
 
+impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
+    /// Hands records to the logic; `at` tells which of them it has at the moment, if any.
+    fn process(
+        &mut self,
+        ready: Vec<Record<T>>,
+        watermark: Watermark,
+        at: &mut Option<Origin>,
+    ) -> Vec<Record<S::Out>> {
+        let now_ns = self.job.options.clock.now_ns();
+        let mut context = Context::new(&mut self.endings, watermark, now_ns, ready.len());
+        for record in ready {
+            let key = match guard(|| (self.key)(&record.value)) {
+                Ok(key) => key,
+                Err(reason) => {
+                    context.reject(&record.with(()), Some(&record.value), reason);
+                    continue;
+                }
+            };
+            *at = Some(record.origin);
+            let state = self.state.entry(&key);
+            self.step.process(&key, state, record, &mut context);
+        }
+        *at = None;
+        if watermark != self.emitted {
+            self.step.advance(&mut self.state, &mut context);
+        }
+        context.into_records()
+    }
+
+    /// Ends the job, as the state may be half changed.
+    fn give_up(&mut self, at: Option<Origin>, reason: &str) {
+        self.is_broken = true;
+        let id = &self.metrics.id;
+        let on = at.map_or_else(
+            || "as the watermark moved".to_owned(),
+            |origin| format!("on {}", self.job.place(origin)),
+        );
+        self.job.fail(format!(
+            "step `{id}`: {reason}, {on}; its state may be half changed: correct it and run again"
+        ));
+    }
+}
+
 impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
     /// What is still queued when the graph comes down is held.
     fn drop(&mut self) {
-        self.queue.hold(&mut self.pen);
+        self.queue.hold(&mut self.job.telemetry.ledger().pen());
     }
 }
 
@@ -265,7 +319,6 @@ mod tests {
 
     use super::*;
     use crate::job::{JobOptions, StopHandle};
-    use crate::record::Origin;
     use crate::telemetry::{StepKind, Telemetry};
     use crate::time::EventTime;
 
@@ -303,17 +356,17 @@ mod tests {
 
     type CountShell = Shell<i64, Count, fn(&i64) -> i64>;
 
-    fn job(restored: Option<StepState>) -> JobContext {
+    fn job(restored: Option<StepState>) -> Arc<JobContext> {
         let telemetry = Arc::new(Telemetry::default());
         let mut job = JobContext::new(JobOptions::default(), telemetry, StopHandle::default());
         job.restored = restored
             .map(|state| ("count".to_owned(), state))
             .into_iter()
             .collect();
-        job
+        Arc::new(job)
     }
 
-    fn shell(job: &JobContext, worker: usize, workers: usize, refuses: bool) -> CountShell {
+    fn shell(job: &Arc<JobContext>, worker: usize, workers: usize, refuses: bool) -> CountShell {
         let metrics = job.telemetry.step("count", StepKind::Keyed);
         let seat = Seat {
             worker,

@@ -7,6 +7,7 @@ use crate::dataflow::execute;
 use crate::flow::{Flow, Graph};
 use crate::guard::{self, guard};
 use crate::job::{JobContext, JobOptions, StopHandle};
+use crate::key::KEY_GROUPS;
 use crate::telemetry::Telemetry;
 
 /// What a closure that builds a flow returns.
@@ -48,6 +49,14 @@ pub fn plan(
     build: impl Fn(&mut Flow<'_>) -> BuildResult,
 ) -> Result<Graph, PlanError> {
     guard::install();
+    if !(1..=KEY_GROUPS).contains(&options.workers) {
+        let error = format!(
+            "{} workers cannot share {KEY_GROUPS} key groups: give 1 to {KEY_GROUPS} workers",
+            options.workers
+        );
+        let errors = vec![error];
+        return Err(PlanError { errors });
+    }
     let job = JobContext::new(options.clone(), Arc::default(), StopHandle::default());
     execute::build_only(&Arc::new(job), |flow| finish(flow, &build))
 }

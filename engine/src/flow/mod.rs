@@ -92,8 +92,8 @@ impl<'s> Flow<'s> {
 
     /// The dead letters of all steps declared so far that have not been taken yet.
     ///
-    /// Those of records on which a closure panicked come as they happen, so that their place among
-    /// the others may differ from run to run.
+    /// Best taken after the last step. Those of records on which a closure panicked come as they
+    /// happen, so that their place among the others may differ from run to run.
     pub fn dead_letters(&self) -> Stream<'s, DeadLetter> {
         let (letters, panicked) = {
             let mut building = self.shared.building.borrow_mut();

@@ -1,7 +1,7 @@
 //! Runs closures that users have written, so that a panic in one is an outcome like another.
 //!
-//! What is caught here stays off standard error: [`install`] puts a panic hook before the
-//! process's own, which it leaves in charge of every other panic.
+//! What is caught here stays off standard error: a run puts a panic hook before the process's own,
+//! which it leaves in charge of every other panic.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{SendTimeoutError, Sender};
 
+use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent, json};
@@ -141,16 +142,14 @@ impl<T: Data> Intake<T> {
                 return Ok(());
             }
         };
-        let time = (self.event_times.time_of)(&value);
-        if time > admitted.latest {
-            let reason = format!(
-                "event time {time} is more than {:?} ahead of the clock",
-                self.event_times.policy.lead_max
-            );
-            let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
-            admitted.bury(origin, letter);
-            return Ok(());
-        }
+        let time = match self.event_time(&value, admitted.latest) {
+            Ok(time) => time,
+            Err(reason) => {
+                let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
+                admitted.bury(origin, letter);
+                return Ok(());
+            }
+        };
         self.keep_pace(time, admitted)?;
         admitted.pen.read(origin);
         let watermark = self.watermark(admitted.greatest);
@@ -197,6 +196,18 @@ impl<T: Data> Intake<T> {
             self.look_at_the_clock(admitted);
         }
         Ok(())
+    }
+
+    /// The record's event time, or why it has none that can be used.
+    fn event_time(&self, value: &T, latest: EventTime) -> Result<EventTime, String> {
+        let time = guard(|| (self.event_times.time_of)(value))?;
+        if time > latest {
+            return Err(format!(
+                "event time {time} is more than {:?} ahead of the clock",
+                self.event_times.policy.lead_max
+            ));
+        }
+        Ok(time)
     }
 
     fn watermark(&self, greatest: EventTime) -> EventTime {

@@ -1,7 +1,10 @@
 //! What a keyed step is: logic over one key's state and one record at a time.
 
+use serde::Serialize;
+
 use crate::key::Key;
-use crate::ledger::{Fate, Pen};
+use crate::ledger::Fate;
+use crate::letters::Endings;
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
 use crate::watermark::Watermark;
@@ -17,6 +20,10 @@ pub trait KeyedStep<T: Data>: 'static {
     type Out: Data;
 
     /// Processes one record with its key's state.
+    ///
+    /// A panic ends the run, as the state may be half changed by then. So closures of the user's
+    /// that can run before the state is touched belong into a [`guard`](crate::guard::guard), and
+    /// the record on which one panics is to be given to [`Context::reject`].
     fn process(
         &mut self,
         key: &Self::Key,
@@ -54,7 +61,7 @@ pub trait KeyedStep<T: Data>: 'static {
 
 /// What a step may do besides changing its state.
 pub struct Context<'a, O> {
-    pen: &'a mut Pen,
+    endings: &'a mut Endings,
     watermark: Watermark,
     now_ns: u64,
     out: Vec<Record<O>>,
@@ -62,14 +69,14 @@ pub struct Context<'a, O> {
 
 impl<'a, O> Context<'a, O> {
     pub(crate) fn new(
-        pen: &'a mut Pen,
+        endings: &'a mut Endings,
         watermark: Watermark,
         now_ns: u64,
         expected: usize,
     ) -> Self {
         let out = Vec::with_capacity(expected);
         Self {
-            pen,
+            endings,
             watermark,
             now_ns,
             out,
@@ -94,7 +101,12 @@ impl<'a, O> Context<'a, O> {
 
     /// Notes that a record's path ends in this step.
     pub fn finish(&mut self, origin: Origin, fate: Fate) {
-        self.pen.mark(origin, fate);
+        self.endings.finish(origin, fate);
+    }
+
+    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there.
+    pub fn reject<V: Serialize>(&mut self, at: &Record<()>, value: Option<&V>, reason: String) {
+        self.endings.reject(at, value, reason);
     }
 
     pub(crate) fn into_records(self) -> Vec<Record<O>> {

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Origin;
+use crate::ledger::{Fate, Pen};
+use crate::record::{Origin, Record};
 use crate::time::EventTime;
 
 /// How the bytes of a dead letter are written down.
@@ -62,6 +63,46 @@ impl DeadLetter {
         value: &T,
     ) -> Self {
         Self::new(step, origin, reason, json(value).as_bytes())
+    }
+}
+
+/// Notes for one step what becomes of the records that do not go on.
+pub(crate) struct Endings {
+    step: String,
+    pen: Pen,
+    dead: Vec<Record<DeadLetter>>,
+}
+
+impl Endings {
+    pub(crate) fn new(step: &str, pen: Pen) -> Self {
+        Self {
+            step: step.to_owned(),
+            pen,
+            dead: Vec::new(),
+        }
+    }
+
+    /// Notes that a record's path ends in this step.
+    pub(crate) fn finish(&mut self, origin: Origin, fate: Fate) {
+        self.pen.mark(origin, fate);
+    }
+
+    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there.
+    pub(crate) fn reject<V: Serialize>(
+        &mut self,
+        at: &Record<()>,
+        value: Option<&V>,
+        reason: String,
+    ) {
+        self.pen.mark(at.origin, Fate::Dead);
+        let raw = value.map_or_else(String::new, json);
+        let letter = DeadLetter::new(&self.step, at.origin, reason, raw.as_bytes());
+        self.dead.push(at.with(letter));
+    }
+
+    /// The dead letters since the last call.
+    pub(crate) fn take_dead(&mut self) -> Vec<Record<DeadLetter>> {
+        std::mem::take(&mut self.dead)
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod clock;
 mod dataflow;
 pub mod flow;
+pub mod guard;
 mod intake;
 pub mod job;
 pub mod key;

@@ -52,10 +52,19 @@ pub(crate) struct WatermarkMerge {
 
 impl WatermarkMerge {
     pub(crate) fn new(inputs: usize) -> Self {
-        Self {
-            inputs: vec![Watermark::START; inputs],
+        Self::beside(inputs, 0)
+    }
+
+    /// With further inputs, after the others, that tell of no watermark and are never waited for.
+    pub(crate) fn beside(inputs: usize, silent: usize) -> Self {
+        let mut all = vec![Watermark::START; inputs];
+        all.resize(inputs + silent, Watermark::END);
+        let mut merge = Self {
+            inputs: all,
             merged: Watermark::START,
-        }
+        };
+        merge.merged = merge.combine();
+        merge
     }
 
     /// The same after a restart with so many inputs. Where their number has changed, each begins
@@ -139,6 +148,15 @@ mod tests {
         check(&[(0, at(5)), (1, Watermark::END)], at(5));
         check(&[(0, idle(5)), (1, Watermark::END)], idle(5));
         check(&[(0, Watermark::END), (1, Watermark::END)], Watermark::END);
+    }
+
+    #[test]
+    fn silent_inputs_are_not_waited_for() {
+        let mut merge = WatermarkMerge::beside(1, 2);
+        assert_eq!(merge.current(), Watermark::START);
+        assert_eq!(merge.update(0, at(5)), at(5));
+        assert_eq!(merge.update(2, Watermark::END), at(5));
+        assert_eq!(WatermarkMerge::beside(0, 1).current(), Watermark::END);
     }
 
     #[test]

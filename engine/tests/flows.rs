@@ -191,6 +191,18 @@ fn all_errors_of_a_flow_are_reported_together() {
     }
 }
 
+#[test]
+fn every_worker_owns_key_groups_or_the_flow_is_refused() {
+    for workers in [0, 257] {
+        let options = JobOptions {
+            workers,
+            ..JobOptions::default()
+        };
+        let error = plan(&options, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("give 1 to 256 workers"), "{error}");
+    }
+}
+
 /// Runs a live flow in the background and waits until `done` says so, at most ten seconds.
 fn live(
     options: JobOptions,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::{exchanged, unary};
+use super::unary::{exchanged_guarded, unary_guarded};
 use super::{Edge, Site};
+use crate::guard::guard;
 use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
-use crate::ledger::Pen;
-use crate::record::{Data, Packet};
+use crate::letters::{DeadLetter, Endings};
+use crate::record::{Data, Origin, Packet, Record};
 use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
@@ -26,15 +27,18 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
-) -> Edge<'s, S::Out> {
+) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
     let workers = site.workers();
     let owner_key = key.clone();
-    let routed = route(site, input, move |value| owner(&owner_key(value), workers));
+    // A record whose key cannot be taken becomes a dead letter wherever it arrives.
+    let owner_of = move |value: &T| guard(|| owner(&owner_key(value), workers)).unwrap_or(0);
+    let routed = route(site, input, owner_of);
     let name = metrics.id.clone();
     let seat = Seat::new(site, workers);
     let mut shell = Shell::new(seat, &site.job, metrics, step, order, key);
-    exchanged(routed, &name, move |packet, given| {
+    exchanged_guarded(routed, &name, move |packet, given, dead| {
         given.extend(shell.take_in(packet));
+        dead.append(&mut shell.endings.take_dead());
     })
 }
 
@@ -44,15 +48,16 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     step: S,
-) -> Edge<'s, S::Out> {
+) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
     let name = metrics.id.clone();
     let own = LocalKey::of(site.worker(), site.workers());
     let key = move |_: &T| own;
     let seat = Seat::new(site, 1);
     let mut shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
-    unary(input, &name, move |mut packet, given| {
+    unary_guarded(input, &name, move |mut packet, given, dead| {
         packet.from = 0;
         given.extend(shell.take_in(packet));
+        dead.append(&mut shell.endings.take_dead());
     })
 }
 
@@ -81,7 +86,7 @@ impl Seat {
 
 struct Shell<T: Data, S: KeyedStep<T>, F> {
     seat: Seat,
-    clock: crate::clock::Clock,
+    job: Arc<JobContext>,
     metrics: Arc<StepMetrics>,
     step: S,
     key: F,
@@ -90,23 +95,28 @@ struct Shell<T: Data, S: KeyedStep<T>, F> {
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
-    pen: Pen,
+    endings: Endings,
+    /// The logic has panicked: its state is not to be trusted, and the job is about to end.
+    is_broken: bool,
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     /// Goes on from what the job has restored for the step, or begins anew.
     fn new(
         seat: Seat,
-        job: &JobContext,
+        job: &Arc<JobContext>,
         metrics: Arc<StepMetrics>,
         step: S,
         order: Order,
         key: F,
     ) -> Self {
         let restored = job.restored.get(&metrics.id);
+        let pen = job.telemetry.ledger().pen();
         let mut shell = Self {
             seat,
-            clock: job.options.clock.clone(),
+            job: Arc::clone(job),
+            endings: Endings::new(&metrics.id, pen),
+            is_broken: false,
             metrics,
             step,
             key,
@@ -115,7 +125,6 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             order,
             watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
-            pen: job.telemetry.ledger().pen(),
         };
         if let Some(state) = restored
             && let Err(error) = shell.restore(state)
@@ -159,7 +168,8 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     fn take_state(&mut self) -> Result<StepState, postcard::Error> {
         let mut waiting = BTreeMap::new();
         for record in self.queue.waiting() {
-            let group = KeyGroup::of(key_hash(&(self.key)(&record.value)));
+            let hash = guard(|| key_hash(&(self.key)(&record.value)));
+            let group = hash.map_or(KeyGroup(0), KeyGroup::of);
             encode_to(&mut waiting, group, record)?;
         }
         Ok(StepState {
@@ -170,6 +180,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 
     fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
+        if self.is_broken {
+            return None;
+        }
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let taken = packet.records.len();
         let ready = match self.order {
@@ -181,25 +194,15 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
-        let mut context = Context::new(&mut self.pen, watermark, self.clock.now_ns(), ready.len());
-        let mut ready = ready.into_iter();
-        let mut keys: Vec<S::Key> = Vec::with_capacity(LOOK_AHEAD);
-        while !ready.as_slice().is_empty() {
-            let next = &ready.as_slice()[..LOOK_AHEAD.min(ready.len())];
-            keys.extend(next.iter().map(|record| (self.key)(&record.value)));
-            let touch = |states: &[Option<&S::State>]| self.step.touch(next, states);
-            let hashes = self.state.look_ahead(keys.iter(), touch);
-            for (key, hash) in keys.drain(..).zip(hashes) {
-                let record = ready.next().expect("invariant: each key is a record's");
-                let state = self.state.entry_hashed(hash, &key);
-                self.step.process(&key, state, record, &mut context);
+        let mut at = None;
+        let records = match guard(|| self.process(ready, watermark, &mut at)) {
+            Ok(records) => records,
+            Err(reason) => {
+                self.give_up(at, &reason);
+                return None;
             }
-        }
-        if watermark != self.emitted {
-            self.step.advance(&mut self.state, &mut context);
-        }
-        let records = context.into_records();
-        let latency_ns = oldest_ns.map(|ns| self.clock.now_ns().saturating_sub(ns));
+        };
+        let latency_ns = oldest_ns.map(|ns| self.job.options.clock.now_ns().saturating_sub(ns));
         self.metrics.packet(taken, records.len(), latency_ns);
         if records.is_empty() && watermark == self.emitted {
             return None;
@@ -214,206 +217,79 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 }
 
+impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
+    /// Hands records to the logic; `at` tells which of them it has at the moment, if any.
+    fn process(
+        &mut self,
+        ready: Vec<Record<T>>,
+        watermark: Watermark,
+        at: &mut Option<Origin>,
+    ) -> Vec<Record<S::Out>> {
+        let now_ns = self.job.options.clock.now_ns();
+        let mut context = Context::new(&mut self.endings, watermark, now_ns, ready.len());
+        let mut ready = ready.into_iter();
+        let mut keys = Vec::with_capacity(LOOK_AHEAD);
+        while !ready.as_slice().is_empty() {
+            let next = &ready.as_slice()[..LOOK_AHEAD.min(ready.len())];
+            let (key, step, state) = (&self.key, &self.step, &self.state);
+            let ahead = guard(|| {
+                keys.extend(next.iter().map(|record| key(&record.value)));
+                state.look_ahead(keys.iter(), |states| step.touch(next, states))
+            });
+            let hashes = ahead.unwrap_or_else(|_| {
+                // One of them panics: its turn will tell which.
+                keys.clear();
+                [0; LOOK_AHEAD]
+            });
+            let count = next.len();
+            let mut known = keys.drain(..).zip(hashes);
+            for record in ready.by_ref().take(count) {
+                let (key, hash) = match known.next() {
+                    Some(known) => known,
+                    None => match guard(|| (self.key)(&record.value)) {
+                        Ok(key) => {
+                            let hash = key_hash(&key);
+                            (key, hash)
+                        }
+                        Err(reason) => {
+                            context.reject(&record.with(()), Some(&record.value), reason);
+                            continue;
+                        }
+                    },
+                };
+                *at = Some(record.origin);
+                let state = self.state.entry_hashed(hash, &key);
+                self.step.process(&key, state, record, &mut context);
+            }
+        }
+        *at = None;
+        if watermark != self.emitted {
+            self.step.advance(&mut self.state, &mut context);
+        }
+        context.into_records()
+    }
+
+    /// Ends the job, as the state may be half changed.
+    fn give_up(&mut self, at: Option<Origin>, reason: &str) {
+        self.is_broken = true;
+        let id = &self.metrics.id;
+        let on = at.map_or_else(
+            || "as the watermark moved".to_owned(),
+            |origin| format!("on {}", self.job.place(origin)),
+        );
+        self.job.fail(format!(
+            "step `{id}`: {reason}, {on}; its state may be half changed: correct it and run again"
+        ));
+    }
+}
+
 impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
     /// What is still queued when the graph comes down is held.
     fn drop(&mut self) {
-        self.queue.hold(&mut self.pen);
+        self.queue.hold(&mut self.job.telemetry.ledger().pen());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::job::{JobOptions, StopHandle};
-    use crate::record::{Origin, Record};
-    use crate::telemetry::{StepKind, Telemetry};
-    use crate::time::EventTime;
-
-    /// Numbers the values of each key, and says at each watermark how many keys there are.
-    struct Count {
-        refuses: bool,
-    }
-
-    type Counted = (i64, u64);
-
-    impl KeyedStep<i64> for Count {
-        type Key = i64;
-        type State = u64;
-        type Out = Counted;
-
-        fn process(
-            &mut self,
-            _: &i64,
-            count: &mut u64,
-            record: Record<i64>,
-            context: &mut Context<'_, Counted>,
-        ) {
-            *count += 1;
-            let count = *count;
-            context.emit(record.map(|value| (value, count)));
-        }
-
-        fn accepts(&self, state: &KeyedState<i64, u64>) -> Result<(), String> {
-            if self.refuses {
-                return Err(format!("{} keys of another day", state.len()));
-            }
-            Ok(())
-        }
-    }
-
-    type CountShell = Shell<i64, Count, fn(&i64) -> i64>;
-
-    fn job(restored: Option<StepState>) -> JobContext {
-        let telemetry = Arc::new(Telemetry::default());
-        let mut job = JobContext::new(JobOptions::default(), telemetry, StopHandle::default());
-        job.restored = restored
-            .map(|state| ("count".to_owned(), state))
-            .into_iter()
-            .collect();
-        job
-    }
-
-    fn shell(job: &JobContext, worker: usize, workers: usize, refuses: bool) -> CountShell {
-        let metrics = job.telemetry.step("count", StepKind::Keyed);
-        let seat = Seat {
-            worker,
-            workers,
-            inputs: 2,
-        };
-        let key: fn(&i64) -> i64 = |value| value % 5;
-        Shell::new(seat, job, metrics, Count { refuses }, Order::EventTime, key)
-    }
-
-    /// A packet of one of two senders: values that are their event times, then its watermark.
-    type Sent = (usize, Vec<i64>, i64);
-
-    fn packet(offset: u64, (from, values, watermark): &Sent) -> Packet<i64> {
-        let record = |(index, value): (u32, &i64)| Record {
-            time: EventTime::from_seconds(*value),
-            origin: Origin {
-                offset,
-                index,
-                ..Origin::default()
-            },
-            ingested_ns: 0,
-            value: *value,
-        };
-        Packet {
-            from: *from,
-            to: 0,
-            records: (0..).zip(values).map(record).collect(),
-            watermark: Watermark::active(EventTime::from_seconds(*watermark)),
-        }
-    }
-
-    /// What comes out packet by packet: records and watermark.
-    fn run<'a>(
-        shell: &mut CountShell,
-        sent: impl IntoIterator<Item = (u64, &'a Sent)>,
-    ) -> Vec<(Vec<Record<Counted>>, Watermark)> {
-        let packets = sent.into_iter().map(|(offset, sent)| packet(offset, sent));
-        let given = packets.filter_map(|packet| shell.take_in(packet));
-        given
-            .map(|packet| (packet.records, packet.watermark))
-            .collect()
-    }
-
-    fn numbered(sent: &[Sent]) -> impl Iterator<Item = (u64, &Sent)> {
-        (0..).zip(sent)
-    }
-
-    fn sent() -> impl Strategy<Value = Vec<Sent>> {
-        let values = prop::collection::vec(0..60_i64, 0..6);
-        prop::collection::vec((0..2_usize, values, 0..60_i64), 0..12)
-    }
-
-    proptest! {
-        /// Halted twice, so that what was taken first and what has changed since go together.
-        #[test]
-        fn what_goes_on_from_taken_state_gives_what_was_never_halted(
-            sent in sent(),
-            halts in (0..12_usize, 0..12_usize),
-        ) {
-            let first = halts.0.min(halts.1).min(sent.len());
-            let second = halts.0.max(halts.1).min(sent.len());
-            let whole = job(None);
-            let expected = run(&mut shell(&whole, 0, 1, false), numbered(&sent));
-
-            let before = job(None);
-            let mut halted = shell(&before, 0, 1, false);
-            let mut found = run(&mut halted, numbered(&sent).take(first));
-            let base = halted.take_state().unwrap();
-            found.extend(run(&mut halted, numbered(&sent).take(second).skip(first)));
-            let mut state = halted.take_state().unwrap();
-            for (group, mut bytes) in base.keys {
-                bytes.append(state.keys.entry(group).or_default());
-                state.keys.insert(group, bytes);
-            }
-            let bytes = postcard::to_allocvec(&state).unwrap();
-            let state = postcard::from_bytes(&bytes).unwrap();
-
-            let after = job(Some(state));
-            let mut resumed = shell(&after, 0, 1, false);
-            found.extend(run(&mut resumed, numbered(&sent).skip(second)));
-            prop_assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn more_workers_share_what_one_has_left() {
-        let sent: Vec<Sent> = vec![(0, (0..20).collect(), 12), (1, vec![], 7)];
-        let end: Vec<Sent> = vec![(0, vec![], 60), (1, vec![], 60)];
-        let before = job(None);
-        let mut one = shell(&before, 0, 1, false);
-        run(&mut one, numbered(&sent));
-        let state = one.take_state().unwrap();
-        let mut expected: Vec<_> = run(&mut one, numbered(&end))
-            .into_iter()
-            .flat_map(|g| g.0)
-            .collect();
-        assert_eq!(expected.len(), 13, "from second 7 on they have waited");
-
-        let after = job(Some(state));
-        let mut found = Vec::new();
-        let mut keys = Vec::new();
-        for worker in 0..3 {
-            let mut shell = shell(&after, worker, 3, false);
-            keys.push(shell.state.len());
-            found.extend(
-                run(&mut shell, numbered(&end))
-                    .into_iter()
-                    .flat_map(|given| given.0),
-            );
-        }
-        assert_eq!(keys.iter().sum::<usize>(), 5);
-        assert!(keys.iter().all(|keys| *keys < 5), "{keys:?}");
-        found.sort_by_key(|record| record.value);
-        expected.sort_by_key(|record| record.value);
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn state_that_cannot_be_used_fails_the_job_by_the_steps_name() {
-        let before = job(None);
-        let mut one = shell(&before, 0, 1, false);
-        run(&mut one, numbered(&[(0, vec![1, 2], 3), (1, vec![], 3)]));
-        let good = one.take_state().unwrap();
-        let mut broken = good.clone();
-        broken.keys.insert(KeyGroup(3), vec![0xff]);
-        for (state, refuses, reason) in [
-            (
-                good,
-                true,
-                "state of step `count` cannot be used: 2 keys of another day",
-            ),
-            (broken, false, "state of step `count` cannot be decoded"),
-        ] {
-            let after = job(Some(state));
-            shell(&after, 0, 1, refuses);
-            let failure = after.failure().unwrap();
-            assert!(failure.starts_with(reason), "{failure}");
-        }
-    }
-}
+#[path = "keyed_tests.rs"]
+mod tests;

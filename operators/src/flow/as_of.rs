@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_engine::flow::Keyed;
 use thalweg_engine::flow::Stream;
+use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fate;
@@ -122,7 +123,10 @@ where
                 let latest = rows.partition_point(|(at, _)| *at <= time).checked_sub(1);
                 let row = latest.map(|index| &rows[index]);
                 let row = row.filter(|(at, _)| time.since(*at) <= self.age_max);
-                context.emit(blank.with((self.pair)(event, row.map(|(_, row)| row))));
+                match guard(|| (self.pair)(event, row.map(|(_, row)| row))) {
+                    Ok(pair) => context.emit(blank.with(pair)),
+                    Err(reason) => context.reject(&blank, None::<&T>, reason),
+                }
             }
         }
     }

@@ -38,14 +38,16 @@ struct Entry<K, S> {
 /// The state of one step on one worker: a value of `S` for every key seen.
 pub struct KeyedState<K, S> {
     entries: HashTable<Entry<K, S>>,
-    changed: Vec<(u64, K)>,
+    /// The keys that have changed since they were last taken; `None` until somebody takes them, so
+    /// that the keys that come and go in a job without checkpoints leave nothing behind.
+    changed: Option<Vec<(u64, K)>>,
 }
 
 impl<K: Key, S: State> Default for KeyedState<K, S> {
     fn default() -> Self {
         Self {
             entries: HashTable::new(),
-            changed: Vec::new(),
+            changed: None,
         }
     }
 }
@@ -64,9 +66,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 changed: false,
             })
             .into_mut();
-        if !entry.changed {
+        if let (false, Some(changed)) = (entry.changed, &mut self.changed) {
             entry.changed = true;
-            self.changed.push((hash, key.clone()));
+            changed.push((hash, key.clone()));
         }
         &mut entry.state
     }
@@ -79,13 +81,24 @@ impl<K: Key, S: State> KeyedState<K, S> {
             .map(|entry| &entry.state)
     }
 
+    /// Drops the state of `key` and returns it, if it had any.
+    pub fn remove(&mut self, key: &K) -> Option<S> {
+        let hash = key_hash(key);
+        let found = self.entries.find_entry(hash, |entry| entry.key == *key);
+        let (entry, _) = found.ok()?.remove();
+        if let (false, Some(changed)) = (entry.changed, &mut self.changed) {
+            changed.push((hash, entry.key));
+        }
+        Some(entry.state)
+    }
+
     /// Drops the keys whose state `keep` refuses, and returns how many went.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut S) -> bool) -> usize {
         let before = self.entries.len();
         let changed = &mut self.changed;
         self.entries.retain(|entry| {
             let kept = keep(&entry.key, &mut entry.state);
-            if !kept && !entry.changed {
+            if let (false, false, Some(changed)) = (kept, entry.changed, changed.as_mut()) {
                 changed.push((entry.hash, entry.key.clone()));
             }
             kept
@@ -109,13 +122,16 @@ impl<K: Key, S: State> KeyedState<K, S> {
     }
 
     /// The keys that have changed since the last call, encoded by key group; a key that has gone
-    /// is there with no state.
+    /// is there with no state. The first call gives every key, unless the state was restored.
     ///
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
         let mut groups: BTreeMap<KeyGroup, Vec<u8>> = BTreeMap::new();
-        for (hash, key) in std::mem::take(&mut self.changed) {
+        let every_key = || self.entries.iter().map(|e| (e.hash, e.key.clone()));
+        let changed = self.changed.take().unwrap_or_else(|| every_key().collect());
+        self.changed = Some(Vec::new());
+        for (hash, key) in changed {
             let entry = self.entries.find_mut(hash, |entry| entry.key == key);
             let state = entry.map(|entry| {
                 entry.changed = false;
@@ -132,6 +148,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// [`StateError::Decode`] when the bytes are not this step's.
     pub fn restore(&mut self, step: &str, mut bytes: &[u8]) -> Result<(), StateError> {
+        self.changed.get_or_insert_default();
         while !bytes.is_empty() {
             let ((key, state), rest) =
                 postcard::take_from_bytes::<(K, Option<S>)>(bytes).map_err(|source| {
@@ -192,6 +209,36 @@ mod tests {
         assert_eq!(restored.get(&7), Some(&11));
         assert_eq!(restored.get(&8), None);
         assert!(restored.take_changed().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_key_that_goes_and_comes_back_between_two_takes_is_restored_as_it_is() {
+        let mut state = KeyedState::<u64, u32>::default();
+        *state.entry(&1) = 10;
+        *state.entry(&2) = 20;
+        let base = state.take_changed().unwrap();
+        assert_eq!(state.remove(&1), Some(10));
+        *state.entry(&1) += 11;
+        *state.entry(&2) += 1;
+        assert_eq!(state.remove(&2), Some(21));
+        assert_eq!(state.remove(&3), None);
+        let delta = state.take_changed().unwrap();
+
+        let mut restored = KeyedState::<u64, u32>::default();
+        for bytes in base.values().chain(delta.values()) {
+            restored.restore("count", bytes).unwrap();
+        }
+        assert_eq!(contents(&restored), BTreeMap::from([(1, 11)]));
+    }
+
+    #[test]
+    fn keys_that_go_before_anybody_takes_changes_leave_nothing_behind() {
+        let mut state = KeyedState::<u64, u32>::default();
+        for key in 0..100 {
+            *state.entry(&key) += 1;
+            state.remove(&key);
+        }
+        assert!(state.take_changed().unwrap().is_empty());
     }
 
     #[test]

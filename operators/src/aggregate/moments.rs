@@ -69,7 +69,9 @@ impl MomentsCell {
         Compensated::load(sum).add(-value).store(sum);
         if self.squares {
             let (squares, count) = rest.split_first_chunk_mut().expect(LAID_OUT);
-            Compensated::load(squares).remove_square(value).store(squares);
+            Compensated::load(squares)
+                .remove_square(value)
+                .store(squares);
             rest = count;
         }
         set_count(rest, left);

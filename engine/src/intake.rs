@@ -9,7 +9,7 @@ use crossbeam::channel::{SendTimeoutError, Sender};
 
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
-use crate::letters::{DeadLetter, LateEvent, json};
+use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Origin, Record};
 use crate::source::{EventTimes, ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 use crate::time::EventTime;
@@ -137,20 +137,14 @@ impl<T: Data> Intake<T> {
         self.keep_pace(time, batch, *greatest)?;
         pen.read(origin);
         let watermark = self.watermark(*greatest);
+        let record = self.stamp(time, origin, value);
         if time < watermark {
             pen.mark(origin, Fate::Late);
-            let late = LateEvent {
-                step: self.step.clone(),
-                partition: self.partition,
-                offset,
-                event_time: time,
-                watermark,
-                event: json(&value),
-            };
-            batch.late.push(self.stamp(time, origin, late));
+            let late = LateEvent::of_record(&self.step, &record, watermark);
+            batch.late.push(record.with(late));
         } else {
             *greatest = time.max(*greatest);
-            batch.records.push(self.stamp(time, origin, value));
+            batch.records.push(record);
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! What a keyed step is: logic over one key's state and one record at a time.
 
+use serde::Serialize;
+
 use crate::key::Key;
 use crate::ledger::{Fate, Pen};
+use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
 use crate::watermark::Watermark;
@@ -15,6 +18,10 @@ pub trait KeyedStep<T: Data>: 'static {
     type State: State;
     /// What comes out.
     type Out: Data;
+
+    /// Whether the step has a late stream and dead letters: whether it may call [`Context::late`]
+    /// and [`Context::dead`].
+    const SIDE_STREAMS: bool = false;
 
     /// Processes one record with its key's state.
     fn process(
@@ -37,29 +44,50 @@ pub trait KeyedStep<T: Data>: 'static {
     fn rank(&self, _value: &T) -> u8 {
         0
     }
+
+    /// Names the records that wait in a key's state, to count as held when the job stops before the
+    /// end of its input.
+    fn waiting(&self, _state: &Self::State, _note: &mut dyn FnMut(Origin)) {}
 }
 
 /// What a step may do besides changing its state.
 pub struct Context<'a, O> {
+    step: &'a str,
     pen: &'a mut Pen,
     watermark: Watermark,
     now_ns: u64,
     out: Vec<Record<O>>,
+    letters: Letters,
+}
+
+/// Records that leave a step by its side streams.
+#[derive(Default)]
+pub(crate) struct Letters {
+    pub(crate) late: Vec<Record<LateEvent>>,
+    pub(crate) dead: Vec<Record<DeadLetter>>,
+}
+
+impl Letters {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.late.is_empty() && self.dead.is_empty()
+    }
 }
 
 impl<'a, O> Context<'a, O> {
     pub(crate) fn new(
+        step: &'a str,
         pen: &'a mut Pen,
         watermark: Watermark,
         now_ns: u64,
         expected: usize,
     ) -> Self {
-        let out = Vec::with_capacity(expected);
         Self {
+            step,
             pen,
             watermark,
             now_ns,
-            out,
+            out: Vec::with_capacity(expected),
+            letters: Letters::default(),
         }
     }
 
@@ -84,7 +112,23 @@ impl<'a, O> Context<'a, O> {
         self.pen.mark(origin, fate);
     }
 
-    pub(crate) fn into_records(self) -> Vec<Record<O>> {
-        self.out
+    /// Sends a record that came after the watermark had `passed` it to the step's late stream,
+    /// where its path ends; for a step with [`KeyedStep::SIDE_STREAMS`].
+    pub fn late<T: Serialize>(&mut self, record: &Record<T>, passed: Watermark) {
+        self.pen.mark(record.origin, Fate::Late);
+        let late = LateEvent::of_record(self.step, record, passed.time);
+        self.letters.late.push(record.with(late));
+    }
+
+    /// Gives a record up: it goes to the dead letters with the reason, and its path ends; for a step
+    /// with [`KeyedStep::SIDE_STREAMS`].
+    pub fn dead<T: Serialize>(&mut self, record: &Record<T>, reason: impl Into<String>) {
+        self.pen.mark(record.origin, Fate::Dead);
+        let letter = DeadLetter::of_value(self.step, record.origin, reason, &record.value);
+        self.letters.dead.push(record.with(letter));
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Record<O>>, Letters) {
+        (self.out, self.letters)
     }
 }

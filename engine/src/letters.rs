@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Origin;
+use crate::record::{Origin, Record};
 use crate::time::EventTime;
 
 /// How the bytes of a dead letter are written down.
@@ -68,22 +68,43 @@ impl DeadLetter {
 /// An event that came after its watermark had passed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateEvent {
-    /// The source step.
+    /// The source, or the step behind whose watermark it came.
     pub step: String,
+    /// The number of the source that read it.
+    pub source: u16,
     /// The source's partition.
     pub partition: u32,
     /// The event's offset in the partition.
     pub offset: u64,
     /// The event's own time.
     pub event_time: EventTime,
-    /// How far the partition's watermark had got.
+    /// How far the watermark had got: the partition's at a source, the step's own at a step.
     pub watermark: EventTime,
     /// The event as JSON.
     pub event: String,
 }
 
+impl LateEvent {
+    /// The record that came at `step` after the watermark had `passed` it.
+    pub(crate) fn of_record<T: Serialize>(
+        step: &str,
+        record: &Record<T>,
+        passed: EventTime,
+    ) -> Self {
+        Self {
+            step: step.to_owned(),
+            source: record.origin.source,
+            partition: record.origin.partition,
+            offset: record.origin.offset,
+            event_time: record.time,
+            watermark: passed,
+            event: json(&record.value),
+        }
+    }
+}
+
 /// The value as JSON text; a note of why not where it cannot be written as JSON.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
 }
 

@@ -8,11 +8,13 @@ use thalweg_engine::flow::{Flow, Stream};
 use thalweg_engine::job::{JobOptions, Order, StopHandle};
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fates;
-use thalweg_engine::record::Record;
+use thalweg_engine::letters::{DeadLetter, LateEvent};
+use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::source::{Undecodable, WatermarkPolicy};
 use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::testing::{Collect, Events, Live, run_flow, run_flow_with_fates};
 use thalweg_engine::time::{EventTime, millis, secs};
+use thalweg_engine::watermark::Watermark;
 use thalweg_engine::{plan, run};
 
 fn at(second: &i64) -> EventTime {
@@ -184,7 +186,7 @@ fn all_errors_of_a_flow_are_reported_together() {
     assert_eq!(error.errors.len(), 3, "{text}");
     for part in [
         "`same` is used twice",
-        "no source `valuse`",
+        "no step `valuse`",
         "the user's own",
     ] {
         assert!(text.contains(part), "{text}");
@@ -227,6 +229,90 @@ fn live(
     stopper.stop();
     job.join().unwrap().unwrap();
     (telemetry, seen)
+}
+
+/// Keeps values from 0 to 9 in its state, sends negative ones to the late stream and greater ones to
+/// the dead letters.
+struct Sort;
+
+impl KeyedStep<i64> for Sort {
+    type Key = i64;
+    type State = Vec<Origin>;
+    type Out = i64;
+
+    const SIDE_STREAMS: bool = true;
+
+    fn process(
+        &mut self,
+        _: &i64,
+        kept: &mut Vec<Origin>,
+        record: Record<i64>,
+        context: &mut Context<'_, i64>,
+    ) {
+        match record.value {
+            i64::MIN..0 => context.late(&record, Watermark::active(at(&0))),
+            0..10 => kept.push(record.origin),
+            10.. => context.dead(&record, "more than one digit"),
+        }
+    }
+
+    fn waiting(&self, kept: &Vec<Origin>, note: &mut dyn FnMut(Origin)) {
+        kept.iter().for_each(|origin| note(*origin));
+    }
+}
+
+#[test]
+fn a_step_gives_late_events_and_dead_letters_and_what_waits_in_its_state_is_held() {
+    for (workers, order) in [(1, Order::Arrival), (2, Order::EventTime)] {
+        let (late, dead) = (Collect::default(), Collect::default());
+        let (late_sink, dead_sink) = (late.clone(), dead.clone());
+        let options = JobOptions {
+            workers,
+            order,
+            batch_records: 2,
+            ..JobOptions::default()
+        };
+        let (_, fates) = run_flow_with_fates(options, move |flow| {
+            let sorted = flow
+                .source("values", Events::new([-2, 5, -1, 7, 11, 3, 12]))
+                .event_time(at, secs(100))
+                .key_by(|value| value % 3)
+                .step("sort", "sort", Sort);
+            flow.late("sort").sink("late", late_sink.clone());
+            flow.dead_letters().sink("dead", dead_sink.clone());
+            sorted
+        })
+        .unwrap();
+        let expected = Fates {
+            records_in: 7,
+            held: 3,
+            late: 2,
+            dead_letters: 2,
+            ..Fates::default()
+        };
+        assert_eq!(fates, expected);
+        let mut late: Vec<LateEvent> = late.values();
+        late.sort_by_key(|event| event.offset);
+        let first = LateEvent {
+            step: "sort".to_owned(),
+            source: 0,
+            partition: 0,
+            offset: 0,
+            event_time: at(&-2),
+            watermark: at(&0),
+            event: "-2".to_owned(),
+        };
+        assert_eq!((late.len(), &late[0]), (2, &first));
+        let dead: Vec<DeadLetter> = dead.values();
+        let origin = |offset| Origin {
+            offset,
+            ..Origin::default()
+        };
+        let letter =
+            |offset, raw| DeadLetter::new("sort", origin(offset), "more than one digit", raw);
+        assert!(dead.contains(&letter(4, b"11")), "{dead:?}");
+        assert!(dead.contains(&letter(6, b"12")), "{dead:?}");
+    }
 }
 
 #[test]

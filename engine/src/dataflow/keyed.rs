@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use super::route::route;
-use super::unary::{exchanged, unary};
-use super::{Edge, Site};
+use super::unary::{exchanged, unary, with_sides};
+use super::{Edge, SideEdges, Site};
 use crate::job::Order;
 use crate::key::{Key, KeyGroup, key_hash};
-use crate::keyed::{Context, KeyedStep};
+use crate::keyed::{Context, KeyedStep, Letters};
 use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Packet, Record};
 use crate::state::KeyedState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
+
+/// A step's records and, if it has them, its side streams.
+type StepEdges<'s, O> = (Edge<'s, O>, Option<SideEdges<'s>>);
 
 /// Runs `step` on the records of `input`, by key.
 pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
@@ -23,15 +26,12 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
-) -> Edge<'s, S::Out> {
+) -> StepEdges<'s, S::Out> {
     let workers = site.workers();
     let owner_key = key.clone();
     let routed = route(site, input, move |value| owner(&owner_key(value), workers));
-    let name = metrics.id.clone();
-    let mut shell = Shell::new(site, metrics, step, order, key);
-    exchanged(routed, &name, move |packet, given| {
-        given.extend(shell.take_in(packet));
-    })
+    let shell = Shell::new(site, metrics, step, order, key);
+    attach(routed, true, shell)
 }
 
 /// Runs `step` on this worker's own records as they arrive, all under one key.
@@ -40,14 +40,38 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = ()>>(
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     step: S,
-) -> Edge<'s, S::Out> {
-    let name = metrics.id.clone();
+) -> StepEdges<'s, S::Out> {
     let mut shell = Shell::new(site, metrics, step, Order::Arrival, |_: &T| ());
     shell.watermarks = WatermarkMerge::new(1);
-    unary(input, &name, move |mut packet, given| {
-        packet.from = 0;
-        given.extend(shell.take_in(packet));
-    })
+    attach(input, false, shell)
+}
+
+/// Makes the operator: of what all workers have sent to this one, or of its own packets only.
+fn attach<'s, T: Data, S: KeyedStep<T>>(
+    input: Edge<'s, T>,
+    from_all: bool,
+    mut shell: Shell<T, S, impl Fn(&T) -> S::Key + 'static>,
+) -> StepEdges<'s, S::Out> {
+    let name = shell.metrics.id.clone();
+    let mut logic = move |mut packet: Packet<T>| {
+        if !from_all {
+            packet.from = 0;
+        }
+        shell.take_in(packet)
+    };
+    if S::SIDE_STREAMS {
+        let (edge, sides) = with_sides(input, from_all, &name, logic);
+        return (edge, Some(sides));
+    }
+    let logic = move |packet, given: &mut Vec<_>| {
+        given.extend(logic(packet).map(|(packet, _)| packet));
+    };
+    let edge = if from_all {
+        exchanged(input, &name, logic)
+    } else {
+        unary(input, &name, logic)
+    };
+    (edge, None)
 }
 
 /// The worker that owns a key.
@@ -86,7 +110,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         }
     }
 
-    fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
+    fn take_in(&mut self, packet: Packet<T>) -> Option<(Packet<S::Out>, Letters)> {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let taken = packet.records.len();
         let ready = match self.order {
@@ -98,7 +122,8 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
-        let mut context = Context::new(&mut self.pen, watermark, self.clock.now_ns(), ready.len());
+        let (step, now_ns) = (self.metrics.id.as_str(), self.clock.now_ns());
+        let mut context = Context::new(step, &mut self.pen, watermark, now_ns, ready.len());
         for record in ready {
             let key = (self.key)(&record.value);
             let state = self.state.entry(&key);
@@ -107,26 +132,26 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         if watermark != self.emitted {
             self.step.advance(&mut self.state, &mut context);
         }
-        let records = context.into_records();
+        let (records, letters) = context.into_parts();
         let latency_ns = oldest_ns.map(|ns| self.clock.now_ns().saturating_sub(ns));
         self.metrics.packet(taken, records.len(), latency_ns);
-        if records.is_empty() && watermark == self.emitted {
+        if records.is_empty() && letters.is_empty() && watermark == self.emitted {
             return None;
         }
         self.emitted = watermark;
-        Some(Packet {
-            from: self.worker,
-            to: self.worker,
-            records,
-            watermark,
-        })
+        Some((Packet::local(self.worker, records, watermark), letters))
     }
 }
 
 impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
-    /// What is still queued when the graph comes down is held.
+    /// What is still queued, or waits in the step's state, when the graph comes down is held.
     fn drop(&mut self) {
-        self.queue.hold(&mut self.pen);
+        let pen = &mut self.pen;
+        self.queue.hold(pen);
+        for (_, state) in self.state.iter() {
+            self.step
+                .waiting(state, &mut |origin| pen.mark(origin, Fate::Held));
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use crate::job::JobContext;
+use crate::letters::{DeadLetter, LateEvent};
 use crate::record::Packet;
 
 /// The engine's time: nanoseconds of the job's clock, rounded down to whole ticks.
@@ -28,6 +29,9 @@ pub(crate) type Tick = u64;
 
 /// An edge of the graph.
 pub(crate) type Edge<'s, T> = StreamVec<'s, Tick, Packet<T>>;
+
+/// The late events and dead letters of a step.
+pub(crate) type SideEdges<'s> = (Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
 
 /// Where operators are built: one worker's part of the graph.
 #[derive(Clone)]

@@ -6,8 +6,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
-use super::{Edge, Tick};
-use crate::letters::DeadLetter;
+use super::{Edge, SideEdges, Tick};
+use crate::keyed::Letters;
+use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Packet, Record};
 
 type Packets<T> = CapacityContainerBuilder<Vec<Packet<T>>>;
@@ -65,6 +66,57 @@ fn build<'s, I: Data, O: Data>(
         }
     });
     stream
+}
+
+/// An operator with a late stream and dead letters, on the packets that all workers have addressed
+/// to this one or on this worker's own.
+pub(crate) fn with_sides<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    from_all: bool,
+    name: &str,
+    logic: impl FnMut(Packet<I>) -> Option<(Packet<O>, Letters)> + 'static,
+) -> (Edge<'s, O>, SideEdges<'s>) {
+    if from_all && input.scope().peers() > 1 {
+        let to = Exchange::new(|packet: &Packet<I>| packet.to as u64);
+        build_with_sides(input, to, name, logic)
+    } else {
+        build_with_sides(input, Pipeline, name, logic)
+    }
+}
+
+fn build_with_sides<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
+    name: &str,
+    mut logic: impl FnMut(Packet<I>) -> Option<(Packet<O>, Letters)> + 'static,
+) -> (Edge<'s, O>, SideEdges<'s>) {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, pact);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (output, stream) = builder.new_output();
+    let (late_output, late_stream) = builder.new_output();
+    let (dead_output, dead_stream) = builder.new_output();
+    let mut output = OutputBuilder::<_, Packets<O>>::from(output);
+    let mut late_output = OutputBuilder::<_, Packets<LateEvent>>::from(late_output);
+    let mut dead_output = OutputBuilder::<_, Packets<DeadLetter>>::from(dead_output);
+    builder.build(move |_| {
+        move |_| {
+            let mut output = output.activate();
+            let (mut late, mut dead) = (late_output.activate(), dead_output.activate());
+            input.for_each(|capability, packets| {
+                let mut session = output.session(&capability);
+                let mut late_session = late.session(&capability);
+                let mut dead_session = dead.session(&capability);
+                for (packet, letters) in packets.drain(..).filter_map(&mut logic) {
+                    let (worker, watermark) = (packet.from, packet.watermark);
+                    session.give(packet);
+                    late_session.give(Packet::local(worker, letters.late, watermark));
+                    dead_session.give(Packet::local(worker, letters.dead, watermark));
+                }
+            });
+        }
+    });
+    (stream, (late_stream, dead_stream))
 }
 
 /// A local operator that turns a packet into one packet, and some of its records into dead letters.

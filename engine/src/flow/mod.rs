@@ -15,7 +15,7 @@ pub use keyed::Keyed;
 pub use source::SourceStep;
 pub use stream::Stream;
 
-use crate::dataflow::{Edge, Site, merge};
+use crate::dataflow::{Edge, SideEdges, Site, merge};
 use crate::job::JobOptions;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::source::Source;
@@ -61,27 +61,27 @@ impl<'s> Flow<'s> {
         SourceStep::new(Rc::clone(&self.shared), id, Arc::new(config))
     }
 
-    /// The events of a source that came too late; named by the source's step id.
-    pub fn late(&self, source: &str) -> Stream<'s, LateEvent> {
+    /// The events that came too late for a source, or for a step that says so; named by its step id.
+    pub fn late(&self, id: &str) -> Stream<'s, LateEvent> {
         let found = {
             let mut building = self.shared.building.borrow_mut();
             building
                 .late
-                .get_mut(source)
+                .get_mut(id)
                 .map(|(node, edge)| (*node, edge.take()))
         };
         match found {
             Some((node, Some(edge))) => Stream::new(Rc::clone(&self.shared), node, edge),
             Some((_, None)) => {
                 self.error(format!(
-                    "late events of source `{source}` are taken twice: clone the first stream"
+                    "late events of `{id}` are taken twice: clone the first stream"
                 ));
                 Stream::empty(Rc::clone(&self.shared))
             }
             None => {
                 self.error(format!(
-                    "no source `{source}` to take late events from: name a source that is \
-                     declared above"
+                    "no step `{id}` to take late events from: name a source, or a step with a \
+                     late stream, that is declared above"
                 ));
                 Stream::empty(Rc::clone(&self.shared))
             }
@@ -182,6 +182,13 @@ impl<'s> Shared<'s> {
         let mut building = self.building.borrow_mut();
         building.sources += 1;
         building.sources - 1
+    }
+
+    pub(crate) fn add_sides(&self, id: &str, node: NodeId, sides: Option<SideEdges<'s>>) {
+        if let Some((late, dead)) = sides {
+            self.add_late(id, node, late);
+            self.add_dead(node, dead);
+        }
     }
 
     pub(crate) fn add_late(&self, id: &str, node: NodeId, edge: Edge<'s, LateEvent>) {

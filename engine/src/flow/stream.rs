@@ -119,7 +119,7 @@ impl<'s, T: Data> Stream<'s, T> {
                 let (blank, before) = (record.with(()), made.len());
                 for (index, value) in (0..).zip(f(record.value)) {
                     let mut child = blank.with(value);
-                    child.origin.index = blank.origin.index * 1_000 + index;
+                    child.origin = blank.origin.child(index);
                     made.push(child);
                 }
                 if made.len() == before {
@@ -235,7 +235,8 @@ impl<'s, T: Data> Stream<'s, T> {
             .shared
             .add_step(id, StepKind::Keyed, label, &[self.node]);
         let (shared, edge) = self.into_edge();
-        let edge = keyed::local(&shared.site, edge, metrics, step);
+        let (edge, sides) = keyed::local(&shared.site, edge, metrics, step);
+        shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }
 

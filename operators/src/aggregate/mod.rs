@@ -20,15 +20,32 @@
 //! This module keeps values; where the rows lie and when they leave is [`crate::window`]'s.
 
 pub(crate) mod compensated;
+mod conditional;
 mod contract;
 mod count;
 pub(crate) mod distinct;
 pub(crate) mod extreme;
+mod kurtosis;
 pub(crate) mod mean;
 pub(crate) mod moments;
+#[cfg(test)]
+mod oracle;
+mod powers;
 pub(crate) mod share;
+mod skew;
 mod sum;
+pub mod testing;
+mod total;
 pub(crate) mod trail;
 pub(crate) mod variance;
 
+pub use conditional::If;
 pub use contract::Aggregate;
+pub use count::Count;
+pub use extreme::{Max, Min};
+pub use kurtosis::Kurtosis;
+pub use mean::Mean;
+pub use share::{CountIf, Share};
+pub use skew::Skew;
+pub use sum::Sum;
+pub use variance::{Std, Variance};

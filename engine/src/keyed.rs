@@ -7,6 +7,7 @@ use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
+use crate::time::EventTime;
 use crate::watermark::Watermark;
 
 /// The logic of a keyed step. The engine brings records in the job's order to the worker that owns
@@ -55,6 +56,7 @@ pub struct Context<'a, O> {
     step: &'a str,
     pen: &'a mut Pen,
     watermark: Watermark,
+    settled: EventTime,
     now_ns: u64,
     out: Vec<Record<O>>,
     letters: Letters,
@@ -85,6 +87,7 @@ impl<'a, O> Context<'a, O> {
             step,
             pen,
             watermark,
+            settled: EventTime::MIN,
             now_ns,
             out: Vec::with_capacity(expected),
             letters: Letters::default(),
@@ -100,6 +103,17 @@ impl<'a, O> Context<'a, O> {
     /// How far event time is complete.
     pub fn watermark(&self) -> Watermark {
         self.watermark
+    }
+
+    /// The event time before which no more records come than are here already, unless they are
+    /// late. For a record being processed that is, in arrival order, what the watermark was before
+    /// the packet with the record; in event-time order it is the record's own time as well.
+    pub fn settled(&self) -> EventTime {
+        self.settled
+    }
+
+    pub(crate) fn settle(&mut self, settled: EventTime) {
+        self.settled = settled;
     }
 
     /// Sends a record on.

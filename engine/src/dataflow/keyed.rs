@@ -127,9 +127,14 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         for record in ready {
             let key = (self.key)(&record.value);
             let state = self.state.entry(&key);
+            context.settle(match self.order {
+                Order::Arrival => self.emitted.time,
+                Order::EventTime => self.emitted.time.max(record.time),
+            });
             self.step.process(&key, state, record, &mut context);
         }
         if watermark != self.emitted {
+            context.settle(watermark.time);
             self.step.advance(&mut self.state, &mut context);
         }
         let (records, letters) = context.into_parts();

@@ -138,7 +138,7 @@ impl<T: Data> Intake<T> {
         pen.read(origin);
         let watermark = self.watermark(*greatest);
         let record = self.stamp(time, origin, value);
-        if time < watermark {
+        if time < watermark.saturating_sub(self.event_times.policy.late_within) {
             pen.mark(origin, Fate::Late);
             let late = LateEvent::of_record(&self.step, &record, watermark);
             batch.late.push(record.with(late));

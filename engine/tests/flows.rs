@@ -184,11 +184,7 @@ fn all_errors_of_a_flow_are_reported_together() {
     .unwrap_err();
     let text = error.to_string();
     assert_eq!(error.errors.len(), 3, "{text}");
-    for part in [
-        "`same` is used twice",
-        "no step `valuse`",
-        "the user's own",
-    ] {
+    for part in ["`same` is used twice", "no step `valuse`", "the user's own"] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -347,4 +343,23 @@ fn an_idle_source_follows_the_wall_clock_so_that_its_events_come_out() {
     let policy = WatermarkPolicy::disorder(millis(50)).idle_after(millis(100));
     let (_, seen) = live(options, policy, &[7], &[7]);
     assert_eq!(seen, [7]);
+}
+
+#[test]
+fn a_source_hands_late_events_on_as_far_behind_as_it_is_told() {
+    let late = Collect::default();
+    let sink = late.clone();
+    let (values, fates) = run_flow_with_fates(JobOptions::default(), move |flow| {
+        let policy = WatermarkPolicy::disorder(secs(1)).hand_on_late(secs(5));
+        let values = flow
+            .source("values", Events::new([10, 9, 4, 3, 11]))
+            .event_time(at, policy);
+        flow.late("values").sink("late", sink.clone());
+        values
+    })
+    .unwrap();
+    assert_eq!(values, [10, 9, 4, 11]);
+    assert_eq!((fates.processed, fates.late), (4, 1));
+    let late: Vec<LateEvent> = late.values();
+    assert_eq!(late[0].event, "3");
 }

@@ -30,6 +30,7 @@ impl Aggregate for Kurtosis {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Powers<4> {
         Powers::default()

@@ -29,6 +29,7 @@ impl Aggregate for Skew {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Powers<3> {
         Powers::default()

@@ -31,6 +31,7 @@ impl Aggregate for Sum {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Total {
         Total::default()

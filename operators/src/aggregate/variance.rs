@@ -63,6 +63,7 @@ impl Aggregate for Variance {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Powers<2> {
         Powers::default()
@@ -117,6 +118,7 @@ impl Aggregate for Std {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Powers<2> {
         Variance.empty()

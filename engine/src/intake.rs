@@ -10,7 +10,7 @@ use crossbeam::channel::{SendTimeoutError, Sender};
 use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
-use crate::letters::{DeadLetter, LateEvent, json};
+use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Origin, Record};
 use crate::source::{EventTimes, ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 use crate::time::EventTime;
@@ -153,21 +153,13 @@ impl<T: Data> Intake<T> {
         self.keep_pace(time, admitted)?;
         admitted.pen.read(origin);
         let watermark = self.watermark(admitted.greatest);
-        if time < watermark {
+        let record = admitted.stamp(time, origin, value);
+        if time < watermark.saturating_sub(self.event_times.policy.late_within) {
             admitted.pen.mark(origin, Fate::Late);
-            let late = LateEvent {
-                step: self.step.clone(),
-                partition: self.partition,
-                offset,
-                event_time: time,
-                watermark,
-                event: json(&value),
-            };
-            let late = admitted.stamp(time, origin, late);
-            admitted.batch.late.push(late);
+            let late = LateEvent::of_record(&self.step, &record, watermark);
+            admitted.batch.late.push(record.with(late));
         } else {
             admitted.greatest = time.max(admitted.greatest);
-            let record = admitted.stamp(time, origin, value);
             admitted.batch.records.push(record);
         }
         Ok(())

@@ -7,6 +7,7 @@ use crate::ledger::Fate;
 use crate::letters::Endings;
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
+use crate::time::EventTime;
 use crate::watermark::Watermark;
 
 /// The logic of a keyed step. The engine brings records in the job's order to the worker that owns
@@ -18,6 +19,12 @@ pub trait KeyedStep<T: Data>: 'static {
     type State: State;
     /// What comes out.
     type Out: Data;
+
+    /// Whether the step turns records away by rules of its own: whether it has a late stream, as it
+    /// must for [`Context::divert`]. Its late events and dead letters then tell of the watermark, so
+    /// that they have their place in event-time order; other steps have dead letters only where a
+    /// closure panics, and these go out as they come.
+    const TURNS_AWAY: bool = false;
 
     /// Processes one record with its key's state.
     ///
@@ -57,12 +64,17 @@ pub trait KeyedStep<T: Data>: 'static {
     fn rank(&self, _value: &T) -> u8 {
         0
     }
+
+    /// Names the records that wait in a key's state, to count as held when the job stops before the
+    /// end of its input.
+    fn waiting(&self, _state: &Self::State, _note: &mut dyn FnMut(Origin)) {}
 }
 
 /// What a step may do besides changing its state.
 pub struct Context<'a, O> {
     endings: &'a mut Endings,
     watermark: Watermark,
+    settled: EventTime,
     now_ns: u64,
     out: Vec<Record<O>>,
 }
@@ -78,6 +90,7 @@ impl<'a, O> Context<'a, O> {
         Self {
             endings,
             watermark,
+            settled: EventTime::MIN,
             now_ns,
             out,
         }
@@ -94,6 +107,18 @@ impl<'a, O> Context<'a, O> {
         self.watermark
     }
 
+    /// The event time before which no more records come than are here already, unless they are
+    /// late. For a record being processed that is, in arrival order, what the watermark was before
+    /// the packet with the record; in event-time order it is the record's own time as well.
+    pub fn settled(&self) -> EventTime {
+        self.settled
+    }
+
+    #[inline]
+    pub(crate) fn settle(&mut self, settled: EventTime) {
+        self.settled = settled;
+    }
+
     /// Sends a record on.
     pub fn emit(&mut self, record: Record<O>) {
         self.out.push(record);
@@ -104,9 +129,21 @@ impl<'a, O> Context<'a, O> {
         self.endings.finish(origin, fate);
     }
 
-    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there.
-    pub fn reject<V: Serialize>(&mut self, at: &Record<()>, value: Option<&V>, reason: String) {
+    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there; its
+    /// path ends here.
+    pub fn reject<V: Serialize>(
+        &mut self,
+        at: &Record<()>,
+        value: Option<&V>,
+        reason: impl Into<String>,
+    ) {
         self.endings.reject(at, value, reason);
+    }
+
+    /// Sends a record that came after the watermark had `passed` it to the step's late stream, where
+    /// its path ends; for a step that [turns records away](KeyedStep::TURNS_AWAY).
+    pub fn divert<T: Serialize>(&mut self, record: &Record<T>, passed: EventTime) {
+        self.endings.divert(record, passed);
     }
 
     pub(crate) fn into_records(self) -> Vec<Record<O>> {

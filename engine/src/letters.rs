@@ -66,11 +66,31 @@ impl DeadLetter {
     }
 }
 
+/// Records that leave a step beside its main path.
+#[derive(Default)]
+pub(crate) struct Letters {
+    pub(crate) dead: Vec<Record<DeadLetter>>,
+    pub(crate) late: Vec<Record<LateEvent>>,
+}
+
+impl Letters {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dead.is_empty() && self.late.is_empty()
+    }
+
+    /// Moves all of `others` here.
+    pub(crate) fn append(&mut self, others: &mut Self) {
+        self.dead.append(&mut others.dead);
+        self.late.append(&mut others.late);
+    }
+}
+
 /// Notes for one step what becomes of the records that do not go on.
 pub(crate) struct Endings {
     step: String,
     pen: Pen,
-    dead: Vec<Record<DeadLetter>>,
+    /// Those that are still to be sent.
+    pub(crate) letters: Letters,
 }
 
 impl Endings {
@@ -78,7 +98,7 @@ impl Endings {
         Self {
             step: step.to_owned(),
             pen,
-            dead: Vec::new(),
+            letters: Letters::default(),
         }
     }
 
@@ -92,39 +112,62 @@ impl Endings {
         &mut self,
         at: &Record<()>,
         value: Option<&V>,
-        reason: String,
+        reason: impl Into<String>,
     ) {
         self.pen.mark(at.origin, Fate::Dead);
         let raw = value.map_or_else(String::new, json);
         let letter = DeadLetter::new(&self.step, at.origin, reason, raw.as_bytes());
-        self.dead.push(at.with(letter));
+        self.letters.dead.push(at.with(letter));
     }
 
-    /// The dead letters since the last call.
-    pub(crate) fn take_dead(&mut self) -> Vec<Record<DeadLetter>> {
-        std::mem::take(&mut self.dead)
+    /// Makes a late event of a record that came after the watermark had `passed` it.
+    pub(crate) fn divert<T: Serialize>(&mut self, record: &Record<T>, passed: EventTime) {
+        self.pen.mark(record.origin, Fate::Late);
+        let late = LateEvent::of_record(&self.step, record, passed);
+        self.letters.late.push(record.with(late));
     }
 }
 
 /// An event that came after its watermark had passed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateEvent {
-    /// The source step.
+    /// The source, or the step behind whose watermark it came.
     pub step: String,
+    /// The number of the source that read it.
+    pub source: u16,
     /// The source's partition.
     pub partition: u32,
     /// The event's offset in the partition.
     pub offset: u64,
     /// The event's own time.
     pub event_time: EventTime,
-    /// How far the partition's watermark had got.
+    /// How far the watermark had got: the partition's at a source, the step's own at a step.
     pub watermark: EventTime,
     /// The event as JSON.
     pub event: String,
 }
 
+impl LateEvent {
+    /// The record that came at `step` after the watermark had `passed` it.
+    pub(crate) fn of_record<T: Serialize>(
+        step: &str,
+        record: &Record<T>,
+        passed: EventTime,
+    ) -> Self {
+        Self {
+            step: step.to_owned(),
+            source: record.origin.source,
+            partition: record.origin.partition,
+            offset: record.origin.offset,
+            event_time: record.time,
+            watermark: passed,
+            event: json(&record.value),
+        }
+    }
+}
+
 /// The value as JSON text; a note of why not where it cannot be written as JSON.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
 }
 

@@ -10,6 +10,7 @@
 
 pub mod clock;
 mod dataflow;
+pub mod expiry;
 pub mod flow;
 pub mod guard;
 mod intake;

@@ -40,6 +40,16 @@ impl Origin {
             index: 0,
         }
     }
+
+    /// The origin of the `n`-th record made from the one with this origin. No two of them are equal
+    /// as long as none of the records on the way has more than 1,000 made of it.
+    #[must_use]
+    pub const fn child(self, n: u32) -> Self {
+        Self {
+            index: self.index.wrapping_mul(1_000).wrapping_add(n),
+            ..self
+        }
+    }
 }
 
 /// One value on its way through the graph.

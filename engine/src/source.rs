@@ -109,6 +109,7 @@ impl<T> Clone for EventTimes<T> {
 pub struct WatermarkPolicy {
     pub(crate) disorder: Duration,
     pub(crate) lateness: Duration,
+    pub(crate) late_within: Duration,
     pub(crate) idle_after: Duration,
     pub(crate) wall_clock_when_idle: bool,
     pub(crate) lead_max: Duration,
@@ -123,6 +124,7 @@ impl WatermarkPolicy {
         Self {
             disorder,
             lateness: Duration::ZERO,
+            late_within: Duration::ZERO,
             idle_after: secs(5),
             wall_clock_when_idle: true,
             lead_max: days(1),
@@ -134,6 +136,16 @@ impl WatermarkPolicy {
     #[must_use]
     pub fn lateness(mut self, lateness: Duration) -> Self {
         self.lateness = lateness;
+        self
+    }
+
+    /// Has late events up to this far behind the watermark handed on nevertheless, for steps that
+    /// have a use for them, such as windows with a lateness of their own; none unless set. Unlike
+    /// for [`lateness`](Self::lateness), the watermark does not wait for them: they are processed as
+    /// they come, in event-time order as well.
+    #[must_use]
+    pub fn hand_on_late(mut self, within: Duration) -> Self {
+        self.late_within = within;
         self
     }
 

@@ -128,6 +128,17 @@ impl<K: Key, S: State> KeyedState<K, S> {
             .map(|entry| &entry.state)
     }
 
+    /// Drops the state of `key` and returns it, if it had any.
+    pub fn remove(&mut self, key: &K) -> Option<S> {
+        let hash = key_hash(key);
+        let found = self.entries.find_entry(hash, |entry| entry.key == *key);
+        let (entry, _) = found.ok()?.remove();
+        if let (false, Some(changed)) = (entry.changed, &mut self.changed) {
+            changed.push((hash, entry.key));
+        }
+        Some(entry.state)
+    }
+
     /// Drops the keys whose state `keep` refuses, and returns how many went.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut S) -> bool) -> usize {
         let before = self.entries.len();
@@ -279,6 +290,7 @@ mod tests {
         let mut state = KeyedState::<u64, u32>::default();
         (0..100).for_each(|key| *state.entry(&key) += 1);
         state.retain(|key, _| key % 2 == 0);
+        state.remove(&98);
         assert!(state.changed.is_none(), "a key is kept for nobody");
         let mut restored = KeyedState::<u64, u32>::default();
         for bytes in state.take_changed().unwrap().values() {
@@ -288,6 +300,26 @@ mod tests {
         assert!(state.take_changed().unwrap().is_empty());
         (0..3).for_each(|_| *restored.entry(&4) += 1);
         assert_eq!(restored.changed.as_ref().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_key_that_goes_and_comes_back_between_two_takes_is_restored_as_it_is() {
+        let mut state = KeyedState::<u64, u32>::default();
+        *state.entry(&1) = 10;
+        *state.entry(&2) = 20;
+        let base = state.take_changed().unwrap();
+        assert_eq!(state.remove(&1), Some(10));
+        *state.entry(&1) += 11;
+        *state.entry(&2) += 1;
+        assert_eq!(state.remove(&2), Some(21));
+        assert_eq!(state.remove(&3), None);
+        let delta = state.take_changed().unwrap();
+
+        let mut restored = KeyedState::<u64, u32>::default();
+        for bytes in base.values().chain(delta.values()) {
+            restored.restore("count", bytes).unwrap();
+        }
+        assert_eq!(contents(&restored), BTreeMap::from([(1, 11)]));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use thalweg_engine::flow::{Flow, Stream};
 use thalweg_engine::job::{JobOptions, Order, StopHandle};
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fates;
-use thalweg_engine::record::Record;
+use thalweg_engine::letters::{DeadLetter, LateEvent};
+use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::source::{Undecodable, WatermarkPolicy};
 use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::testing::{Collect, Events, Live, run_flow, run_flow_with_fates};
@@ -182,11 +183,7 @@ fn all_errors_of_a_flow_are_reported_together() {
     .unwrap_err();
     let text = error.to_string();
     assert_eq!(error.errors.len(), 3, "{text}");
-    for part in [
-        "`same` is used twice",
-        "no source `valuse`",
-        "the user's own",
-    ] {
+    for part in ["`same` is used twice", "no step `valuse`", "the user's own"] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -241,6 +238,92 @@ fn live(
     (telemetry, seen)
 }
 
+/// Keeps values from 0 to 9 in its state, sends negative ones to the late stream and greater ones to
+/// the dead letters.
+struct Sort;
+
+impl KeyedStep<i64> for Sort {
+    type Key = i64;
+    type State = Vec<Origin>;
+    type Out = i64;
+
+    const TURNS_AWAY: bool = true;
+
+    fn process(
+        &mut self,
+        _: &i64,
+        kept: &mut Vec<Origin>,
+        record: Record<i64>,
+        context: &mut Context<'_, i64>,
+    ) {
+        match record.value {
+            i64::MIN..0 => context.divert(&record, at(&0)),
+            0..10 => kept.push(record.origin),
+            10.. => {
+                context.reject(&record.with(()), Some(&record.value), "more than one digit");
+            }
+        }
+    }
+
+    fn waiting(&self, kept: &Vec<Origin>, note: &mut dyn FnMut(Origin)) {
+        kept.iter().for_each(|origin| note(*origin));
+    }
+}
+
+#[test]
+fn a_step_gives_late_events_and_dead_letters_and_what_waits_in_its_state_is_held() {
+    for (workers, order) in [(1, Order::Arrival), (2, Order::EventTime)] {
+        let (late, dead) = (Collect::default(), Collect::default());
+        let (late_sink, dead_sink) = (late.clone(), dead.clone());
+        let options = JobOptions {
+            workers,
+            order,
+            batch_records: 2,
+            ..JobOptions::default()
+        };
+        let (_, fates) = run_flow_with_fates(options, move |flow| {
+            let sorted = flow
+                .source("values", Events::new([-2, 5, -1, 7, 11, 3, 12]))
+                .event_time(at, secs(100))
+                .key_by(|value| value % 3)
+                .step("sort", "sort", Sort);
+            flow.late("sort").sink("late", late_sink.clone());
+            flow.dead_letters().sink("dead", dead_sink.clone());
+            sorted
+        })
+        .unwrap();
+        let expected = Fates {
+            records_in: 7,
+            held: 3,
+            late: 2,
+            dead_letters: 2,
+            ..Fates::default()
+        };
+        assert_eq!(fates, expected);
+        let mut late: Vec<LateEvent> = late.values();
+        late.sort_by_key(|event| event.offset);
+        let first = LateEvent {
+            step: "sort".to_owned(),
+            source: 0,
+            partition: 0,
+            offset: 0,
+            event_time: at(&-2),
+            watermark: at(&0),
+            event: "-2".to_owned(),
+        };
+        assert_eq!((late.len(), &late[0]), (2, &first));
+        let dead: Vec<DeadLetter> = dead.values();
+        let origin = |offset| Origin {
+            offset,
+            ..Origin::default()
+        };
+        let letter =
+            |offset, raw| DeadLetter::new("sort", origin(offset), "more than one digit", raw);
+        assert!(dead.contains(&letter(4, b"11")), "{dead:?}");
+        assert!(dead.contains(&letter(6, b"12")), "{dead:?}");
+    }
+}
+
 #[test]
 fn a_lone_event_comes_out_at_once_in_arrival_order() {
     let (_, seen) = live(JobOptions::default(), secs(3_600).into(), &[1], &[1]);
@@ -273,4 +356,23 @@ fn an_idle_source_follows_the_wall_clock_so_that_its_events_come_out() {
     let policy = WatermarkPolicy::disorder(millis(50)).idle_after(millis(100));
     let (_, seen) = live(options, policy, &[7], &[7]);
     assert_eq!(seen, [7]);
+}
+
+#[test]
+fn a_source_hands_late_events_on_as_far_behind_as_it_is_told() {
+    let late = Collect::default();
+    let sink = late.clone();
+    let (values, fates) = run_flow_with_fates(JobOptions::default(), move |flow| {
+        let policy = WatermarkPolicy::disorder(secs(1)).hand_on_late(secs(5));
+        let values = flow
+            .source("values", Events::new([10, 9, 4, 3, 11]))
+            .event_time(at, policy);
+        flow.late("values").sink("late", sink.clone());
+        values
+    })
+    .unwrap();
+    assert_eq!(values, [10, 9, 4, 11]);
+    assert_eq!((fates.processed, fates.late), (4, 1));
+    let late: Vec<LateEvent> = late.values();
+    assert_eq!(late[0].event, "3");
 }

@@ -1,15 +1,16 @@
-//! The operators of Thalweg: features over sliding windows, joins in time, inference with ONNX
-//! models, drift statistics and evaluation against late labels.
+//! The operators of Thalweg: features over sliding windows, windows that fire, joins in time,
+//! inference with ONNX models, drift statistics and evaluation against late labels.
 //!
-//! Each operator is pure logic in a module of its own ([`features`], [`infer`], [`drift`],
-//! [`evaluate`], over [`window`] and [`aggregate`]); [`flow`] gives streams the methods that run
-//! them in a flow.
+//! Each operator is pure logic in a module of its own ([`features`], [`firing`], [`infer`],
+//! [`drift`], [`evaluate`], over [`window`] and [`aggregate`]); [`flow`] gives streams the methods
+//! that run them in a flow.
 #![deny(missing_docs)]
 
 pub mod aggregate;
 pub mod drift;
 pub mod evaluate;
 pub mod features;
+pub mod firing;
 pub mod flow;
 pub mod infer;
 pub mod window;
@@ -19,9 +20,10 @@ pub mod prelude {
     pub use crate::drift::{Alert, AlertState, DriftReport, Watch};
     pub use crate::evaluate::QualityReport;
     pub use crate::features::Features;
+    pub use crate::firing::{Timing, Window, WindowResult};
     pub use crate::flow::{
         AsOf, DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures,
-        Predicted, Scored, ScoredStream, WithFeatures,
+        Predicted, Scored, ScoredStream, WindowStream, WindowStreams, WithFeatures,
     };
     pub use crate::infer::Onnx;
 }

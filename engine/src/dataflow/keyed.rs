@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::{exchanged_guarded, unary_guarded};
+use super::unary::{SideEdges, Sides, exchanged_with_sides, unary_with_sides};
 use super::{Edge, Site};
 use crate::guard::guard;
 use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
-use crate::letters::{DeadLetter, Endings};
+use crate::ledger::Fate;
+use crate::letters::Endings;
 use crate::record::{Data, Origin, Packet, Record};
 use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
 use crate::step_state::StepState;
@@ -27,7 +28,7 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
-) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
+) -> (Edge<'s, S::Out>, SideEdges<'s>) {
     let workers = site.workers();
     let owner_key = key.clone();
     // A record whose key cannot be taken becomes a dead letter wherever it arrives.
@@ -36,10 +37,15 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let name = metrics.id.clone();
     let seat = Seat::new(site, workers);
     let mut shell = Shell::new(seat, &site.job, metrics, step, order, key);
-    exchanged_guarded(routed, &name, move |packet, given, dead| {
-        given.extend(shell.take_in(packet));
-        dead.append(&mut shell.endings.take_dead());
-    })
+    exchanged_with_sides(
+        routed,
+        &name,
+        sides::<T, S>(),
+        move |packet, given, letters| {
+            given.extend(shell.take_in(packet));
+            letters.append(&mut shell.endings.letters);
+        },
+    )
 }
 
 /// Runs `step` on this worker's own records as they arrive, all under the worker's key.
@@ -48,17 +54,31 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     step: S,
-) -> (Edge<'s, S::Out>, Edge<'s, DeadLetter>) {
+) -> (Edge<'s, S::Out>, SideEdges<'s>) {
     let name = metrics.id.clone();
     let own = LocalKey::of(site.worker(), site.workers());
     let key = move |_: &T| own;
     let seat = Seat::new(site, 1);
     let mut shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
-    unary_guarded(input, &name, move |mut packet, given, dead| {
-        packet.from = 0;
-        given.extend(shell.take_in(packet));
-        dead.append(&mut shell.endings.take_dead());
-    })
+    unary_with_sides(
+        input,
+        &name,
+        sides::<T, S>(),
+        move |mut packet, given, letters| {
+            packet.from = 0;
+            given.extend(shell.take_in(packet));
+            letters.append(&mut shell.endings.letters);
+        },
+    )
+}
+
+/// What a step has to send beside its records.
+fn sides<T: Data, S: KeyedStep<T>>() -> Sides {
+    if S::TURNS_AWAY {
+        Sides::DeadAndLate
+    } else {
+        Sides::Panics
+    }
 }
 
 /// The worker that owns a key.
@@ -227,6 +247,8 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     ) -> Vec<Record<S::Out>> {
         let now_ns = self.job.options.clock.now_ns();
         let mut context = Context::new(&mut self.endings, watermark, now_ns, ready.len());
+        let (settled, is_in_order) = (self.emitted.time, self.order == Order::EventTime);
+        context.settle(settled);
         let mut ready = ready.into_iter();
         let mut keys = Vec::with_capacity(LOOK_AHEAD);
         while !ready.as_slice().is_empty() {
@@ -258,12 +280,16 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
                     },
                 };
                 *at = Some(record.origin);
+                if is_in_order {
+                    context.settle(settled.max(record.time));
+                }
                 let state = self.state.entry_hashed(hash, &key);
                 self.step.process(&key, state, record, &mut context);
             }
         }
         *at = None;
         if watermark != self.emitted {
+            context.settle(watermark.time);
             self.step.advance(&mut self.state, &mut context);
         }
         context.into_records()
@@ -284,9 +310,14 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
 }
 
 impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
-    /// What is still queued when the graph comes down is held.
+    /// What is still queued, or waits in the step's state, when the graph comes down is held.
     fn drop(&mut self) {
-        self.queue.hold(&mut self.job.telemetry.ledger().pen());
+        let mut pen = self.job.telemetry.ledger().pen();
+        self.queue.hold(&mut pen);
+        let mut hold = |origin| pen.mark(origin, Fate::Held);
+        for (_, state) in self.state.iter() {
+            self.step.waiting(state, &mut hold);
+        }
     }
 }
 

@@ -50,10 +50,10 @@ impl<'s, K: Key, T: Data> Keyed<'s, K, T> {
             .shared
             .add_step(id, StepKind::Keyed, label, &[stream.node]);
         let (shared, edge) = stream.into_edge();
-        let (edge, panicked) = keyed(&shared.site, edge, metrics, step, order, move |value| {
+        let (edge, sides) = keyed(&shared.site, edge, metrics, step, order, move |value| {
             key(value)
         });
-        shared.add_panicked(panicked);
+        shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }
 

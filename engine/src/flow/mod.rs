@@ -15,6 +15,7 @@ pub use keyed::Keyed;
 pub use source::SourceStep;
 pub use stream::Stream;
 
+use crate::dataflow::unary::{SideEdges, Sides};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
 use crate::letters::{DeadLetter, LateEvent};
@@ -39,7 +40,7 @@ struct Building<'s> {
     sources: u16,
     late: BTreeMap<String, (NodeId, Option<Edge<'s, LateEvent>>)>,
     dead: Vec<(NodeId, Edge<'s, DeadLetter>)>,
-    /// Dead letters of panicking closures, which any step may have.
+    /// Dead letters of panicking closures, which any step may have; they tell of no watermark.
     panicked: Vec<Edge<'s, DeadLetter>>,
     loose_ends: Vec<Box<dyn FnOnce() + 's>>,
 }
@@ -63,27 +64,27 @@ impl<'s> Flow<'s> {
         SourceStep::new(Rc::clone(&self.shared), id, Arc::new(config))
     }
 
-    /// The events of a source that came too late; named by the source's step id.
-    pub fn late(&self, source: &str) -> Stream<'s, LateEvent> {
+    /// The events that came too late for a source, or for a step that says so; named by its step id.
+    pub fn late(&self, id: &str) -> Stream<'s, LateEvent> {
         let found = {
             let mut building = self.shared.building.borrow_mut();
             building
                 .late
-                .get_mut(source)
+                .get_mut(id)
                 .map(|(node, edge)| (*node, edge.take()))
         };
         match found {
             Some((node, Some(edge))) => Stream::new(Rc::clone(&self.shared), node, edge),
             Some((_, None)) => {
                 self.error(format!(
-                    "late events of source `{source}` are taken twice: clone the first stream"
+                    "late events of `{id}` are taken twice: clone the first stream"
                 ));
                 Stream::empty(Rc::clone(&self.shared))
             }
             None => {
                 self.error(format!(
-                    "no source `{source}` to take late events from: name a source that is \
-                     declared above"
+                    "no step `{id}` to take late events from: name a source, or a step with a \
+                     late stream, that is declared above"
                 ));
                 Stream::empty(Rc::clone(&self.shared))
             }
@@ -203,6 +204,16 @@ impl<'s> Shared<'s> {
         building.sources - 1
     }
 
+    pub(crate) fn add_sides(&self, id: &str, node: NodeId, edges: SideEdges<'s>) {
+        if let Some(late) = edges.late {
+            self.add_late(id, node, late);
+        }
+        match edges.sides {
+            Sides::Panics => self.building.borrow_mut().panicked.push(edges.dead),
+            Sides::Dead | Sides::DeadAndLate => self.add_dead(node, edges.dead),
+        }
+    }
+
     pub(crate) fn add_late(&self, id: &str, node: NodeId, edge: Edge<'s, LateEvent>) {
         self.building
             .borrow_mut()
@@ -212,10 +223,6 @@ impl<'s> Shared<'s> {
 
     pub(crate) fn add_dead(&self, node: NodeId, edge: Edge<'s, DeadLetter>) {
         self.building.borrow_mut().dead.push((node, edge));
-    }
-
-    pub(crate) fn add_panicked(&self, edge: Edge<'s, DeadLetter>) {
-        self.building.borrow_mut().panicked.push(edge);
     }
 
     pub(crate) fn at_end(&self, end: impl FnOnce() + 's) {

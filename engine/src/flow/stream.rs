@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::{Keyed, NodeId, Shared};
 use crate::dataflow::relation::join_latest;
+use crate::dataflow::unary::Sides;
 use crate::dataflow::{Edge, empty, keyed, merge, sink, unary};
 use crate::guard::guard;
 use crate::key::{Key, LocalKey};
 use crate::keyed::KeyedStep;
 use crate::ledger::Fate;
-use crate::letters::Endings;
+use crate::letters::{Endings, Letters};
 use crate::record::{Data, Packet, Record};
 use crate::relation::{Change, Fact};
 use crate::sink::Sink;
@@ -145,7 +146,7 @@ impl<'s, T: Data> Stream<'s, T> {
                     let outcome = guard(|| {
                         for (index, value) in (0..).zip(f(record.value)) {
                             let mut child = blank.with(value);
-                            child.origin.index = blank.origin.index * 1_000 + index;
+                            child.origin = blank.origin.child(index);
                             made.push(child);
                         }
                     });
@@ -172,10 +173,10 @@ impl<'s, T: Data> Stream<'s, T> {
         let (node, metrics) = self.shared.add_step(id, kind, label, &[self.node]);
         let mut endings = Endings::new(id, self.shared.site.job.telemetry.ledger().pen());
         let (shared, edge) = self.into_edge();
-        let logic = move |packet: Packet<T>, given: &mut Vec<_>, dead: &mut Vec<_>| {
+        let logic = move |packet: Packet<T>, given: &mut Vec<_>, letters: &mut Letters| {
             let taken = packet.records.len();
             let records = f(packet.records, &mut endings);
-            dead.append(&mut endings.take_dead());
+            letters.append(&mut endings.letters);
             metrics.packet(taken, records.len(), None);
             let Packet {
                 from,
@@ -190,8 +191,8 @@ impl<'s, T: Data> Stream<'s, T> {
                 watermark,
             });
         };
-        let (edge, panicked) = unary::unary_guarded(edge, id, logic);
-        shared.add_panicked(panicked);
+        let (edge, sides) = unary::unary_with_sides(edge, id, Sides::Panics, logic);
+        shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }
 
@@ -212,7 +213,7 @@ impl<'s, T: Data> Stream<'s, T> {
         let mut endings = Endings::new(id, job.telemetry.ledger().pen());
         let step = id.to_owned();
         let (shared, edge) = self.into_edge();
-        let (edge, dead) = unary::unary_with_dead(edge, id, move |packet: Packet<T>, dead| {
+        let logic = move |packet: Packet<T>, given: &mut Vec<_>, letters: &mut Letters| {
             let taken = packet.records.len();
             let oldest_ns = packet.records.first().map(|record| record.ingested_ns);
             let mut records = Vec::with_capacity(taken);
@@ -228,7 +229,7 @@ impl<'s, T: Data> Stream<'s, T> {
                     }
                 }
             }
-            dead.append(&mut endings.take_dead());
+            letters.append(&mut endings.letters);
             let latency_ns = oldest_ns.map(|ns| clock.now_ns().saturating_sub(ns));
             metrics.packet(taken, records.len(), latency_ns);
             let Packet {
@@ -237,14 +238,15 @@ impl<'s, T: Data> Stream<'s, T> {
                 watermark,
                 ..
             } = packet;
-            Packet {
+            given.push(Packet {
                 from,
                 to,
                 records,
                 watermark,
-            }
-        });
-        shared.add_dead(node, dead);
+            });
+        };
+        let (edge, sides) = unary::unary_with_sides(edge, id, Sides::Dead, logic);
+        shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }
 
@@ -271,8 +273,8 @@ impl<'s, T: Data> Stream<'s, T> {
             .shared
             .add_step(id, StepKind::Keyed, label, &[self.node]);
         let (shared, edge) = self.into_edge();
-        let (edge, panicked) = keyed::local(&shared.site, edge, metrics, step);
-        shared.add_panicked(panicked);
+        let (edge, sides) = keyed::local(&shared.site, edge, metrics, step);
+        shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }
 

@@ -29,6 +29,7 @@ impl<A: Aggregate> Aggregate for If<A> {
     type Output = A::Output;
 
     const REMOVES: bool = A::REMOVES;
+    const ORDERED: bool = A::ORDERED;
 
     fn empty(&self) -> A::State {
         self.0.empty()

@@ -69,6 +69,11 @@ pub trait Aggregate: 'static {
     /// Whether [`remove`](Self::remove) undoes an [`add`](Self::add).
     const REMOVES: bool = false;
 
+    /// Whether the order of events matters to the answer. Where it is false, a window adds events
+    /// as they come; where it is true, it keeps those that came early apart, to add them by event
+    /// time.
+    const ORDERED: bool = true;
+
     /// The state of a window without events.
     fn empty(&self) -> Self::State;
 

@@ -27,6 +27,7 @@ impl Aggregate for Count {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> u64 {
         0

@@ -49,6 +49,8 @@ impl Aggregate for Min {
     type State = f64;
     type Output = f64;
 
+    const ORDERED: bool = false;
+
     fn empty(&self) -> f64 {
         f64::NAN
     }
@@ -87,6 +89,8 @@ impl Aggregate for Max {
     type Input = f64;
     type State = f64;
     type Output = f64;
+
+    const ORDERED: bool = false;
 
     fn empty(&self) -> f64 {
         f64::NAN

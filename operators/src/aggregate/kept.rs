@@ -8,6 +8,7 @@ macro_rules! of_values {
         type State = $state;
 
         const REMOVES: bool = true;
+        const ORDERED: bool = false;
 
         fn empty(&self) -> $state {
             <$state>::default()

@@ -43,6 +43,7 @@ impl Aggregate for Mean {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> MeanState {
         MeanState::default()

@@ -112,6 +112,7 @@ impl Aggregate for CountIf {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> u64 {
         0
@@ -163,6 +164,7 @@ impl Aggregate for Share {
     type Output = f64;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> ShareState {
         ShareState::default()

@@ -1,0 +1,646 @@
+//! Windows against their definition, recomputed from the raw events at every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use thalweg_engine::time::EventTime;
+
+use super::testing::{Greatest, Harness, Listed, Op, Rounded, Total};
+use super::{Fired, Timing, Window};
+use crate::aggregate::Aggregate;
+
+const ZONE: &str = "America/New_York";
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Hopping {
+        length: i64,
+        slide: i64,
+        offset: i64,
+    },
+    Daily,
+    Session {
+        gap: i64,
+    },
+    Count {
+        events: u64,
+        slide: u64,
+    },
+    Global,
+}
+
+/// What windows there are and what happens to them; times are microseconds.
+#[derive(Clone, Debug)]
+struct Case {
+    kind: Kind,
+    lateness: i64,
+    early_events: Option<u64>,
+    early_period: Option<i64>,
+    discarding: bool,
+    ops: Vec<Op>,
+    saved_after: usize,
+}
+
+impl Case {
+    fn window(&self) -> Window {
+        let micros = |n: i64| Duration::from_micros(n.unsigned_abs());
+        let mut window = match self.kind {
+            Kind::Hopping {
+                length,
+                slide,
+                offset,
+            } => Window::hopping(micros(length), micros(slide)).offset(micros(offset)),
+            Kind::Daily => Window::daily(ZONE),
+            Kind::Session { gap } => Window::session(micros(gap)),
+            Kind::Count { events, slide } => Window::count_sliding(events, slide),
+            Kind::Global => Window::global(),
+        };
+        if !matches!(self.kind, Kind::Count { .. }) {
+            window = window.lateness(micros(self.lateness));
+            if let Some(period) = self.early_period {
+                window = window.early_period(micros(period));
+            }
+        }
+        if let Some(events) = self.early_events {
+            window = window.early_events(events);
+        }
+        if self.discarding {
+            window.discarding()
+        } else {
+            window
+        }
+    }
+}
+
+/// A firing by definition, with the values in their order; unless one of them came so late that its
+/// place is not defined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Expected {
+    bounds: (i64, i64),
+    timing: Timing,
+    pane: u32,
+    values: Vec<i64>,
+    ordered: bool,
+    time: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    number: usize,
+    at: i64,
+    value: i64,
+    /// Came further behind the watermark than the lateness.
+    behind: bool,
+    /// Its session has been closed.
+    gone: bool,
+}
+
+/// A window: start and end; of a count window, the numbers of events.
+type Id = (i64, i64);
+
+/// The definition, for one key.
+struct Definition<'a> {
+    case: &'a Case,
+    settled: i64,
+    events: Vec<Known>,
+    /// The events that windows have given; of a session, under the number of each event.
+    given: BTreeSet<(Id, usize)>,
+    panes: BTreeMap<Id, u32>,
+    early: BTreeMap<Id, i64>,
+    expected: Vec<Expected>,
+    late: Vec<u64>,
+}
+
+const SESSION: Id = (0, 0);
+
+impl Definition<'_> {
+    fn is_count(&self) -> bool {
+        matches!(self.case.kind, Kind::Count { .. })
+    }
+
+    /// The windows that an event is in, by definition, the first first.
+    fn windows_of(&self, event: &Known) -> Vec<Id> {
+        let at = event.at;
+        match self.case.kind {
+            Kind::Hopping {
+                length,
+                slide,
+                offset,
+            } => {
+                let near = (at - offset - length) / slide - 2..(at - offset + length) / slide + 2;
+                let windows = near.map(|n| (offset + n * slide, offset + n * slide + length));
+                windows
+                    .filter(|(start, end)| *start <= at && at < *end)
+                    .collect()
+            }
+            Kind::Daily => {
+                let zone = TimeZone::get(ZONE).unwrap();
+                let local = Timestamp::from_microsecond(at).unwrap().to_zoned(zone);
+                let start = local.start_of_day().unwrap();
+                let end = start.tomorrow().unwrap().start_of_day().unwrap();
+                let micros = |at: jiff::Zoned| at.timestamp().as_microsecond();
+                vec![(micros(start), micros(end))]
+            }
+            Kind::Session { .. } => {
+                let session = self
+                    .sessions()
+                    .into_iter()
+                    .find(|s| s.contains(&event.number));
+                vec![self.session_bounds(&session.unwrap())]
+            }
+            Kind::Count { events, slide } => {
+                let number = event.number as i64;
+                let (events, slide) = (events as i64, slide as i64);
+                let ends = (number / slide + 1..).map(|n| n * slide);
+                let ends = ends.take_while(|end| end - events <= number);
+                ends.map(|end| (end - events, end)).collect()
+            }
+            Kind::Global => vec![(i64::MIN, i64::MAX)],
+        }
+    }
+
+    /// The numbers of the events of each open session.
+    fn sessions(&self) -> Vec<Vec<usize>> {
+        let Kind::Session { gap } = self.case.kind else {
+            return Vec::new();
+        };
+        let mut open: Vec<&Known> = self.events.iter().filter(|e| !e.gone).collect();
+        open.sort_by_key(|e| e.at);
+        let mut sessions: Vec<Vec<usize>> = Vec::new();
+        let mut last = None;
+        for event in open {
+            match (last, sessions.last_mut()) {
+                (Some(last), Some(session)) if event.at - last < gap => session.push(event.number),
+                _ => sessions.push(vec![event.number]),
+            }
+            last = Some(event.at);
+        }
+        sessions
+    }
+
+    fn session_bounds(&self, session: &[usize]) -> Id {
+        let Kind::Session { gap } = self.case.kind else {
+            panic!("not a session");
+        };
+        let times = session.iter().map(|number| self.event(*number).at);
+        (times.clone().min().unwrap(), times.max().unwrap() + gap)
+    }
+
+    fn event(&self, number: usize) -> &Known {
+        self.events.iter().find(|e| e.number == number).unwrap()
+    }
+
+    fn all_windows(&self) -> BTreeSet<Id> {
+        let open = self.events.iter().filter(|e| !e.gone);
+        open.flat_map(|e| self.windows_of(e)).collect()
+    }
+
+    fn content(&self, window: Id) -> Vec<Known> {
+        let open = self.events.iter().filter(|e| !e.gone);
+        open.filter(|e| self.windows_of(e).contains(&window))
+            .copied()
+            .collect()
+    }
+
+    fn given_key(&self, window: Id) -> Id {
+        match self.case.kind {
+            Kind::Session { .. } => SESSION,
+            _ => window,
+        }
+    }
+
+    fn fresh(&self, window: Id) -> Vec<Known> {
+        let key = self.given_key(window);
+        let mut fresh = self.content(window);
+        fresh.retain(|e| !self.given.contains(&(key, e.number)));
+        fresh
+    }
+
+    /// What belongs to a window before it fires: of a session, the sum of what belonged to the
+    /// sessions that it is made of, which stands under their bounds of then.
+    fn fire(&mut self, window: Id, timing: Timing, time: Option<i64>) {
+        let fresh = self.fresh(window);
+        let mut content = if self.case.discarding {
+            fresh
+        } else {
+            self.content(window)
+        };
+        if content.is_empty() {
+            return;
+        }
+        let by_slice = |at: i64| match self.case.kind {
+            Kind::Hopping {
+                length,
+                slide,
+                offset,
+            } if !self.case.discarding => (at - offset).div_euclid(gcd(length, slide)),
+            _ => 0,
+        };
+        if !self.is_count() {
+            content.sort_by_key(|e| (by_slice(e.at), e.at, e.number));
+        }
+        let whole = self.content(window);
+        let times = whole.iter().map(|e| e.at);
+        let bounds = match self.case.kind {
+            Kind::Count { .. } => (times.clone().min().unwrap(), times.max().unwrap() + 1),
+            _ => window,
+        };
+        let pane = self.panes_of(window);
+        self.expected.push(Expected {
+            bounds,
+            timing,
+            pane,
+            values: content.iter().map(|e| e.value).collect(),
+            ordered: self.is_count() || content.iter().all(|e| !e.behind),
+            time: time.unwrap_or(bounds.1 - 1),
+        });
+        let key = self.given_key(window);
+        for event in self.content(window) {
+            self.given.insert((key, event.number));
+            if key == SESSION {
+                let number = event.number as i64;
+                self.panes.insert((number, number), pane + 1);
+                self.early.remove(&(number, number));
+            }
+        }
+        self.panes.insert(window, pane + 1);
+        self.early.remove(&window);
+    }
+
+    /// Sessions have what their events have, as a session's bounds change.
+    fn panes_of(&self, window: Id) -> u32 {
+        let pane = |id: &Id| self.panes.get(id).copied().unwrap_or(0);
+        match self.case.kind {
+            Kind::Session { .. } => {
+                let numbers = self.content(window).into_iter().map(|e| e.number as i64);
+                numbers.map(|n| pane(&(n, n))).max().unwrap_or(0)
+            }
+            _ => pane(&window),
+        }
+    }
+
+    fn early_of(&self, window: Id) -> Option<i64> {
+        let early = |id: &Id| self.early.get(id).copied();
+        match self.case.kind {
+            Kind::Session { .. } => {
+                let numbers = self.content(window).into_iter().map(|e| e.number as i64);
+                numbers.filter_map(|n| early(&(n, n))).min()
+            }
+            _ => early(&window),
+        }
+    }
+
+    fn settle(&mut self, to: i64) {
+        if self.is_count() || to <= self.settled {
+            return;
+        }
+        // A firing changes neither windows nor events, so all that is due is known beforehand, but
+        // for early firings that an earlier firing makes needless.
+        loop {
+            let windows = self.all_windows();
+            let ends = windows.iter().map(|w| (w.1, 0, *w));
+            let ends = ends.filter(|(end, ..)| *end > self.settled && *end <= to);
+            let early = windows
+                .iter()
+                .filter_map(|w| Some((self.early_of(*w)?, 1, *w)));
+            let next = ends.chain(early.filter(|(at, ..)| *at <= to)).min();
+            match next {
+                Some((end, 0, window)) => {
+                    self.settled = end;
+                    self.fire(window, Timing::OnTime, None);
+                }
+                Some((at, _, window)) => self.fire(window, Timing::Early, Some(at - 1)),
+                None => break,
+            }
+        }
+        self.settled = to;
+        for session in self.sessions() {
+            if self.session_bounds(&session).1 + self.case.lateness <= to {
+                for event in &mut self.events {
+                    event.gone |= session.contains(&event.number);
+                }
+            }
+        }
+    }
+
+    fn closed(&self, window: Id) -> bool {
+        !self.is_count() && window.1.saturating_add(self.case.lateness) <= self.settled
+    }
+
+    fn take(&mut self, number: usize, at: i64, value: i64, settled: i64) {
+        self.settle(settled);
+        let event = Known {
+            number,
+            at,
+            value,
+            behind: at < self.settled.saturating_sub(self.case.lateness),
+            gone: false,
+        };
+        self.events.push(event);
+        let windows = self.windows_of(&event);
+        if windows.iter().all(|w| self.closed(*w)) {
+            self.events.pop();
+            self.late.push(number as u64);
+            return;
+        }
+        if let Kind::Count { slide, .. } = self.case.kind
+            && (number as u64 + 1).is_multiple_of(slide)
+        {
+            self.fire(windows[0], Timing::OnTime, None);
+        }
+        let count = number as i64 + 1;
+        for window in windows {
+            if self.closed(window) || (self.is_count() && window.1 <= count) {
+                continue;
+            }
+            if !self.is_count() && window.1 <= self.settled {
+                self.fire(window, Timing::Late, None);
+                continue;
+            }
+            if let Some(period) = self.case.early_period
+                && !self.is_count()
+            {
+                let next = (at.div_euclid(period) + 1) * period;
+                let id = match self.case.kind {
+                    Kind::Session { .. } => (number as i64, number as i64),
+                    _ => window,
+                };
+                if next < window.1 {
+                    let early = self.early.entry(id).or_insert(i64::MAX);
+                    *early = next.min(*early);
+                }
+            }
+            let fresh = self.fresh(window).len() as u64;
+            if self.case.early_events.is_some_and(|events| fresh >= events) {
+                self.fire(window, Timing::Early, Some(at));
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.settle(i64::MAX);
+        if let Kind::Count { slide, .. } = self.case.kind
+            && let Some(last) = self.events.last().copied()
+            && !(last.number as u64 + 1).is_multiple_of(slide)
+        {
+            let window = self.windows_of(&last)[0];
+            self.fire(window, Timing::OnTime, Some(i64::MAX - 1));
+        }
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn expected(case: &Case) -> (Vec<Expected>, Vec<u64>) {
+    let mut definition = Definition {
+        case,
+        settled: i64::MIN,
+        events: Vec::new(),
+        given: BTreeSet::new(),
+        panes: BTreeMap::new(),
+        early: BTreeMap::new(),
+        expected: Vec::new(),
+        late: Vec::new(),
+    };
+    let (mut watermark, mut number) = (i64::MIN, 0);
+    for op in &case.ops {
+        match *op {
+            Op::Event(at, value) => {
+                definition.take(number, at.as_micros(), value, watermark);
+                number += 1;
+            }
+            Op::Watermark(to) => {
+                watermark = to.as_micros();
+                definition.settle(watermark);
+            }
+        }
+    }
+    definition.end();
+    (definition.expected, definition.late)
+}
+
+fn run<A: Aggregate<Input = i64>>(case: &Case, aggregate: A, save: bool) -> Harness<A> {
+    let mut harness = Harness::new(&case.window(), aggregate);
+    let (before, after) = case.ops.split_at(case.saved_after.min(case.ops.len()));
+    harness.run(before);
+    if save {
+        harness.save_and_restore();
+    }
+    harness.run(after);
+    harness.watermark(EventTime::MAX);
+    harness
+}
+
+/// Compares what an aggregate's windows give, whose answer on a list of values is `of`.
+fn compare<A: Aggregate<Input = i64>>(
+    case: &Case,
+    aggregate: A,
+    of: impl Fn(&Expected, &A::Output) -> bool,
+) {
+    let (expected, late) = expected(case);
+    let found = run(case, aggregate, true);
+    assert_eq!(found.late, late);
+    assert_eq!(found.fired.len(), expected.len(), "{expected:#?}");
+    for (fired, expected) in found.fired.iter().zip(&expected) {
+        let Fired {
+            start,
+            end,
+            timing,
+            pane,
+            events,
+            time,
+            ..
+        } = fired;
+        let bounds = (start.as_micros(), end.as_micros());
+        assert_eq!(
+            (bounds, *timing, *pane, *events, time.as_micros()),
+            (
+                expected.bounds,
+                expected.timing,
+                expected.pane,
+                expected.values.len() as u64,
+                expected.time
+            ),
+            "{expected:?}"
+        );
+        assert!(of(expected, &fired.value), "{expected:?}");
+    }
+    let origins: BTreeSet<_> = found.fired.iter().map(|fired| fired.origin).collect();
+    assert_eq!(
+        origins.len(),
+        found.fired.len(),
+        "results have ids of their own"
+    );
+    assert!(found.state.is_empty(), "nothing is left at the end");
+}
+
+fn check(case: &Case) {
+    compare(case, Total, |expected, total| {
+        *total == expected.values.iter().sum::<i64>()
+    });
+    compare(case, Greatest, |expected, max| {
+        *max == expected.values.iter().max().copied()
+    });
+    compare(case, Listed, |expected, list| {
+        let (mut list, mut values) = (list.clone(), expected.values.clone());
+        if !expected.ordered {
+            list.sort_unstable();
+            values.sort_unstable();
+        }
+        list == values
+    });
+    let (on, restored) = (run(case, Rounded, false), run(case, Rounded, true));
+    let bits = |harness: &Harness<Rounded>| {
+        let values = harness.fired.iter().map(|fired| fired.value);
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        bits(&on),
+        bits(&restored),
+        "to the last bit after a restore"
+    );
+}
+
+/// Runs as a step in event-time order does: what a watermark has passed comes sorted, then the
+/// watermark itself.
+fn in_event_time_order(case: &Case, released_at: &[i64]) -> Vec<String> {
+    let mut events: Vec<(i64, u64, i64)> = Vec::new();
+    for op in &case.ops {
+        if let Op::Event(at, value) = op {
+            events.push((at.as_micros(), events.len() as u64, *value));
+        }
+    }
+    events.sort_unstable();
+    let mut harness = Harness::new(&case.window(), Rounded);
+    let mut events = events.into_iter().peekable();
+    for watermark in released_at.iter().copied().chain([i64::MAX]) {
+        while let Some((at, number, value)) = events.next_if(|(at, ..)| *at < watermark) {
+            let at = EventTime::from_micros(at);
+            harness.event(at, number, value, at);
+        }
+        harness.watermark(EventTime::from_micros(watermark));
+    }
+    let mut fired: Vec<_> = harness
+        .fired
+        .iter()
+        .map(|f| {
+            (
+                f.time, f.origin, f.start, f.end, f.timing, f.pane, f.events, f.value,
+            )
+        })
+        .collect();
+    fired.sort();
+    fired.iter().map(|fired| format!("{fired:?}")).collect()
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => (1..40_i64, 1..40_i64, 0..40_i64).prop_map(|(a, b, offset)| Kind::Hopping {
+            length: a.max(b),
+            slide: a.min(b),
+            offset,
+        }),
+        1 => (1..40_i64).prop_map(|length| Kind::Hopping { length, slide: length, offset: 0 }),
+        2 => (1..20_i64).prop_map(|gap| Kind::Session { gap }),
+        1 => (1..8_u64, 1..8_u64).prop_map(|(a, b)| Kind::Count {
+            events: a.max(b),
+            slide: a.min(b),
+        }),
+        1 => Just(Kind::Daily),
+        1 => Just(Kind::Global),
+    ]
+}
+
+/// Events whose times step forward and, for some, fall back by up to `disorder`, with watermarks
+/// between them that trail by less than that.
+fn ops(disorder: i64) -> impl Strategy<Value = Vec<Op>> {
+    let step = prop_oneof![6 => 0..4_i64, 2 => 0..30_i64, 1 => 0..120_i64];
+    let back = prop_oneof![2 => Just(0), 1 => 0..=disorder];
+    let watermark = prop_oneof![2 => Just(None), 1 => (0..=disorder).prop_map(Some)];
+    prop::collection::vec((step, back, 0..10_i64, watermark), 1..40).prop_map(|steps| {
+        let (mut now, mut told, mut ops) = (-60, i64::MIN, Vec::new());
+        for (step, back, value, watermark) in steps {
+            now += step;
+            ops.push(Op::Event(EventTime::from_micros(now - back), value));
+            if let Some(behind) = watermark
+                && now - behind > told
+            {
+                told = now - behind;
+                ops.push(Op::Watermark(EventTime::from_micros(told)));
+            }
+        }
+        ops
+    })
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let ops = prop_oneof![Just(0_i64), 0..12_i64, 0..60_i64].prop_flat_map(ops);
+    let lateness = prop_oneof![2 => Just(0_i64), 2 => 0..12_i64, 1 => 0..80_i64];
+    let early_events = prop_oneof![2 => Just(None), 1 => (1..6_u64).prop_map(Some)];
+    let early_period = prop_oneof![2 => Just(None), 1 => (1..25_i64).prop_map(Some)];
+    let rest = (
+        lateness,
+        early_events,
+        early_period,
+        any::<bool>(),
+        ops,
+        0..60_usize,
+    );
+    (kind(), rest).prop_map(
+        |(kind, (lateness, early_events, early_period, discarding, ops, saved_after))| {
+            let mut case = Case {
+                kind,
+                lateness,
+                early_events,
+                early_period,
+                discarding,
+                ops,
+                saved_after,
+            };
+            if let Kind::Daily = kind {
+                // Twenty minutes a step, around the day that has 23 hours.
+                let scale = |n: i64| n * 20 * 60_000_000;
+                let at = |at: EventTime| {
+                    EventTime::from_micros(scale(at.as_micros()) + 1_710_086_400_000_000)
+                };
+                case.lateness = scale(lateness);
+                case.early_period = early_period.map(scale);
+                for op in &mut case.ops {
+                    *op = match *op {
+                        Op::Event(time, value) => Op::Event(at(time), value),
+                        Op::Watermark(time) => Op::Watermark(at(time)),
+                    };
+                }
+            }
+            case
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn windows_give_what_their_definition_says(case in case()) {
+        check(&case);
+    }
+
+    #[test]
+    fn in_event_time_order_nothing_depends_on_when_the_watermark_moves(
+        case in case(),
+        moves in prop::collection::btree_set(-70..400_i64, 0..12),
+    ) {
+        let scale = |n: i64| match case.kind {
+            Kind::Daily => n * 20 * 60_000_000 + 1_710_086_400_000_000,
+            _ => n,
+        };
+        let moves: Vec<i64> = moves.into_iter().map(scale).collect();
+        let (often, once) = (in_event_time_order(&case, &moves), in_event_time_order(&case, &[]));
+        prop_assert_eq!(often, once);
+    }
+}

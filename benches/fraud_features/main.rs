@@ -13,13 +13,14 @@ mod dataflow;
 mod hand_loop;
 mod operator;
 mod payments;
+mod replay;
 
 use std::time::Instant;
 
-use dataflow::Replay;
 use hand_loop::HandLoop;
 use operator::Operator;
 use payments::Payment;
+use replay::Replay;
 
 const FEATURES: usize = 16;
 const PAYMENTS: usize = 2_000_000;
@@ -38,29 +39,67 @@ fn main() {
     }
     let payments = payments::generate(PAYMENTS, SEED);
     agree(&payments[..200_000]);
-    let replay = Replay::new(&payments, 2);
-    let (mut by_loop, mut by_operator) = (0.0_f64, 0.0_f64);
-    let (mut by_one, mut by_two) = (0.0_f64, 0.0_f64);
+    let replay = Replay::new(&payments, 2, |payment| *payment);
+    let lines = Replay::new(&payments, 2, |p| serde_json::to_string(p).unwrap());
+    let mut best = Rates::default();
     for _ in 0..RUNS {
-        by_loop = by_loop.max(hand_loop_rate(&payments));
-        by_operator = by_operator.max(operator_rate(&payments));
-        by_one = by_one.max(dataflow::run(&replay, 1).0);
-        by_two = by_two.max(dataflow::run(&replay, 2).0);
+        best.hand_loop = best.hand_loop.max(hand_loop_rate(&payments));
+        best.operator = best.operator.max(operator_rate(&payments));
+        let one = dataflow::features(&replay, 1);
+        best.one_worker = best.one_worker.max(one.events_per_second);
+        let two = dataflow::features(&replay, 2);
+        best.two_workers = best.two_workers.max(two.events_per_second);
+        let scores = dataflow::scores(&lines);
+        best.json_mlp = best.json_mlp.max(scores.events_per_second);
+        best.json_mlp_per_core = best.json_mlp_per_core.max(scores.events_per_core_second);
     }
-    eprintln!("  hand-written loop  {by_loop:>10.0} events/s");
-    eprintln!("  operator alone     {by_operator:>10.0} events/s");
-    eprintln!("  dataflow, 1 worker {by_one:>10.0} events/s");
-    eprintln!("  dataflow, 2 workers{by_two:>10.0} events/s");
+    best.print();
+    let lone = dataflow::scores(&lines.at(best.json_mlp / 2.0)).latency;
+    eprintln!(
+        "  lone event at half of that: p50 {:.0} us, p99 {:.0} us",
+        lone.p50, lone.p99
+    );
     let line = serde_json::json!({
         "bench": "fraud_features",
-        "operator_over_loop": round(by_operator / by_loop),
-        "dataflow_over_operator": round(by_one / by_operator),
-        "two_workers_over_one": round(by_two / by_one),
-        "loop_events_per_second": by_loop.round(),
-        "operator_events_per_second": by_operator.round(),
-        "dataflow_events_per_second": by_one.round(),
+        "operator_over_loop": round(best.operator / best.hand_loop),
+        "dataflow_over_operator": round(best.one_worker / best.operator),
+        "two_workers_over_one": round(best.two_workers / best.one_worker),
+        "json_mlp_events_per_second": best.json_mlp_per_core.round(),
+        "json_mlp_wall_events_per_second": best.json_mlp.round(),
+        "lone_event_p50_us": lone.p50.round(),
+        "lone_event_p99_us": lone.p99.round(),
+        "loop_events_per_second": best.hand_loop.round(),
+        "operator_events_per_second": best.operator.round(),
+        "dataflow_events_per_second": best.one_worker.round(),
     });
     println!("{line}");
+}
+
+/// The best of all runs, in events a second.
+#[derive(Default)]
+struct Rates {
+    hand_loop: f64,
+    operator: f64,
+    one_worker: f64,
+    two_workers: f64,
+    json_mlp: f64,
+    /// For each second of processor time, readers included.
+    json_mlp_per_core: f64,
+}
+
+impl Rates {
+    fn print(&self) {
+        for (what, rate) in [
+            ("hand-written loop", self.hand_loop),
+            ("operator alone", self.operator),
+            ("dataflow, 1 worker", self.one_worker),
+            ("dataflow, 2 workers", self.two_workers),
+            ("JSON to scores", self.json_mlp),
+            ("JSON to scores, per core", self.json_mlp_per_core),
+        ] {
+            eprintln!("  {what:<26}{rate:>10.0} events/s");
+        }
+    }
 }
 
 fn round(ratio: f64) -> f64 {

@@ -47,8 +47,7 @@ impl Operator {
                 .look_ahead(keys, |states| self.plan.touch(payments.iter(), states));
             for (payment, hash) in payments.iter().zip(hashes) {
                 let state = self.cards.entry_hashed(hash, &payment.card);
-                let at = EventTime::from_micros(payment.ts * 1_000);
-                self.plan.update(state, payment, at, rows);
+                self.plan.update(state, payment, payment.at(), rows);
             }
         }
     }

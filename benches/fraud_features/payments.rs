@@ -1,6 +1,7 @@
 //! The seeded stream of card payments that every part of the job reads.
 
 use serde::{Deserialize, Serialize};
+use thalweg::prelude::EventTime;
 
 /// Cards, of which a few are very busy.
 pub(crate) const CARDS: usize = 100_000;
@@ -19,6 +20,13 @@ pub(crate) struct Payment {
     pub(crate) amount: f64,
     /// Milliseconds since the Unix epoch.
     pub(crate) ts: i64,
+}
+
+impl Payment {
+    /// Its event time.
+    pub(crate) fn at(&self) -> EventTime {
+        EventTime::from_micros(self.ts * 1_000)
+    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

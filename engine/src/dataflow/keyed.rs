@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::route::route;
 use super::unary::{exchanged, unary, with_sides};
 use super::{Edge, SideEdges, Site};
-use crate::job::Order;
+use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, key_hash};
 use crate::keyed::{Context, KeyedStep, Letters};
 use crate::ledger::{Fate, Pen};
@@ -30,7 +30,8 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let workers = site.workers();
     let owner_key = key.clone();
     let routed = route(site, input, move |value| owner(&owner_key(value), workers));
-    let shell = Shell::new(site, metrics, step, order, key);
+    let place = (site.worker(), workers);
+    let shell = Shell::new(&site.job, place, metrics, step, order, key);
     attach(routed, true, shell)
 }
 
@@ -41,8 +42,8 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = ()>>(
     metrics: Arc<StepMetrics>,
     step: S,
 ) -> StepEdges<'s, S::Out> {
-    let mut shell = Shell::new(site, metrics, step, Order::Arrival, |_: &T| ());
-    shell.watermarks = WatermarkMerge::new(1);
+    let (place, order) = ((site.worker(), 1), Order::Arrival);
+    let shell = Shell::new(&site.job, place, metrics, step, order, |_: &T| ());
     attach(input, false, shell)
 }
 
@@ -79,13 +80,14 @@ pub(crate) fn owner<K: Key>(key: &K, workers: usize) -> usize {
     KeyGroup::of(key_hash(key)).owner(workers)
 }
 
-struct Shell<T: Data, S: KeyedStep<T>, F> {
+/// A step with all it needs to take packets in.
+pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     worker: usize,
     clock: crate::clock::Clock,
     metrics: Arc<StepMetrics>,
-    step: S,
+    pub(crate) step: S,
     key: F,
-    state: KeyedState<S::Key, S::State>,
+    pub(crate) state: KeyedState<S::Key, S::State>,
     queue: EventTimeQueue<T>,
     order: Order,
     watermarks: WatermarkMerge,
@@ -94,23 +96,31 @@ struct Shell<T: Data, S: KeyedStep<T>, F> {
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
-    fn new(site: &Site<'_>, metrics: Arc<StepMetrics>, step: S, order: Order, key: F) -> Self {
+    /// A step on `worker` that takes in packets of so many senders.
+    pub(crate) fn new(
+        job: &JobContext,
+        (worker, senders): (usize, usize),
+        metrics: Arc<StepMetrics>,
+        step: S,
+        order: Order,
+        key: F,
+    ) -> Self {
         Self {
-            worker: site.worker(),
-            clock: site.job.options.clock.clone(),
+            worker,
+            clock: job.options.clock.clone(),
             metrics,
             step,
             key,
             state: KeyedState::default(),
             queue: EventTimeQueue::default(),
             order,
-            watermarks: WatermarkMerge::new(site.workers()),
+            watermarks: WatermarkMerge::new(senders),
             emitted: Watermark::START,
-            pen: site.job.telemetry.ledger().pen(),
+            pen: job.telemetry.ledger().pen(),
         }
     }
 
-    fn take_in(&mut self, packet: Packet<T>) -> Option<(Packet<S::Out>, Letters)> {
+    pub(crate) fn take_in(&mut self, packet: Packet<T>) -> Option<(Packet<S::Out>, Letters)> {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let taken = packet.records.len();
         let ready = match self.order {

@@ -184,11 +184,7 @@ fn all_errors_of_a_flow_are_reported_together() {
     .unwrap_err();
     let text = error.to_string();
     assert_eq!(error.errors.len(), 3, "{text}");
-    for part in [
-        "`same` is used twice",
-        "no step `valuse`",
-        "the user's own",
-    ] {
+    for part in ["`same` is used twice", "no step `valuse`", "the user's own"] {
         assert!(text.contains(part), "{text}");
     }
 }

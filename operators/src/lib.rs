@@ -2,7 +2,7 @@
 //! models, drift statistics and evaluation against late labels.
 //!
 //! Each operator is pure logic in a module of its own ([`features`], [`infer`], [`drift`],
-//! [`evaluate`], over [`window`] and [`aggregate`]); [`flow`] gives streams the methods that run
+//! [`evaluate`], [`join`], over [`window`] and [`aggregate`]); [`flow`] gives streams the methods that run
 //! them in a flow.
 #![deny(missing_docs)]
 
@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod features;
 pub mod flow;
 pub mod infer;
+pub mod join;
 pub mod window;
 
 /// What a pipeline needs in scope.
@@ -20,8 +21,9 @@ pub mod prelude {
     pub use crate::evaluate::QualityReport;
     pub use crate::features::Features;
     pub use crate::flow::{
-        AsOf, DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures,
-        Predicted, Scored, ScoredStream, WithFeatures,
+        DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures, Predicted,
+        Scored, ScoredStream, TimeJoins, WithFeatures,
     };
     pub use crate::infer::Onnx;
+    pub use crate::join::{AsOf, Interval, LatePolicy, Lookup};
 }

@@ -29,8 +29,17 @@ use crate::watermark::Watermark;
 ///     *seen.entry(&key) = at(second);
 ///     expiry.schedule(&key, at(second));
 /// }
-/// let due = expiry.due(Watermark::active(at(3)), &seen, |last| Some(*last));
-/// assert_eq!(due, ["b"]);
+/// let watermark = Watermark::active(at(3));
+/// for key in expiry.due(watermark, &seen, |last| Some(*last)) {
+///     let last = *seen.entry(&key);
+///     if watermark.has_passed(last) {
+///         seen.remove(&key);
+///     } else {
+///         expiry.schedule(&key, last); // it was seen again since it was scheduled
+///     }
+/// }
+/// assert_eq!(seen.get(&"a".to_owned()), Some(&at(5)));
+/// assert_eq!(seen.get(&"b".to_owned()), None);
 /// ```
 pub struct Expiry<K> {
     times: HashMap<K, EventTime>,

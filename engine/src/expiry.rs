@@ -30,16 +30,16 @@ use crate::watermark::Watermark;
 ///     expiry.schedule(&key, at(second));
 /// }
 /// let watermark = Watermark::active(at(3));
-/// let mut gone = Vec::new();
 /// for key in expiry.due(watermark, &seen, |last| Some(*last)) {
-///     match seen.get(&key) {
-///         // It has been seen again since it was scheduled.
-///         Some(last) if !watermark.has_passed(*last) => expiry.schedule(&key, *last),
-///         _ => gone.push(key),
+///     let last = *seen.entry(&key);
+///     if watermark.has_passed(last) {
+///         seen.remove(&key);
+///     } else {
+///         expiry.schedule(&key, last); // it was seen again since it was scheduled
 ///     }
 /// }
-/// assert_eq!(gone, ["b"]);
-/// assert_eq!(expiry.len(), 1);
+/// assert_eq!(seen.get(&"a".to_owned()), Some(&at(5)));
+/// assert_eq!(seen.get(&"b".to_owned()), None);
 /// ```
 pub struct Expiry<K> {
     times: HashMap<K, EventTime>,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::job::Order;
 use crate::key::Key;
 use crate::ledger::Fate;
 use crate::letters::Endings;
@@ -73,8 +74,9 @@ pub trait KeyedStep<T: Data>: 'static {
 /// What a step may do besides changing its state.
 pub struct Context<'a, O> {
     endings: &'a mut Endings,
+    passed: Watermark,
     watermark: Watermark,
-    settled: EventTime,
+    order: Order,
     now_ns: u64,
     out: Vec<Record<O>>,
 }
@@ -82,15 +84,17 @@ pub struct Context<'a, O> {
 impl<'a, O> Context<'a, O> {
     pub(crate) fn new(
         endings: &'a mut Endings,
-        watermark: Watermark,
+        (passed, watermark): (Watermark, Watermark),
+        order: Order,
         now_ns: u64,
         expected: usize,
     ) -> Self {
         let out = Vec::with_capacity(expected);
         Self {
             endings,
+            passed,
             watermark,
-            settled: EventTime::MIN,
+            order,
             now_ns,
             out,
         }
@@ -102,21 +106,24 @@ impl<'a, O> Context<'a, O> {
         self.now_ns
     }
 
-    /// How far event time is complete.
+    /// How far event time is complete with the records at hand.
     pub fn watermark(&self) -> Watermark {
         self.watermark
     }
 
-    /// The event time before which no more records come than are here already, unless they are
-    /// late. For a record being processed that is, in arrival order, what the watermark was before
-    /// the packet with the record; in event-time order it is the record's own time as well.
-    pub fn settled(&self) -> EventTime {
-        self.settled
+    /// How far event time was complete before the records at hand: one that is earlier comes late.
+    pub fn passed(&self) -> Watermark {
+        self.passed
     }
 
-    #[inline]
-    pub(crate) fn settle(&mut self, settled: EventTime) {
-        self.settled = settled;
+    /// The event time before which no more records come, unless they are late, once the record at
+    /// `time` is being processed: in arrival order what the watermark had passed before, in
+    /// event-time order the record's own time as well.
+    pub fn settled(&self, time: EventTime) -> EventTime {
+        match self.order {
+            Order::Arrival => self.passed.time,
+            Order::EventTime => self.passed.time.max(time),
+        }
     }
 
     /// Sends a record on.
@@ -140,10 +147,10 @@ impl<'a, O> Context<'a, O> {
         self.endings.reject(at, value, reason);
     }
 
-    /// Sends a record that came after the watermark had `passed` it to the step's late stream, where
-    /// its path ends; for a step that [turns records away](KeyedStep::TURNS_AWAY).
-    pub fn divert<T: Serialize>(&mut self, record: &Record<T>, passed: EventTime) {
-        self.endings.divert(record, passed);
+    /// Sends a record that came too late to the step's late stream, where its path ends; for a step
+    /// that [turns records away](KeyedStep::TURNS_AWAY).
+    pub fn divert<V: Serialize>(&mut self, record: &Record<V>) {
+        self.endings.divert(record, self.passed.time);
     }
 
     pub(crate) fn into_records(self) -> Vec<Record<O>> {

@@ -21,3 +21,14 @@ pub(crate) struct StepState {
     /// How far the step's inputs have got.
     pub(crate) watermarks: WatermarkMerge,
 }
+
+impl StepState {
+    /// Adds what was taken next.
+    pub(crate) fn extend(&mut self, later: Self) {
+        for (group, changes) in later.keys {
+            self.keys.entry(group).or_default().extend(changes);
+        }
+        self.waiting = later.waiting;
+        self.watermarks = later.watermarks;
+    }
+}

@@ -1,4 +1,4 @@
-//! For tests of flows: sources and sinks in memory, and a one-line harness.
+//! For tests: sources and sinks in memory, a one-line harness for flows, and one for a single step.
 //!
 //! ```
 //! use thalweg_engine::job::{JobOptions, Order};
@@ -15,6 +15,8 @@
 //! # Ok::<(), thalweg_engine::RunError>(())
 //! ```
 
+mod step;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -28,6 +30,8 @@ use crate::sink::{Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable};
 use crate::telemetry::Telemetry;
 use crate::time::millis;
+
+pub use step::{StepOutput, StepRun};
 
 type Item<T> = Result<T, Undecodable>;
 

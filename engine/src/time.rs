@@ -44,7 +44,7 @@ impl EventTime {
 
     /// This instant moved into the future, saturating at [`EventTime::MAX`].
     pub fn saturating_add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span_micros(span)))
+        Self(self.0.saturating_add_unsigned(micros(span)))
     }
 
     /// This instant moved into the past, saturating at [`EventTime::MIN`].
@@ -54,12 +54,15 @@ impl EventTime {
         if self == Self::MAX {
             return self;
         }
-        Self(self.0.saturating_sub(span_micros(span)))
+        Self(self.0.saturating_sub_unsigned(micros(span)))
     }
 
     /// The time from `earlier` to this instant; zero when `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+        if self <= earlier {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.0.abs_diff(earlier.0))
     }
 
     /// The start of the window of length `size` that holds this instant, windows being laid out
@@ -74,6 +77,11 @@ impl EventTime {
         let start = i128::from(self.0) - phase;
         Self(i64::try_from(start).unwrap_or(i64::MIN))
     }
+}
+
+/// A span in whole microseconds, saturating.
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A span in whole microseconds, saturating at `i64::MAX`.
@@ -137,6 +145,10 @@ mod tests {
         assert_eq!(EventTime::MAX.saturating_add(secs(1)), EventTime::MAX);
         assert_eq!(EventTime::MAX.saturating_sub(secs(1)), EventTime::MAX);
         assert_eq!(EventTime::MIN.saturating_sub(secs(1)), EventTime::MIN);
+        assert_eq!(EventTime::MIN.saturating_add(Duration::MAX), EventTime::MAX);
+        let all = EventTime::MAX.since(EventTime::MIN);
+        assert_eq!(EventTime::MIN.saturating_add(all), EventTime::MAX);
+        assert_eq!(EventTime::MIN.since(EventTime::MAX), Duration::ZERO);
         assert_eq!(
             EventTime::MIN.window_start(secs(10), secs(0)),
             EventTime::MIN

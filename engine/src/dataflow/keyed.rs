@@ -13,7 +13,7 @@ use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
 use crate::ledger::Fate;
-use crate::letters::Endings;
+use crate::letters::{Endings, Letters};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
 use crate::step_state::StepState;
@@ -43,7 +43,7 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
         sides::<T, S>(),
         move |packet, given, letters| {
             given.extend(shell.take_in(packet));
-            letters.append(&mut shell.endings.letters);
+            letters.append(shell.letters());
         },
     )
 }
@@ -67,7 +67,7 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
         move |mut packet, given, letters| {
             packet.from = 0;
             given.extend(shell.take_in(packet));
-            letters.append(&mut shell.endings.letters);
+            letters.append(shell.letters());
         },
     )
 }
@@ -88,10 +88,10 @@ pub(crate) fn owner<K: Key>(key: &K, workers: usize) -> usize {
 
 /// Where a shell stands: the worker, and how many send to it.
 #[derive(Clone, Copy)]
-struct Seat {
-    worker: usize,
-    workers: usize,
-    inputs: usize,
+pub(crate) struct Seat {
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+    pub(crate) inputs: usize,
 }
 
 impl Seat {
@@ -104,7 +104,8 @@ impl Seat {
     }
 }
 
-struct Shell<T: Data, S: KeyedStep<T>, F> {
+/// A step with all that it needs to take packets in.
+pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     seat: Seat,
     job: Arc<JobContext>,
     metrics: Arc<StepMetrics>,
@@ -122,7 +123,7 @@ struct Shell<T: Data, S: KeyedStep<T>, F> {
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     /// Goes on from what the job has restored for the step, or begins anew.
-    fn new(
+    pub(crate) fn new(
         seat: Seat,
         job: &Arc<JobContext>,
         metrics: Arc<StepMetrics>,
@@ -154,6 +155,14 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         shell
     }
 
+    /// Puts another step in the place of this one, which goes on from `state`.
+    pub(crate) fn restart(&mut self, step: S, state: &StepState) -> Result<(), StateError> {
+        self.step = step;
+        self.state = KeyedState::default();
+        self.queue = EventTimeQueue::default();
+        self.restore(state)
+    }
+
     /// Takes in the key groups that this worker owns now.
     fn restore(&mut self, state: &StepState) -> Result<(), StateError> {
         let id = &self.metrics.id;
@@ -181,11 +190,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
 
     /// What the step must keep over a restart, of its keys only what has changed since the last
     /// call; to be asked between packets.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what a checkpoint asks every step for")
-    )]
-    fn take_state(&mut self) -> Result<StepState, postcard::Error> {
+    pub(crate) fn take_state(&mut self) -> Result<StepState, postcard::Error> {
         let mut waiting = BTreeMap::new();
         for record in self.queue.waiting() {
             let hash = guard(|| key_hash(&(self.key)(&record.value)));
@@ -199,7 +204,17 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         })
     }
 
-    fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
+    /// The step's state, by key.
+    pub(crate) fn state(&mut self) -> &mut KeyedState<S::Key, S::State> {
+        &mut self.state
+    }
+
+    /// What has left beside the records and is still to be sent.
+    pub(crate) fn letters(&mut self) -> &mut Letters {
+        &mut self.endings.letters
+    }
+
+    pub(crate) fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
         if self.is_broken {
             return None;
         }
@@ -246,9 +261,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         at: &mut Option<Origin>,
     ) -> Vec<Record<S::Out>> {
         let now_ns = self.job.options.clock.now_ns();
-        let mut context = Context::new(&mut self.endings, watermark, now_ns, ready.len());
-        let (settled, is_in_order) = (self.emitted.time, self.order == Order::EventTime);
-        context.settle(settled);
+        let watermarks = (self.emitted, watermark);
+        let endings = &mut self.endings;
+        let mut context = Context::new(endings, watermarks, self.order, now_ns, ready.len());
         let mut ready = ready.into_iter();
         let mut keys = Vec::with_capacity(LOOK_AHEAD);
         while !ready.as_slice().is_empty() {
@@ -280,16 +295,12 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
                     },
                 };
                 *at = Some(record.origin);
-                if is_in_order {
-                    context.settle(settled.max(record.time));
-                }
                 let state = self.state.entry_hashed(hash, &key);
                 self.step.process(&key, state, record, &mut context);
             }
         }
         *at = None;
         if watermark != self.emitted {
-            context.settle(watermark.time);
             self.step.advance(&mut self.state, &mut context);
         }
         context.into_records()

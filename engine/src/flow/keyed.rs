@@ -1,6 +1,7 @@
 //! Keyed streams: the entry to everything that keeps state.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Stream;
 use crate::dataflow::keyed::keyed;
@@ -8,7 +9,7 @@ use crate::job::Order;
 use crate::key::Key;
 use crate::keyed::KeyedStep;
 use crate::record::Data;
-use crate::telemetry::StepKind;
+use crate::telemetry::{StepKind, Telemetry};
 
 type KeyOf<K, T> = Rc<dyn Fn(&T) -> K>;
 
@@ -55,6 +56,11 @@ impl<'s, K: Key, T: Data> Keyed<'s, K, T> {
         });
         shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
+    }
+
+    /// The figures of the running job.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        self.stream.telemetry()
     }
 
     /// The stream and the key of its records.

@@ -1,15 +1,20 @@
 //! The operators as methods of streams.
 
-mod as_of;
 mod drift;
+mod either;
 mod evaluate;
 mod features;
 mod infer;
+mod interval_step;
+mod joins;
+#[cfg(test)]
+mod joins_tests;
+mod table_step;
 mod windows;
 
-pub use as_of::AsOf;
 pub use drift::DriftStreams;
 pub use evaluate::{Evaluate, EvaluateStream, Predicted};
 pub use features::{FeatureStream, Featured, KeyedFeatures, WithFeatures};
 pub use infer::{Scored, ScoredStream};
+pub use joins::TimeJoins;
 pub use windows::{WindowStream, WindowStreams};

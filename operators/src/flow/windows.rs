@@ -193,11 +193,11 @@ where
             origin: record.origin,
             input: &record.value,
         };
-        let settled = context.settled();
+        let settled = context.settled(record.time);
         if windows.take(state, &event, settled, &mut self.fired) {
             context.finish(record.origin, Fate::Processed);
         } else {
-            context.divert(&record, settled);
+            context.divert(&record);
         }
         for fired in self.fired.drain(..) {
             let ingested_ns = match fired.by_event {

@@ -1,0 +1,112 @@
+//! The step of the joins of events with a table.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use thalweg_engine::guard::guard;
+use thalweg_engine::key::Key;
+use thalweg_engine::keyed::{Context, KeyedStep};
+use thalweg_engine::ledger::Fate;
+use thalweg_engine::record::{Data, Record};
+use thalweg_engine::state::KeyedState;
+use thalweg_engine::telemetry::Counter;
+
+use super::either::Either;
+use crate::join::{LatePolicy, Stamp, Table, Upkeep};
+
+/// Events (left) meet rows (right) that the table `S` of their key keeps.
+pub(super) struct TableStep<K, S: Table, R, U, F> {
+    age_max: Duration,
+    upkeep: Upkeep<K>,
+    row: fn(R) -> S::Row,
+    pair: F,
+    late_joined: Counter,
+    out: PhantomData<U>,
+}
+
+impl<K: Key, S: Table, R, U, F> TableStep<K, S, R, U, F> {
+    pub(super) fn new(
+        age_max: Duration,
+        late: LatePolicy,
+        row: fn(R) -> S::Row,
+        pair: F,
+        late_joined: Counter,
+    ) -> Self {
+        Self {
+            age_max,
+            upkeep: Upkeep::new(late),
+            row,
+            pair,
+            late_joined,
+            out: PhantomData,
+        }
+    }
+}
+
+impl<K, S, T, R, U, F> KeyedStep<Either<T, R>> for TableStep<K, S, R, U, F>
+where
+    K: Key,
+    S: Table,
+    T: Data,
+    R: Data,
+    U: Data,
+    F: FnMut(T, Option<&S::Value>) -> U + 'static,
+{
+    type Key = K;
+    type State = S;
+    type Out = U;
+
+    const TURNS_AWAY: bool = true;
+
+    fn process(
+        &mut self,
+        key: &K,
+        table: &mut S,
+        record: Record<Either<T, R>>,
+        context: &mut Context<'_, U>,
+    ) {
+        let (blank, stamp) = (record.with(()), Stamp::of(&record));
+        let passed = context.passed();
+        let late = passed.has_passed(stamp.time);
+        let useless = || {
+            let row = matches!(record.value, Either::Right(_));
+            row && !table.wants(stamp, self.age_max, passed)
+        };
+        let given_up = late && (self.upkeep.diverts() || useless());
+        if late && !given_up {
+            self.late_joined.add(1);
+        }
+        let mut changed = table.is_empty();
+        match record.value {
+            value if given_up => context.divert(&blank.with(value.plain())),
+            Either::Left(event) => {
+                let row = table.find(stamp.time, self.age_max);
+                match guard(|| (self.pair)(event, row)) {
+                    Ok(pair) => context.emit(blank.with(pair)),
+                    Err(reason) => context.reject(&blank, None::<&T>, reason),
+                }
+            }
+            Either::Right(row) => {
+                table.insert(stamp, (self.row)(row));
+                changed = true;
+                context.finish(stamp.origin, Fate::Processed);
+            }
+        }
+        // A key that is empty is new: the index is to find it, so that it goes again.
+        if changed {
+            self.upkeep.schedule(key, table, &self.age_max);
+        }
+    }
+
+    fn advance(&mut self, state: &mut KeyedState<K, S>, context: &mut Context<'_, U>) {
+        let (age_max, watermark) = (self.age_max, context.watermark());
+        self.upkeep.advance(state, &age_max, watermark, |table| {
+            table.trim(age_max, watermark);
+        });
+    }
+
+    /// Of one instant, rows go before events, so that "at or before" holds.
+    fn rank(&self, record: &Either<T, R>) -> u8 {
+        u8::from(matches!(record, Either::Left(_)))
+    }
+}

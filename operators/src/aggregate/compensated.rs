@@ -44,20 +44,6 @@ impl Compensated {
         self.add_exact(value, 0.0)
     }
 
-    /// Adds the square of `value`, exact to the last bit before it is added.
-    #[inline]
-    pub(crate) fn add_square(self, value: f64) -> Self {
-        let (square, error) = square(value);
-        self.add_exact(square, error)
-    }
-
-    /// Takes away what [`Compensated::add_square`] added.
-    #[inline]
-    pub(crate) fn remove_square(self, value: f64) -> Self {
-        let (square, error) = square(value);
-        self.add_exact(-square, -error)
-    }
-
     /// The total rounded to one `f64`.
     #[inline]
     pub(crate) fn value(self) -> f64 {
@@ -126,8 +112,9 @@ impl Compensated {
         self.add_exact(-quotient, -rest).value()
     }
 
+    /// Adds an unevaluated sum of two, the second small beside the first.
     #[inline]
-    fn add_exact(self, high: f64, low: f64) -> Self {
+    pub(crate) fn add_exact(self, high: f64, low: f64) -> Self {
         let total = self.high + high;
         if !total.is_finite() {
             return Self {
@@ -148,7 +135,7 @@ impl Compensated {
 
 /// `value` squared, as the rounded product and its rounding error.
 #[inline]
-fn square(value: f64) -> (f64, f64) {
+pub(crate) fn square(value: f64) -> (f64, f64) {
     let (high, low) = split(value);
     let square = value * value;
     (

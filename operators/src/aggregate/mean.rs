@@ -8,6 +8,7 @@ use super::moments::Moments;
 use super::total::Total;
 
 /// The mean, NaN when there are no values.
+#[inline]
 pub(crate) fn mean(moments: &Moments) -> f64 {
     if moments.count == 0 {
         return f64::NAN;

@@ -1,7 +1,7 @@
 //! Count of present values, their sum and their sum of squares: what mean, variance and standard
 //! deviation are finished from.
 
-use super::compensated::Compensated;
+use super::compensated::{Compensated, square};
 use crate::window::lanes;
 
 /// The running moments of one column over one window.
@@ -45,43 +45,48 @@ impl MomentsCell {
     /// Takes a value in.
     #[inline]
     pub(crate) fn add(&self, fixed: &mut [u32], value: f64) {
+        self.add_squared(fixed, value, square(value));
+    }
+
+    /// Takes a value in whose [`square`] is known.
+    #[inline]
+    pub(crate) fn add_squared(&self, fixed: &mut [u32], value: f64, squared: (f64, f64)) {
         let cell = &mut fixed[self.at..self.at + self.lanes()];
         let (sum, mut rest) = cell.split_first_chunk_mut().expect(LAID_OUT);
         Compensated::load(sum).add(value).store(sum);
         if self.squares {
             let (squares, count) = rest.split_first_chunk_mut().expect(LAID_OUT);
-            Compensated::load(squares).add_square(value).store(squares);
+            let total = Compensated::load(squares);
+            total.add_exact(squared.0, squared.1).store(squares);
             rest = count;
         }
         set_count(rest, count(rest) + 1);
     }
 
-    /// Lets a value go that was taken in before.
+    /// Lets a value go that was taken in before. Returns whether the totals are right afterwards:
+    /// they are not when they had overflowed.
     #[inline]
-    pub(crate) fn remove(&self, fixed: &mut [u32], value: f64) {
+    pub(crate) fn remove(&self, fixed: &mut [u32], value: f64) -> bool {
         let cell = &mut fixed[self.at..self.at + self.lanes()];
         let left = count(&cell[cell.len() - self.count_lanes..]) - 1;
         if left == 0 {
             cell.fill(0);
-            return;
+            return true;
         }
         let (sum, mut rest) = cell.split_first_chunk_mut().expect(LAID_OUT);
-        Compensated::load(sum).add(-value).store(sum);
+        let total = Compensated::load(sum).add(-value);
+        total.store(sum);
+        let mut is_right = total.is_finite();
         if self.squares {
             let (squares, count) = rest.split_first_chunk_mut().expect(LAID_OUT);
-            Compensated::load(squares)
-                .remove_square(value)
-                .store(squares);
+            let (high, low) = square(value);
+            let total = Compensated::load(squares).add_exact(-high, -low);
+            total.store(squares);
+            is_right &= total.is_finite();
             rest = count;
         }
         set_count(rest, left);
-    }
-
-    /// Whether no total has overflowed.
-    #[inline]
-    pub(crate) fn is_finite(&self, fixed: &[u32]) -> bool {
-        let moments = self.load(fixed);
-        moments.sum.is_finite() && moments.squares.is_finite()
+        is_right
     }
 
     /// Forgets every value.

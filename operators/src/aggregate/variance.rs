@@ -17,6 +17,7 @@ const CANCELLED: f64 = 1.0 / 1024.0;
 const NOISE: f64 = 1.0 / (1u128 << 100) as f64;
 
 /// The sample variance, NaN below two values; infinite where squares overflow (beyond 1e150).
+#[inline]
 pub(crate) fn variance(moments: &Moments) -> f64 {
     if moments.count < 2 {
         return f64::NAN;
@@ -38,6 +39,7 @@ pub(crate) fn variance(moments: &Moments) -> f64 {
 }
 
 /// The sample standard deviation: the root of [`variance`].
+#[inline]
 pub(crate) fn std(moments: &Moments) -> f64 {
     variance(moments).sqrt()
 }

@@ -342,6 +342,13 @@ impl Compiler<'_> {
     }
 
     fn finish(mut self, values: usize, ids: usize) -> Program {
+        let program = &mut self.program;
+        for span in &program.spans {
+            program.entered_moments.extend_from_slice(&span.moments);
+            program.entered_flags.extend_from_slice(&span.flags);
+        }
+        // What takes in the same value comes together.
+        program.entered_moments.sort_by_key(|(column, _)| *column);
         let short = |n: usize| u16::try_from(n).expect("invariant: the builder limits columns");
         self.program.shape.fixed = u32::try_from(self.lanes).expect("invariant: as many features");
         self.program.shape.bitmaps = short(self.bitmaps);

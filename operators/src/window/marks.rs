@@ -19,12 +19,7 @@ impl Stack {
         (head, position, tail): (u32, u32, u32),
     ) {
         let bitmap = geometry.bitmap(self.bitmap);
-        let later = bitmap.next(log, position.wrapping_add(1), tail);
-        let replaced = || {
-            self.direction
-                .replaces(geometry.value(log, later, self.column), value)
-        };
-        if value.is_nan() || (later != tail && replaced()) {
+        if value.is_nan() || self.is_replaced(log, geometry, value, (position, tail)) {
             bitmap.set(log, position, false);
             return;
         }
@@ -40,6 +35,26 @@ impl Stack {
             end = earlier;
         }
         bitmap.set(log, position, true);
+    }
+
+    /// Whether a row after `position` takes the place of this value.
+    #[inline]
+    fn is_replaced(
+        &self,
+        log: &[u32],
+        geometry: &Geometry,
+        value: f64,
+        (position, tail): (u32, u32),
+    ) -> bool {
+        let after = position.wrapping_add(1);
+        if after == tail {
+            return false;
+        }
+        let later = geometry.bitmap(self.bitmap).next(log, after, tail);
+        later != tail
+            && self
+                .direction
+                .replaces(geometry.value(log, later, self.column), value)
     }
 }
 
@@ -97,10 +112,11 @@ impl Program {
         if slots <= INDEX_ABOVE_ROWS {
             let last = geometry.bitmap(self.id_marks[column].last);
             let log = state.log();
-            let offsets = geometry.slots_with_id(log, column, id);
-            let mut offsets = offsets.map(|slot| slot.wrapping_sub(head) & (slots - 1));
-            let marked = |offset: &u32| *offset < rows && last.get(log, head.wrapping_add(*offset));
-            return offsets.find(marked).map(|offset| head.wrapping_add(offset));
+            return geometry.find_slot(log, column, id, |slot| {
+                let offset = slot.wrapping_sub(head) & (slots - 1);
+                let position = head.wrapping_add(offset);
+                (offset < rows && last.get(log, position)).then_some(position)
+            });
         }
         if state.extra().indexes.is_empty() {
             self.build_indexes(state, geometry);

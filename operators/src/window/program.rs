@@ -34,6 +34,9 @@ pub(crate) struct Program {
     pub(crate) lateness: i64,
     /// Whether every event is a row, because something counts events.
     pub(crate) counts_events: bool,
+    /// Every bounded window's moments and predicates, which the newest event always enters.
+    pub(crate) entered_moments: Vec<(usize, MomentsCell)>,
+    pub(crate) entered_flags: Vec<(usize, FlagCell)>,
     pub(crate) stacks: Vec<Stack>,
     pub(crate) id_marks: Vec<IdMarks>,
     pub(crate) flag_marks: Vec<FlagMarks>,

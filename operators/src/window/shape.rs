@@ -138,38 +138,42 @@ impl Geometry {
         }
     }
 
-    /// The slots whose id `column` is `id`, those of no live row included.
+    /// What `wanted` makes of the first slot whose id `column` is `id` and of which it wants any:
+    /// it is asked of slots of no live row, too.
     #[inline]
-    pub(crate) fn slots_with_id(
+    pub(crate) fn find_slot<R>(
         &self,
         log: &[u32],
         column: usize,
         id: u64,
-    ) -> impl Iterator<Item = u32> {
+        wanted: impl Fn(u32) -> Option<R>,
+    ) -> Option<R> {
         let slots = self.mask as usize + 1;
         let lanes_each = if self.wide_ids { 2 } else { 1 };
         let start = self.ids + column * slots * lanes_each;
         let column = &log[start..start + slots * lanes_each];
         // Whole chunks are compared at once; a wide id is looked for by its low half first.
         let low = id as u32;
-        let fits = self.wide_ids || u64::from(low) == id;
-        let chunks = column.chunks(16).zip((0u32..).step_by(16));
-        let chunks = chunks.filter(move |(chunk, _)| {
-            fits && chunk
+        if !self.wide_ids && u64::from(low) != id {
+            return None;
+        }
+        for (chunk, first) in column.chunks(16).zip((0u32..).step_by(16)) {
+            if !chunk
                 .iter()
                 .fold(false, |found, lane| found | (*lane == low))
-        });
-        let wide = self.wide_ids;
-        chunks.flat_map(move |(chunk, first)| {
-            let places = (0..chunk.len() as u32 / lanes_each as u32).filter(move |n| {
-                if wide {
-                    lanes::get_u64(chunk, 2 * *n as usize) == id
-                } else {
-                    chunk[*n as usize] == low
+            {
+                continue;
+            }
+            for (lane, at) in chunk.iter().zip(first..) {
+                let is_id = *lane == low
+                    && (!self.wide_ids
+                        || at % 2 == 0 && lanes::get_u64(chunk, (at - first) as usize) == id);
+                if is_id && let Some(found) = wanted(at / lanes_each as u32) {
+                    return Some(found);
                 }
-            });
-            places.map(move |n| first / lanes_each as u32 + n)
-        })
+            }
+        }
+        None
     }
 
     /// The bitmap with this number.

@@ -4,6 +4,9 @@
 use super::program::{Inputs, Program, Span};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
+use crate::aggregate::compensated::square;
+use crate::aggregate::moments::MomentsCell;
+use crate::aggregate::share::FlagCell;
 
 impl Program {
     /// Lets rows leave the windows that now end at `at`.
@@ -14,9 +17,9 @@ impl Program {
         for span in &self.spans {
             let Some(edge) = span.edge(at) else { continue };
             let start = fixed[span.cursor];
-            let mut cursor = start;
+            let (mut cursor, mut is_right) = (start, true);
             while cursor != tail && geometry.time(log, cursor) <= edge {
-                self.remove(span, fixed, (geometry, log), cursor);
+                is_right &= self.remove(span, fixed, (geometry, log), cursor);
                 cursor = cursor.wrapping_add(1);
             }
             if cursor == start {
@@ -28,11 +31,13 @@ impl Program {
                     fixed[cell.at] = cursor;
                 }
             }
-            rebuild_overflowed(span, fixed, (geometry, log), tail);
+            if !is_right {
+                rebuild(span, fixed, (geometry, log), tail);
+            }
         }
     }
 
-    /// Lets the row at `position` leave a window.
+    /// Lets the row at `position` leave a window. Returns whether its totals are right afterwards.
     #[inline]
     fn remove(
         &self,
@@ -40,11 +45,12 @@ impl Program {
         fixed: &mut [u32],
         (geometry, log): (&Geometry, &[u32]),
         position: u32,
-    ) {
+    ) -> bool {
+        let mut is_right = true;
         for (column, cell) in &span.moments {
             let value = geometry.value(log, position, *column);
             if !value.is_nan() {
-                cell.remove(fixed, value);
+                is_right &= cell.remove(fixed, value);
             }
         }
         for (column, cell) in &span.flags {
@@ -55,6 +61,7 @@ impl Program {
             let last = geometry.bitmap(self.id_marks[*column].last);
             fixed[*at] -= u32::from(last.get(log, position));
         }
+        is_right
     }
 
     /// Whether a predicate holds at a row, and whether it is known there.
@@ -106,9 +113,7 @@ impl Program {
         let head = state.head;
         let (fixed, log) = state.split();
         self.write(geometry, log, inputs, at, position);
-        for span in &self.spans {
-            enter(span, fixed, inputs);
-        }
+        enter(&self.entered_moments, &self.entered_flags, fixed, inputs);
         for stack in &self.stacks {
             let value = inputs.values[stack.column];
             let later = position.wrapping_add(1);
@@ -151,7 +156,7 @@ impl Program {
                 fixed[cell.at] = cursor;
             }
             if inside(span) {
-                enter(span, fixed, inputs);
+                enter(&span.moments, &span.flags, fixed, inputs);
             }
         }
         for stack in &self.stacks {
@@ -199,33 +204,35 @@ impl Program {
     }
 }
 
-/// Takes the event into a window's sums and counts.
+/// Takes the event into sums and counts.
 #[inline]
-fn enter(span: &Span, fixed: &mut [u32], inputs: &Inputs) {
-    for (column, cell) in &span.moments {
+fn enter(
+    moments: &[(usize, MomentsCell)],
+    flags: &[(usize, FlagCell)],
+    fixed: &mut [u32],
+    inputs: &Inputs,
+) {
+    let mut squared = (usize::MAX, (0.0, 0.0));
+    for (column, cell) in moments {
         let value = inputs.values[*column];
-        if !value.is_nan() {
-            cell.add(fixed, value);
+        if value.is_nan() {
+            continue;
         }
+        if squared.0 != *column {
+            squared = (*column, square(value));
+        }
+        cell.add_squared(fixed, value, squared.1);
     }
-    for (column, cell) in &span.flags {
+    for (column, cell) in flags {
         let flag = inputs.flags[*column];
         cell.add(fixed, flag == Some(true), flag.is_some());
     }
 }
 
-/// Computes totals anew, from the rows still in the window, after they had overflowed.
-#[inline]
-fn rebuild_overflowed(
-    span: &Span,
-    fixed: &mut [u32],
-    (geometry, log): (&Geometry, &[u32]),
-    tail: u32,
-) {
+/// Computes totals anew, from the rows still in the window, after some had overflowed.
+#[cold]
+fn rebuild(span: &Span, fixed: &mut [u32], (geometry, log): (&Geometry, &[u32]), tail: u32) {
     for (column, cell) in &span.moments {
-        if cell.is_finite(fixed) {
-            continue;
-        }
         cell.clear(fixed);
         let mut position = fixed[span.cursor];
         while position != tail {

@@ -34,10 +34,10 @@ pub struct InterArrivalMean;
 /// use thalweg_operators::aggregate::{Aggregate, InterArrivalStd};
 ///
 /// let mut state = InterArrivalStd.empty();
-/// for second in [1, 2, 5] {
+/// for second in [0, 1, 4, 9] {
 ///     InterArrivalStd.add(&mut state, EventTime::from_seconds(second), &());
 /// }
-/// assert_eq!(InterArrivalStd.finish(&state, EventTime::from_seconds(9)), 2f64.sqrt());
+/// assert_eq!(InterArrivalStd.finish(&state, EventTime::from_seconds(9)), 2.0);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct InterArrivalStd;

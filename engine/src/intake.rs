@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{SendTimeoutError, Sender};
 
+use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent};
@@ -22,6 +23,13 @@ pub(crate) struct Batch<T> {
     /// The partition's watermark after the batch.
     pub(crate) watermark: EventTime,
     pub(crate) status: ReadStatus,
+}
+
+impl<T> Batch<T> {
+    /// Whether nothing was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.late.is_empty() && self.dead.is_empty()
+    }
 }
 
 /// Wakes the worker when a batch is there; one wake-up serves all batches until it looks.
@@ -67,8 +75,13 @@ impl<T: Data> Intake<T> {
     }
 
     fn pump(&mut self) -> Result<(), SourceError> {
-        let mut pen = self.job.telemetry.ledger().pen();
-        let mut greatest = EventTime::MIN;
+        let mut admitted = Admitted {
+            batch: self.empty_batch(ReadStatus::More, 0),
+            greatest: EventTime::MIN,
+            pen: self.job.telemetry.ledger().pen(),
+            now_ns: 0,
+            latest: EventTime::MAX,
+        };
         let mut read = ReadBatch::new();
         loop {
             if self.job.stop.is_stopped() {
@@ -77,22 +90,20 @@ impl<T: Data> Intake<T> {
             let status = self
                 .reader
                 .read(&mut read, self.job.options.batch_records)?;
-            let mut batch = self.empty_batch(status, read.len());
+            admitted.batch = self.empty_batch(status, read.len());
+            self.look_at_the_clock(&mut admitted);
             for (offset, item) in read.drain(..) {
-                if self
-                    .admit(offset, item, &mut batch, &mut greatest, &mut pen)
-                    .is_err()
-                {
-                    self.abandon(&batch, &mut pen);
+                if self.admit(offset, item, &mut admitted).is_err() {
+                    self.abandon(&mut admitted);
                     return Ok(());
                 }
             }
-            batch.watermark = self.watermark(greatest);
-            if status == ReadStatus::End {
-                batch.watermark = EventTime::MAX;
-            }
-            if let Err(unsent) = self.send(batch) {
-                self.abandon(&unsent, &mut pen);
+            admitted.batch.watermark = match status {
+                ReadStatus::End => EventTime::MAX,
+                _ => self.watermark(admitted.greatest),
+            };
+            if self.send(&mut admitted).is_err() {
+                self.abandon(&mut admitted);
                 return Ok(());
             }
             if status == ReadStatus::End {
@@ -101,14 +112,21 @@ impl<T: Data> Intake<T> {
         }
     }
 
+    /// Once for all records that are read at once.
+    fn look_at_the_clock(&self, admitted: &mut Admitted<T>) {
+        let clock = &self.job.options.clock;
+        admitted.now_ns = clock.now_ns();
+        admitted.latest = clock
+            .wall()
+            .saturating_add(self.event_times.policy.lead_max);
+    }
+
     /// Puts one record where it belongs: into the batch, the late events or the dead letters.
     fn admit(
         &self,
         offset: u64,
         item: Result<T, Undecodable>,
-        batch: &mut Batch<T>,
-        greatest: &mut EventTime,
-        pen: &mut Pen,
+        admitted: &mut Admitted<T>,
     ) -> Result<(), Stopped> {
         let origin = Origin {
             source: self.source,
@@ -119,43 +137,36 @@ impl<T: Data> Intake<T> {
         let value = match item {
             Ok(value) => value,
             Err(bad) => {
-                pen.read(origin);
-                pen.mark(origin, Fate::Dead);
                 let letter = DeadLetter::new(&self.step, origin, bad.reason, &bad.raw);
-                batch.dead.push(self.stamp(*greatest, origin, letter));
+                admitted.bury(origin, letter);
                 return Ok(());
             }
         };
-        let time = (self.event_times.time_of)(&value);
-        if let Some(reason) = self.too_far_ahead(time) {
-            pen.read(origin);
-            pen.mark(origin, Fate::Dead);
-            let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
-            batch.dead.push(self.stamp(*greatest, origin, letter));
-            return Ok(());
-        }
-        self.keep_pace(time, batch, *greatest)?;
-        pen.read(origin);
-        let watermark = self.watermark(*greatest);
-        let record = self.stamp(time, origin, value);
+        let time = match self.event_time(&value, admitted.latest) {
+            Ok(time) => time,
+            Err(reason) => {
+                let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
+                admitted.bury(origin, letter);
+                return Ok(());
+            }
+        };
+        self.keep_pace(time, admitted)?;
+        admitted.pen.read(origin);
+        let watermark = self.watermark(admitted.greatest);
+        let record = admitted.stamp(time, origin, value);
         if time < watermark {
-            pen.mark(origin, Fate::Late);
+            admitted.pen.mark(origin, Fate::Late);
             let late = LateEvent::of_record(&self.step, &record, watermark);
-            batch.late.push(record.with(late));
+            admitted.batch.late.push(record.with(late));
         } else {
-            *greatest = time.max(*greatest);
-            batch.records.push(record);
+            admitted.greatest = time.max(admitted.greatest);
+            admitted.batch.records.push(record);
         }
         Ok(())
     }
 
     /// Waits until a paced replay has come to `time`, handing over first what is already due.
-    fn keep_pace(
-        &self,
-        time: EventTime,
-        batch: &mut Batch<T>,
-        greatest: EventTime,
-    ) -> Result<(), Stopped> {
+    fn keep_pace(&self, time: EventTime, admitted: &mut Admitted<T>) -> Result<(), Stopped> {
         let Pace::Times(factor) = self.job.options.pace else {
             return Ok(());
         };
@@ -163,51 +174,36 @@ impl<T: Data> Intake<T> {
         let (first, started_ns) = *self.job.pace_origin.get_or_init(|| (time, clock.now_ns()));
         let due_ns = started_ns + (time.since(first).as_nanos() as f64 / factor) as u64;
         while clock.now_ns() < due_ns {
-            if !batch.records.is_empty() || !batch.late.is_empty() || !batch.dead.is_empty() {
-                let rest = self.empty_batch(batch.status, 0);
-                let mut due = std::mem::replace(batch, rest);
-                due.watermark = self.watermark(greatest);
-                due.status = ReadStatus::More;
-                if let Err(unsent) = self.send(due) {
-                    *batch = unsent;
-                    return Err(Stopped);
-                }
+            if !admitted.batch.is_empty() {
+                let status = std::mem::replace(&mut admitted.batch.status, ReadStatus::More);
+                admitted.batch.watermark = self.watermark(admitted.greatest);
+                self.send(admitted)?;
+                admitted.batch.status = status;
             }
             if self.job.stop.is_stopped() {
                 return Err(Stopped);
             }
             let wait = Duration::from_nanos(due_ns.saturating_sub(clock.now_ns()));
             std::thread::sleep(wait.min(Duration::from_millis(20)));
+            self.look_at_the_clock(admitted);
         }
         Ok(())
     }
 
-    fn too_far_ahead(&self, time: EventTime) -> Option<String> {
-        let limit = self
-            .job
-            .options
-            .clock
-            .wall()
-            .saturating_add(self.event_times.policy.lead_max);
-        (time > limit).then(|| {
-            format!(
+    /// The record's event time, or why it has none that can be used.
+    fn event_time(&self, value: &T, latest: EventTime) -> Result<EventTime, String> {
+        let time = guard(|| (self.event_times.time_of)(value))?;
+        if time > latest {
+            return Err(format!(
                 "event time {time} is more than {:?} ahead of the clock",
                 self.event_times.policy.lead_max
-            )
-        })
+            ));
+        }
+        Ok(time)
     }
 
     fn watermark(&self, greatest: EventTime) -> EventTime {
         greatest.saturating_sub(self.event_times.policy.allowance())
-    }
-
-    fn stamp<U>(&self, time: EventTime, origin: Origin, value: U) -> Record<U> {
-        Record {
-            time,
-            origin,
-            ingested_ns: self.job.options.clock.now_ns(),
-            value,
-        }
     }
 
     fn empty_batch(&self, status: ReadStatus, records: usize) -> Batch<T> {
@@ -220,13 +216,18 @@ impl<T: Data> Intake<T> {
         }
     }
 
-    /// Hands a batch over, waiting while the worker has enough; gives it back when the job stops.
-    fn send(&self, mut batch: Batch<T>) -> Result<(), Batch<T>> {
+    /// Hands the batch over, waiting while the worker has enough; keeps it when the job stops.
+    fn send(&self, admitted: &mut Admitted<T>) -> Result<(), Stopped> {
         let patience = Duration::from_millis(50);
+        let rest = self.empty_batch(admitted.batch.status, 0);
+        let mut batch = std::mem::replace(&mut admitted.batch, rest);
         while let Err(error) = self.batches.send_timeout(batch, patience) {
             match error {
                 SendTimeoutError::Timeout(unsent) if !self.job.stop.is_stopped() => batch = unsent,
-                error => return Err(error.into_inner()),
+                error => {
+                    admitted.batch = error.into_inner();
+                    return Err(Stopped);
+                }
             }
         }
         self.wake.call();
@@ -234,10 +235,41 @@ impl<T: Data> Intake<T> {
     }
 
     /// Accounts for records that were read but never handed over.
-    fn abandon(&self, batch: &Batch<T>, pen: &mut Pen) {
+    fn abandon(&self, admitted: &mut Admitted<T>) {
+        let Admitted { batch, pen, .. } = admitted;
         batch
             .records
             .iter()
             .for_each(|record| pen.mark(record.origin, Fate::Held));
+    }
+}
+
+/// What a reader has admitted and not handed over, and what it judges the next record by.
+struct Admitted<T> {
+    batch: Batch<T>,
+    /// The greatest event time so far.
+    greatest: EventTime,
+    pen: Pen,
+    /// When the records at hand were read.
+    now_ns: u64,
+    /// Beyond this event time, records are too far ahead of the clock.
+    latest: EventTime,
+}
+
+impl<T> Admitted<T> {
+    fn stamp<U>(&self, time: EventTime, origin: Origin, value: U) -> Record<U> {
+        Record {
+            time,
+            origin,
+            ingested_ns: self.now_ns,
+            value,
+        }
+    }
+
+    fn bury(&mut self, origin: Origin, letter: DeadLetter) {
+        self.pen.read(origin);
+        self.pen.mark(origin, Fate::Dead);
+        let letter = self.stamp(self.greatest, origin, letter);
+        self.batch.dead.push(letter);
     }
 }

@@ -1,5 +1,6 @@
 //! What the workers and threads of one job share: options, clock, telemetry, how it stops.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -8,9 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
+use crate::record::Origin;
 use crate::sink::Sink;
-use crate::telemetry::Telemetry;
+use crate::step_state::StepState;
+use crate::telemetry::{StepKind, Telemetry};
 use crate::time::{EventTime, days, millis};
 
 /// In which order a keyed step processes its records.
@@ -104,6 +108,8 @@ pub(crate) struct JobContext {
     pub(crate) stop: StopHandle,
     pub(crate) alignment: Alignment,
     pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
+    /// What steps go on from, by step id: nothing in a job that starts anew.
+    pub(crate) restored: BTreeMap<String, StepState>,
     aborted: AtomicBool,
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -117,6 +123,7 @@ impl JobContext {
             stop,
             alignment: Alignment::default(),
             pace_origin: OnceLock::new(),
+            restored: BTreeMap::new(),
             aborted: AtomicBool::new(false),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
@@ -142,11 +149,34 @@ impl JobContext {
             .clone()
     }
 
-    /// Runs `body` on a thread that the job waits for at its end.
-    pub(crate) fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) {
+    /// The record's place in its source, in words.
+    pub(crate) fn place(&self, origin: Origin) -> String {
+        if origin.source == Origin::DERIVED {
+            return "a record of its own making".to_owned();
+        }
+        let steps = self.telemetry.steps();
+        let mut sources = steps.iter().filter(|step| step.kind == StepKind::Source);
+        let source = sources.nth(origin.source.into());
+        let Origin {
+            partition, offset, ..
+        } = origin;
+        format!(
+            "the record at offset {offset} of partition {partition} of source `{}`",
+            source.map_or("?", |source| &source.id)
+        )
+    }
+
+    /// Runs `body`, which works for the step `name`, on a thread that the job waits for at its end.
+    pub(crate) fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) {
+        let (job, step) = (Arc::clone(self), name.to_owned());
+        let guarded = move || {
+            if let Err(reason) = guard(body) {
+                job.fail(format!("thread `{step}`: {reason}"));
+            }
+        };
         match std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(body)
+            .spawn(guarded)
         {
             Ok(handle) => {
                 self.threads
@@ -167,9 +197,8 @@ impl JobContext {
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop();
             let Some(handle) = next else { return };
-            let name = handle.thread().name().unwrap_or("unnamed").to_owned();
             if handle.join().is_err() {
-                self.fail(format!("thread `{name}` panicked: this is a bug"));
+                self.fail("a thread panicked while it ended: this is a bug");
             }
         }
     }

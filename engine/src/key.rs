@@ -38,6 +38,33 @@ impl KeyGroup {
     }
 }
 
+/// The key of everything that a step takes in on one worker, whatever the records' own keys.
+///
+/// Each worker has one of its own, in a group that it owns. After a restart with another number of
+/// workers a worker may therefore own the state of several such keys: what a step keeps under them
+/// must be parts that add up, wherever each of them is kept.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LocalKey(u32);
+
+impl LocalKey {
+    /// The key of this worker, of `workers` in all.
+    ///
+    /// # Panics
+    /// When `worker` is not below `workers`, or there are more workers than key groups.
+    pub fn of(worker: usize, workers: usize) -> Self {
+        assert!(
+            worker < workers && workers <= KEY_GROUPS,
+            "invariant: each worker owns a key group"
+        );
+        (0..)
+            .map(Self)
+            .find(|key| KeyGroup::of(key_hash(key)).owner(workers) == worker)
+            .expect("invariant: some key falls into each group")
+    }
+}
+
 /// The stable hash of a key (xxh3 of what the key feeds its hasher, little-endian).
 pub fn key_hash<K: Hash>(key: &K) -> u64 {
     let mut hasher = StableHasher::default();
@@ -47,7 +74,7 @@ pub fn key_hash<K: Hash>(key: &K) -> u64 {
 
 /// Collects what a key hashes and runs xxh3 over it once.
 #[derive(Default)]
-struct StableHasher {
+pub(crate) struct StableHasher {
     short: [u8; 32],
     used: usize,
     long: Vec<u8>,
@@ -107,6 +134,16 @@ mod tests {
         let long = "a key that is longer than the hasher's inline buffer can hold";
         let bytes: Vec<u8> = long.bytes().chain([0xff]).collect();
         assert_eq!(key_hash(&long), xxh3_64(&bytes));
+    }
+
+    #[test]
+    fn every_worker_owns_its_local_key() {
+        for workers in [1, 2, 3, 16, KEY_GROUPS] {
+            for worker in 0..workers {
+                let group = KeyGroup::of(key_hash(&LocalKey::of(worker, workers)));
+                assert_eq!(group.owner(workers), worker, "of {workers}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::key::Key;
-use crate::ledger::{Fate, Pen};
-use crate::letters::{DeadLetter, LateEvent};
+use crate::ledger::Fate;
+use crate::letters::Endings;
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
 use crate::watermark::Watermark;
@@ -19,11 +19,15 @@ pub trait KeyedStep<T: Data>: 'static {
     /// What comes out.
     type Out: Data;
 
-    /// Whether the step has a late stream and dead letters: whether it may call [`Context::late`]
-    /// and [`Context::dead`].
+    /// Whether the step has a late stream and refuses records on its own account: whether it may
+    /// call [`Context::late`], and its dead letters are in the graph.
     const SIDE_STREAMS: bool = false;
 
     /// Processes one record with its key's state.
+    ///
+    /// A panic ends the run, as the state may be half changed by then. So closures of the user's
+    /// that can run before the state is touched belong into a [`guard`](crate::guard::guard), and
+    /// the record on which one panics is to be given to [`Context::reject`].
     fn process(
         &mut self,
         key: &Self::Key,
@@ -32,12 +36,25 @@ pub trait KeyedStep<T: Data>: 'static {
         context: &mut Context<'_, Self::Out>,
     );
 
+    /// Looks at the states that the next records will need, as far as they are known already, so
+    /// that their memory is near when it is their turn: see [`KeyedState::look_ahead`].
+    fn touch(&self, _records: &[Record<T>], _states: &[Option<&Self::State>]) {}
+
     /// Called when the watermark has moved, after the records before it.
     fn advance(
         &mut self,
         _state: &mut KeyedState<Self::Key, Self::State>,
         _context: &mut Context<'_, Self::Out>,
     ) {
+    }
+
+    /// Says why the step cannot go on with state that it has written itself, perhaps because it
+    /// was set up in another way, and what to do about it. Called once after a restart.
+    ///
+    /// # Errors
+    /// The reason and the remedy, in words.
+    fn accepts(&self, _state: &KeyedState<Self::Key, Self::State>) -> Result<(), String> {
+        Ok(())
     }
 
     /// Which of two records of the same event time goes first in event-time order: the lower rank.
@@ -52,42 +69,25 @@ pub trait KeyedStep<T: Data>: 'static {
 
 /// What a step may do besides changing its state.
 pub struct Context<'a, O> {
-    step: &'a str,
-    pen: &'a mut Pen,
+    endings: &'a mut Endings,
     watermark: Watermark,
     now_ns: u64,
     out: Vec<Record<O>>,
-    letters: Letters,
-}
-
-/// Records that leave a step by its side streams.
-#[derive(Default)]
-pub(crate) struct Letters {
-    pub(crate) late: Vec<Record<LateEvent>>,
-    pub(crate) dead: Vec<Record<DeadLetter>>,
-}
-
-impl Letters {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.late.is_empty() && self.dead.is_empty()
-    }
 }
 
 impl<'a, O> Context<'a, O> {
     pub(crate) fn new(
-        step: &'a str,
-        pen: &'a mut Pen,
+        endings: &'a mut Endings,
         watermark: Watermark,
         now_ns: u64,
         expected: usize,
     ) -> Self {
+        let out = Vec::with_capacity(expected);
         Self {
-            step,
-            pen,
+            endings,
             watermark,
             now_ns,
-            out: Vec::with_capacity(expected),
-            letters: Letters::default(),
+            out,
         }
     }
 
@@ -109,26 +109,21 @@ impl<'a, O> Context<'a, O> {
 
     /// Notes that a record's path ends in this step.
     pub fn finish(&mut self, origin: Origin, fate: Fate) {
-        self.pen.mark(origin, fate);
+        self.endings.finish(origin, fate);
+    }
+
+    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there.
+    pub fn reject<V: Serialize>(&mut self, at: &Record<()>, value: Option<&V>, reason: String) {
+        self.endings.reject(at, value, reason);
     }
 
     /// Sends a record that came after the watermark had `passed` it to the step's late stream,
     /// where its path ends; for a step with [`KeyedStep::SIDE_STREAMS`].
-    pub fn late<T: Serialize>(&mut self, record: &Record<T>, passed: Watermark) {
-        self.pen.mark(record.origin, Fate::Late);
-        let late = LateEvent::of_record(self.step, record, passed.time);
-        self.letters.late.push(record.with(late));
+    pub fn late<V: Serialize>(&mut self, record: &Record<V>, passed: Watermark) {
+        self.endings.late(record, passed.time);
     }
 
-    /// Gives a record up: it goes to the dead letters with the reason, and its path ends; for a step
-    /// with [`KeyedStep::SIDE_STREAMS`].
-    pub fn dead<T: Serialize>(&mut self, record: &Record<T>, reason: impl Into<String>) {
-        self.pen.mark(record.origin, Fate::Dead);
-        let letter = DeadLetter::of_value(self.step, record.origin, reason, &record.value);
-        self.letters.dead.push(record.with(letter));
-    }
-
-    pub(crate) fn into_parts(self) -> (Vec<Record<O>>, Letters) {
-        (self.out, self.letters)
+    pub(crate) fn into_records(self) -> Vec<Record<O>> {
+        self.out
     }
 }

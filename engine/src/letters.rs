@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::{Fate, Pen};
 use crate::record::{Origin, Record};
 use crate::time::EventTime;
 
@@ -62,6 +63,70 @@ impl DeadLetter {
         value: &T,
     ) -> Self {
         Self::new(step, origin, reason, json(value).as_bytes())
+    }
+}
+
+/// Notes for one step what becomes of the records that do not go on.
+pub(crate) struct Endings {
+    step: String,
+    pen: Pen,
+    letters: Letters,
+}
+
+/// Records that have left a step other than by its main stream.
+#[derive(Default)]
+pub(crate) struct Letters {
+    pub(crate) late: Vec<Record<LateEvent>>,
+    pub(crate) dead: Vec<Record<DeadLetter>>,
+}
+
+impl Endings {
+    pub(crate) fn new(step: &str, pen: Pen) -> Self {
+        Self {
+            step: step.to_owned(),
+            pen,
+            letters: Letters::default(),
+        }
+    }
+
+    /// Notes that a record's path ends in this step.
+    pub(crate) fn finish(&mut self, origin: Origin, fate: Fate) {
+        self.pen.mark(origin, fate);
+    }
+
+    /// Makes a dead letter of the record `at`, with its value as JSON if that is still there.
+    pub(crate) fn reject<V: Serialize>(
+        &mut self,
+        at: &Record<()>,
+        value: Option<&V>,
+        reason: String,
+    ) {
+        self.pen.mark(at.origin, Fate::Dead);
+        let raw = value.map_or_else(String::new, json);
+        let letter = DeadLetter::new(&self.step, at.origin, reason, raw.as_bytes());
+        self.letters.dead.push(at.with(letter));
+    }
+
+    /// Makes a late event of a record that came after the watermark had `passed` it.
+    pub(crate) fn late<V: Serialize>(&mut self, record: &Record<V>, passed: EventTime) {
+        self.pen.mark(record.origin, Fate::Late);
+        let late = LateEvent::of_record(&self.step, record, passed);
+        self.letters.late.push(record.with(late));
+    }
+
+    /// Whether all letters have been taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.late.is_empty() && self.letters.dead.is_empty()
+    }
+
+    /// The dead letters since the last call.
+    pub(crate) fn take_dead(&mut self) -> Vec<Record<DeadLetter>> {
+        std::mem::take(&mut self.letters.dead)
+    }
+
+    /// All letters since the last call.
+    pub(crate) fn take(&mut self) -> Letters {
+        std::mem::take(&mut self.letters)
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::dataflow::execute;
 use crate::flow::{Flow, Graph};
+use crate::guard::{self, guard};
 use crate::job::{JobContext, JobOptions, StopHandle};
+use crate::key::KEY_GROUPS;
 use crate::telemetry::Telemetry;
 
 /// What a closure that builds a flow returns.
@@ -46,11 +48,24 @@ pub fn plan(
     options: &JobOptions,
     build: impl Fn(&mut Flow<'_>) -> BuildResult,
 ) -> Result<Graph, PlanError> {
+    guard::install();
+    if !(1..=KEY_GROUPS).contains(&options.workers) {
+        let error = format!(
+            "{} workers cannot share {KEY_GROUPS} key groups: give 1 to {KEY_GROUPS} workers",
+            options.workers
+        );
+        let errors = vec![error];
+        return Err(PlanError { errors });
+    }
     let job = JobContext::new(options.clone(), Arc::default(), StopHandle::default());
     execute::build_only(&Arc::new(job), |flow| finish(flow, &build))
 }
 
 /// Plans the flow and runs it until its sources end, or `stop` is called.
+///
+/// A record on which a closure of a stateless step panics becomes a dead letter; a panic that may
+/// have left state half changed ends the run. Neither is printed: a panic hook sees to that, which
+/// calls the process's own for all other panics. Both need the default `panic = "unwind"`.
 ///
 /// # Errors
 /// [`RunError::Plan`] when nothing was started, [`RunError::Failed`] when the run broke.
@@ -75,10 +90,12 @@ fn finish<'s>(
     flow: &mut Flow<'s>,
     build: impl Fn(&mut Flow<'s>) -> BuildResult,
 ) -> Result<Graph, PlanError> {
-    let outcome = build(flow);
+    let outcome = guard(|| build(flow));
     let (graph, mut errors) = flow.finish();
-    if let Err(error) = outcome {
-        errors.push(error.to_string());
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => errors.push(error.to_string()),
+        Err(reason) => errors.push(format!("the flow cannot be built: {reason}")),
     }
     if errors.is_empty() {
         Ok(graph)

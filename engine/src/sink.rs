@@ -1,4 +1,4 @@
-//! The contract of a sink: plain configuration that opens one writer.
+//! The contract of a sink: plain configuration that opens its writers.
 
 use crate::record::Record;
 
@@ -26,6 +26,15 @@ pub enum SinkError {
     },
 }
 
+/// Where the writers of a sink are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// One for all workers, on a thread of its own: its records are in the job's order.
+    One,
+    /// One on each worker, which it must not keep waiting: no record changes its thread for it.
+    EachWorker,
+}
+
 /// The configuration of a sink of `T`.
 pub trait Sink<T>: Send + Sync + 'static {
     /// What is written, in words, for graphs and messages.
@@ -37,14 +46,19 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// When it cannot, naming it and the remedy.
     fn check(&self) -> Result<(), SinkError>;
 
-    /// Opens the sink's one writer.
+    /// Where its writers are; one for all unless a sink says otherwise.
+    fn writers(&self) -> Writers {
+        Writers::One
+    }
+
+    /// Opens a writer.
     ///
     /// # Errors
     /// When it cannot be opened.
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError>;
 }
 
-/// Writes records on a thread of its own, in the order in which they come.
+/// Writes records in the order in which they come.
 pub trait Writer<T>: Send {
     /// Takes in records.
     ///

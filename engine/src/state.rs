@@ -26,7 +26,18 @@ pub enum StateError {
         /// What the decoder found.
         source: postcard::Error,
     },
+    /// The step is set up in another way than when it wrote the state.
+    #[error("state of step `{step}` cannot be used: {reason}")]
+    Refused {
+        /// The step whose state it is.
+        step: String,
+        /// What does not fit, and the remedy.
+        reason: String,
+    },
 }
+
+/// How many keys [`KeyedState::look_ahead`] takes.
+pub const LOOK_AHEAD: usize = 32;
 
 struct Entry<K, S> {
     hash: u64,
@@ -36,10 +47,12 @@ struct Entry<K, S> {
 }
 
 /// The state of one step on one worker: a value of `S` for every key seen.
+///
+/// Which keys change is noted only once somebody has asked: a job without checkpoints pays for
+/// nothing, and until the first question every key counts as changed anyway.
 pub struct KeyedState<K, S> {
     entries: HashTable<Entry<K, S>>,
-    /// The keys that have changed since they were last taken; `None` until somebody takes them, so
-    /// that the keys that come and go in a job without checkpoints leave nothing behind.
+    /// The keys that have changed since the last question; `None` before the first.
     changed: Option<Vec<(u64, K)>>,
 }
 
@@ -55,7 +68,12 @@ impl<K: Key, S: State> Default for KeyedState<K, S> {
 impl<K: Key, S: State> KeyedState<K, S> {
     /// The state of `key`, made with `S::default` when the key is new; counts as changed.
     pub fn entry(&mut self, key: &K) -> &mut S {
-        let hash = key_hash(key);
+        self.entry_hashed(key_hash(key), key)
+    }
+
+    /// As [`KeyedState::entry`], for a key whose hash is known from [`KeyedState::look_ahead`].
+    #[inline]
+    pub fn entry_hashed(&mut self, hash: u64, key: &K) -> &mut S {
         let entry = self
             .entries
             .entry(hash, |entry| entry.key == *key, |entry| entry.hash)
@@ -66,11 +84,40 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 changed: false,
             })
             .into_mut();
-        if let (false, Some(changed)) = (entry.changed, &mut self.changed) {
+        if let Some(changed) = &mut self.changed
+            && !entry.changed
+        {
             entry.changed = true;
             changed.push((hash, key.clone()));
         }
         &mut entry.state
+    }
+
+    /// Gives the hashes of the keys whose turn is next, after `touch` has had a look at their states.
+    ///
+    /// Where there are many keys, most of an event's time is waiting for memory, one place after
+    /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it.
+    ///
+    /// # Panics
+    /// When there are more keys than [`LOOK_AHEAD`].
+    pub fn look_ahead<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a K>,
+        touch: impl FnOnce(&[Option<&S>]),
+    ) -> [u64; LOOK_AHEAD] {
+        let mut hashes = [0; LOOK_AHEAD];
+        let mut states = [None; LOOK_AHEAD];
+        let mut count = 0;
+        for key in keys {
+            hashes[count] = key_hash(key);
+            count += 1;
+        }
+        for (state, hash) in states.iter_mut().zip(hashes).take(count) {
+            let found = self.entries.find(hash, |entry| entry.hash == hash);
+            *state = found.map(|entry| &entry.state);
+        }
+        touch(&states[..count]);
+        hashes
     }
 
     /// The state of `key`, if it has any.
@@ -121,24 +168,34 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
     }
 
-    /// The keys that have changed since the last call, encoded by key group; a key that has gone
-    /// is there with no state. The first call gives every key, unless the state was restored.
+    /// The keys that have changed since the last call or since they were restored, encoded by key
+    /// group; a key that has gone is there with no state. The first call on state that was not
+    /// restored gives every key.
     ///
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
-        let mut groups: BTreeMap<KeyGroup, Vec<u8>> = BTreeMap::new();
-        let every_key = || self.entries.iter().map(|e| (e.hash, e.key.clone()));
-        let changed = self.changed.take().unwrap_or_else(|| every_key().collect());
-        self.changed = Some(Vec::new());
-        for (hash, key) in changed {
-            let entry = self.entries.find_mut(hash, |entry| entry.key == key);
-            let state = entry.map(|entry| {
-                entry.changed = false;
-                &entry.state
-            });
-            let bytes = groups.entry(KeyGroup::of(hash)).or_default();
-            *bytes = postcard::to_extend(&(&key, state), std::mem::take(bytes))?;
+        let mut groups = BTreeMap::new();
+        match self.changed.replace(Vec::new()) {
+            None => {
+                for entry in &self.entries {
+                    encode_to(
+                        &mut groups,
+                        KeyGroup::of(entry.hash),
+                        &(&entry.key, Some(&entry.state)),
+                    )?;
+                }
+            }
+            Some(changed) => {
+                for (hash, key) in changed {
+                    let entry = self.entries.find_mut(hash, |entry| entry.key == key);
+                    let state = entry.map(|entry| {
+                        entry.changed = false;
+                        &entry.state
+                    });
+                    encode_to(&mut groups, KeyGroup::of(hash), &(&key, state))?;
+                }
+            }
         }
         Ok(groups)
     }
@@ -147,20 +204,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
     ///
     /// # Errors
     /// [`StateError::Decode`] when the bytes are not this step's.
-    pub fn restore(&mut self, step: &str, mut bytes: &[u8]) -> Result<(), StateError> {
+    pub fn restore(&mut self, step: &str, bytes: &[u8]) -> Result<(), StateError> {
         self.changed.get_or_insert_default();
-        while !bytes.is_empty() {
-            let ((key, state), rest) =
-                postcard::take_from_bytes::<(K, Option<S>)>(bytes).map_err(|source| {
-                    StateError::Decode {
-                        step: step.to_owned(),
-                        source,
-                    }
-                })?;
-            self.put(key, state);
-            bytes = rest;
-        }
-        Ok(())
+        decode_all(step, bytes, |(key, state)| self.put(key, state))
     }
 
     fn put(&mut self, key: K, state: Option<S>) {
@@ -178,6 +224,34 @@ impl<K: Key, S: State> KeyedState<K, S> {
             self.entries.insert_unique(hash, entry, |entry| entry.hash);
         }
     }
+}
+
+/// Reads values that were encoded one after another.
+pub(crate) fn decode_all<T: DeserializeOwned>(
+    step: &str,
+    mut bytes: &[u8],
+    mut take: impl FnMut(T),
+) -> Result<(), StateError> {
+    while !bytes.is_empty() {
+        let (value, rest) = postcard::take_from_bytes(bytes).map_err(|source| {
+            let step = step.to_owned();
+            StateError::Decode { step, source }
+        })?;
+        take(value);
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// Encodes a value after those that its group has already.
+pub(crate) fn encode_to<T: Serialize>(
+    groups: &mut BTreeMap<KeyGroup, Vec<u8>>,
+    group: KeyGroup,
+    value: &T,
+) -> Result<(), postcard::Error> {
+    let bytes = groups.entry(group).or_default();
+    *bytes = postcard::to_extend(value, std::mem::take(bytes))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -212,6 +286,22 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_noted_only_once_somebody_asks() {
+        let mut state = KeyedState::<u64, u32>::default();
+        (0..100).for_each(|key| *state.entry(&key) += 1);
+        state.retain(|key, _| key % 2 == 0);
+        assert!(state.changed.is_none(), "a key is kept for nobody");
+        let mut restored = KeyedState::<u64, u32>::default();
+        for bytes in state.take_changed().unwrap().values() {
+            restored.restore("count", bytes).unwrap();
+        }
+        assert_eq!(contents(&restored), contents(&state));
+        assert!(state.take_changed().unwrap().is_empty());
+        (0..3).for_each(|_| *restored.entry(&4) += 1);
+        assert_eq!(restored.changed.as_ref().map(Vec::len), Some(1));
+    }
+
+    #[test]
     fn a_key_that_goes_and_comes_back_between_two_takes_is_restored_as_it_is() {
         let mut state = KeyedState::<u64, u32>::default();
         *state.entry(&1) = 10;
@@ -229,16 +319,6 @@ mod tests {
             restored.restore("count", bytes).unwrap();
         }
         assert_eq!(contents(&restored), BTreeMap::from([(1, 11)]));
-    }
-
-    #[test]
-    fn keys_that_go_before_anybody_takes_changes_leave_nothing_behind() {
-        let mut state = KeyedState::<u64, u32>::default();
-        for key in 0..100 {
-            *state.entry(&key) += 1;
-            state.remove(&key);
-        }
-        assert!(state.take_changed().unwrap().is_empty());
     }
 
     #[test]

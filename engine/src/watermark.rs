@@ -44,7 +44,7 @@ impl Watermark {
 
 /// The watermark of a step with several inputs: the least of the active ones; when none is active, of
 /// the idle ones that have ever had data; the end when all have ended. It never goes back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WatermarkMerge {
     inputs: Vec<Watermark>,
     merged: Watermark,
@@ -52,9 +52,30 @@ pub(crate) struct WatermarkMerge {
 
 impl WatermarkMerge {
     pub(crate) fn new(inputs: usize) -> Self {
-        Self {
-            inputs: vec![Watermark::START; inputs],
+        Self::beside(inputs, 0)
+    }
+
+    /// With further inputs, after the others, that tell of no watermark and are never waited for.
+    pub(crate) fn beside(inputs: usize, silent: usize) -> Self {
+        let mut all = vec![Watermark::START; inputs];
+        all.resize(inputs + silent, Watermark::END);
+        let mut merge = Self {
+            inputs: all,
             merged: Watermark::START,
+        };
+        merge.merged = merge.combine();
+        merge
+    }
+
+    /// The same after a restart with so many inputs. Where their number has changed, each begins
+    /// with what all of the old ones had promised.
+    pub(crate) fn resume(self, inputs: usize) -> Self {
+        if self.inputs.len() == inputs {
+            return self;
+        }
+        Self {
+            inputs: vec![self.merged; inputs],
+            ..self
         }
     }
 
@@ -139,6 +160,27 @@ mod tests {
         check(&[(0, at(5)), (1, Watermark::END)], at(5));
         check(&[(0, idle(5)), (1, Watermark::END)], idle(5));
         check(&[(0, Watermark::END), (1, Watermark::END)], Watermark::END);
+    }
+
+    #[test]
+    fn silent_inputs_are_not_waited_for() {
+        let mut merge = WatermarkMerge::beside(1, 2);
+        assert_eq!(merge.current(), Watermark::START);
+        assert_eq!(merge.update(0, at(5)), at(5));
+        assert_eq!(merge.update(2, Watermark::END), at(5));
+        assert_eq!(WatermarkMerge::beside(0, 1).current(), Watermark::END);
+    }
+
+    #[test]
+    fn after_a_restart_with_other_inputs_it_goes_on_from_where_it_was() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.update(0, at(5));
+        merge.update(1, at(7));
+        assert_eq!(merge.clone().resume(2), merge);
+        let mut resumed = merge.resume(3);
+        assert_eq!(resumed.update(0, at(6)), at(5));
+        assert_eq!(resumed.update(1, at(8)), at(5));
+        assert_eq!(resumed.update(2, at(9)), at(6));
     }
 
     #[test]

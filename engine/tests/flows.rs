@@ -189,6 +189,18 @@ fn all_errors_of_a_flow_are_reported_together() {
     }
 }
 
+#[test]
+fn every_worker_owns_key_groups_or_the_flow_is_refused() {
+    for workers in [0, 257] {
+        let options = JobOptions {
+            workers,
+            ..JobOptions::default()
+        };
+        let error = plan(&options, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("give 1 to 256 workers"), "{error}");
+    }
+}
+
 /// Runs a live flow in the background and waits until `done` says so, at most ten seconds.
 fn live(
     options: JobOptions,
@@ -248,7 +260,10 @@ impl KeyedStep<i64> for Sort {
         match record.value {
             i64::MIN..0 => context.late(&record, Watermark::active(at(&0))),
             0..10 => kept.push(record.origin),
-            10.. => context.dead(&record, "more than one digit"),
+            10.. => {
+                let reason = "more than one digit".to_owned();
+                context.reject(&record.with(()), Some(&record.value), reason);
+            }
         }
     }
 

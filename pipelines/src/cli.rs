@@ -68,11 +68,13 @@ pub(crate) struct JobArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     batch: Option<OsString>,
     /// Write the feature rows that are served to features.csv too
-    #[arg(long)]
-    keep_features: bool,
-    /// Show nothing but warnings and errors
-    #[arg(long)]
-    quiet: bool,
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    keep_features: Option<OsString>,
+    /// Show nothing but warnings and errors; --quiet=false where the environment says otherwise
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    quiet: Option<OsString>,
     /// What to log: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<OsString>,
@@ -172,8 +174,6 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let on = |given: bool| given.then(|| OsString::from("true"));
-        let (quiet, keep_features) = (on(self.quiet), on(self.keep_features));
         let given: [(&str, Option<&OsStr>); 10] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
@@ -182,8 +182,8 @@ impl JobArgs {
             ("rate", self.rate.as_deref()),
             ("order", self.order.as_deref()),
             ("batch", self.batch.as_deref()),
-            ("keep-features", keep_features.as_deref()),
-            ("quiet", quiet.as_deref()),
+            ("keep-features", self.keep_features.as_deref()),
+            ("quiet", self.quiet.as_deref()),
             ("log-level", self.log_level.as_deref()),
         ];
         let mut layer = Layer::default();
@@ -252,7 +252,8 @@ const SETTINGS: &str = "\
 Settings:
   An option can also be given as a variable (THALWEG_WORKERS, THALWEG_RATE, THALWEG_LOG_LEVEL,
   THALWEG_SETTINGS ...) or as a key under [run] in the settings file. The command line overrides
-  the environment, and the environment overrides the file.";
+  the environment, and the environment overrides the file: a switch that one of them turns on is
+  turned off by --quiet=false or THALWEG_QUIET=false.";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -369,6 +370,28 @@ mod tests {
         assert_eq!((all.batch_records(), all.order()), (64, Order::Arrival));
         assert_eq!(settings(&["--settings", path], &[]).workers(), 2);
         assert_eq!(settings(&[], &[]).workers(), 1);
+    }
+
+    #[test]
+    fn a_switch_is_turned_on_and_off_again_by_the_place_above() {
+        let switches = |arguments: &[&str], environment: &[(&str, &str)]| {
+            let request = resolve(arguments, environment).map_err(|errors| errors.join("\n"));
+            let layer = request.expect("a request").layer;
+            (layer.quiet, layer.keep_features)
+        };
+        let on = [("THALWEG_QUIET", "1"), ("THALWEG_KEEP_FEATURES", "true")];
+        assert_eq!(switches(&[], &[]), (None, None));
+        assert_eq!(switches(&["--quiet"], &[]), (Some(true), None));
+        assert_eq!(switches(&[], &on), (Some(true), Some(true)));
+        let off = ["run", "--quiet=false", "--keep-features=0"];
+        assert_eq!(switches(&off, &on), (Some(false), Some(false)));
+        let Err(errors) = resolve(&["--quiet=maybe"], &[]) else {
+            panic!("`maybe` is no switch");
+        };
+        assert!(
+            errors[0].starts_with("--quiet: `maybe` is neither on nor off"),
+            "{errors:?}"
+        );
     }
 
     #[test]

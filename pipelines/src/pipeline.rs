@@ -184,6 +184,7 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::telemetry::StepKind;
     use thalweg_engine::testing::Events;
     use thalweg_engine::time::{EventTime, secs};
 
@@ -215,5 +216,15 @@ mod tests {
         check(&["graph", "--data", "no/such"], good(), Outcome::Refused);
         let broken: Build = Box::new(|_, _| Err("the model cannot be read".into()));
         check(&["check", "--out", out], broken, Outcome::Refused);
+        let panics: Build = Box::new(|_, _| panic!("no such model"));
+        check(&["check", "--out", out], panics, Outcome::Refused);
+        let breaks: Build = Box::new(|flow, _| {
+            let numbers = flow
+                .source("numbers", Events::new([1_i64, 2]))
+                .event_time(|n| EventTime::from_seconds(*n), secs(5));
+            numbers.try_map_batch::<i64>("batch", StepKind::Transform, "batch", |_| panic!("odd"));
+            Ok(())
+        });
+        check(&["--quiet", "--out", out], breaks, Outcome::Failed);
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use thalweg_engine::guard::guard;
 use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 
 use super::input::read_error;
@@ -30,14 +31,18 @@ impl<T> FileReader<T> {
         check: Option<&Check<T>>,
         line: &[u8],
     ) -> Result<T, Undecodable> {
-        let value = decoder.decode(line)?;
-        if let Some(check) = check {
-            check(&value).map_err(|reason| Undecodable {
-                reason,
-                raw: line.to_vec(),
-            })?;
-        }
-        Ok(value)
+        let undecodable = |reason| Undecodable {
+            reason,
+            raw: line.to_vec(),
+        };
+        let decode_and_check = || {
+            let value = decoder.decode(line)?;
+            if let Some(check) = check {
+                check(&value).map_err(undecodable)?;
+            }
+            Ok(value)
+        };
+        guard(decode_and_check).unwrap_or_else(|reason| Err(undecodable(reason)))
     }
 }
 

@@ -157,6 +157,21 @@ fn a_record_that_the_check_refuses_is_a_dead_letter() {
 }
 
 #[test]
+fn a_record_on_which_the_check_panics_is_a_dead_letter() {
+    let (_folder, path) = file("flights.csv", b"id,delay\n1,2\n0,3\n2,4\n");
+    let source = FileSource::csv(path).check_with(|f: &Flight| {
+        assert!(f.id > 0, "no id");
+        Ok(())
+    });
+    let mut batch = ReadBatch::new();
+    source.open(0, 0).unwrap().read(&mut batch, 9).unwrap();
+    assert!(batch[0].1.is_ok() && batch[2].1.is_ok());
+    let undecodable = batch[1].1.as_ref().unwrap_err();
+    assert_eq!(undecodable.raw, b"0,3");
+    assert!(undecodable.reason.starts_with("closure panicked: no id"));
+}
+
+#[test]
 fn reading_goes_on_from_an_offset() {
     let (_folder, path) = file("flights.csv", b"id,delay\n1,2\n\n2,3\n3,4\n");
     let source = FileSource::csv(path);

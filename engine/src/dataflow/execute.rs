@@ -11,6 +11,7 @@ use timely::{CommunicationConfig, WorkerConfig};
 
 use super::Site;
 use crate::flow::Flow;
+use crate::guard::last_panic;
 use crate::job::JobContext;
 use crate::time::millis;
 
@@ -84,7 +85,9 @@ struct FailOnPanic(Arc<JobContext>);
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("a worker panicked: this is a bug");
+            let reason = last_panic();
+            self.0
+                .fail(format!("a worker panicked: {reason}: this is a bug"));
         }
     }
 }

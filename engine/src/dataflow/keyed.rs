@@ -1,22 +1,24 @@
 //! The shell of every keyed step: it brings records to the owner of their key, in the job's order,
 //! and hands them to the step's logic together with the key's state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::{exchanged, unary, with_sides};
+use super::unary::{exchanged_guarded, unary_guarded, with_sides};
 use super::{Edge, SideEdges, Site};
+use crate::guard::guard;
 use crate::job::{JobContext, Order};
-use crate::key::{Key, KeyGroup, key_hash};
-use crate::keyed::{Context, KeyedStep, Letters};
-use crate::ledger::{Fate, Pen};
-use crate::record::{Data, Packet, Record};
-use crate::state::KeyedState;
+use crate::key::{Key, KeyGroup, LocalKey, key_hash};
+use crate::keyed::{Context, KeyedStep};
+use crate::ledger::Fate;
+use crate::letters::Endings;
+use crate::record::{Data, Origin, Packet, Record};
+use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
+use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
-
-/// A step's records and, if it has them, its side streams.
-type StepEdges<'s, O> = (Edge<'s, O>, Option<SideEdges<'s>>);
 
 /// Runs `step` on the records of `input`, by key.
 pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
@@ -26,24 +28,28 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
-) -> StepEdges<'s, S::Out> {
+) -> (Edge<'s, S::Out>, SideEdges<'s>) {
     let workers = site.workers();
     let owner_key = key.clone();
-    let routed = route(site, input, move |value| owner(&owner_key(value), workers));
-    let place = (site.worker(), workers);
-    let shell = Shell::new(&site.job, place, metrics, step, order, key);
+    // A record whose key cannot be taken becomes a dead letter wherever it arrives.
+    let owner_of = move |value: &T| guard(|| owner(&owner_key(value), workers)).unwrap_or(0);
+    let routed = route(site, input, owner_of);
+    let seat = Seat::new(site, workers);
+    let shell = Shell::new(seat, &site.job, metrics, step, order, key);
     attach(routed, true, shell)
 }
 
-/// Runs `step` on this worker's own records as they arrive, all under one key.
-pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = ()>>(
+/// Runs `step` on this worker's own records as they arrive, all under the worker's key.
+pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
     site: &Site<'s>,
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     step: S,
-) -> StepEdges<'s, S::Out> {
-    let (place, order) = ((site.worker(), 1), Order::Arrival);
-    let shell = Shell::new(&site.job, place, metrics, step, order, |_: &T| ());
+) -> (Edge<'s, S::Out>, SideEdges<'s>) {
+    let own = LocalKey::of(site.worker(), site.workers());
+    let key = move |_: &T| own;
+    let seat = Seat::new(site, 1);
+    let shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
     attach(input, false, shell)
 }
 
@@ -52,27 +58,31 @@ fn attach<'s, T: Data, S: KeyedStep<T>>(
     input: Edge<'s, T>,
     from_all: bool,
     mut shell: Shell<T, S, impl Fn(&T) -> S::Key + 'static>,
-) -> StepEdges<'s, S::Out> {
+) -> (Edge<'s, S::Out>, SideEdges<'s>) {
     let name = shell.metrics.id.clone();
     let mut logic = move |mut packet: Packet<T>| {
         if !from_all {
             packet.from = 0;
         }
-        shell.take_in(packet)
+        (shell.take_in(packet), shell.endings.take())
     };
     if S::SIDE_STREAMS {
-        let (edge, sides) = with_sides(input, from_all, &name, logic);
-        return (edge, Some(sides));
+        return with_sides(input, from_all, &name, move |packet| {
+            let (packet, letters) = logic(packet);
+            Some((packet?, letters))
+        });
     }
-    let logic = move |packet, given: &mut Vec<_>| {
-        given.extend(logic(packet).map(|(packet, _)| packet));
+    let logic = move |packet, given: &mut Vec<_>, dead: &mut Vec<_>| {
+        let (packet, mut letters) = logic(packet);
+        given.extend(packet);
+        dead.append(&mut letters.dead);
     };
-    let edge = if from_all {
-        exchanged(input, &name, logic)
+    let (edge, panicked) = if from_all {
+        exchanged_guarded(input, &name, logic)
     } else {
-        unary(input, &name, logic)
+        unary_guarded(input, &name, logic)
     };
-    (edge, None)
+    (edge, SideEdges::Panicked(panicked))
 }
 
 /// The worker that owns a key.
@@ -80,84 +90,233 @@ pub(crate) fn owner<K: Key>(key: &K, workers: usize) -> usize {
     KeyGroup::of(key_hash(key)).owner(workers)
 }
 
+/// Where a shell stands: the worker, and how many send to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Seat {
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+    pub(crate) inputs: usize,
+}
+
+impl Seat {
+    fn new(site: &Site<'_>, inputs: usize) -> Self {
+        Self {
+            worker: site.worker(),
+            workers: site.workers(),
+            inputs,
+        }
+    }
+}
+
 /// A step with all it needs to take packets in.
 pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
-    worker: usize,
-    clock: crate::clock::Clock,
+    seat: Seat,
+    job: Arc<JobContext>,
     metrics: Arc<StepMetrics>,
-    pub(crate) step: S,
+    step: S,
     key: F,
     pub(crate) state: KeyedState<S::Key, S::State>,
     queue: EventTimeQueue<T>,
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
-    pen: Pen,
+    pub(crate) endings: Endings,
+    /// The logic has panicked: its state is not to be trusted, and the job is about to end.
+    is_broken: bool,
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
-    /// A step on `worker` that takes in packets of so many senders.
+    /// Goes on from what the job has restored for the step, or begins anew.
     pub(crate) fn new(
-        job: &JobContext,
-        (worker, senders): (usize, usize),
+        seat: Seat,
+        job: &Arc<JobContext>,
         metrics: Arc<StepMetrics>,
         step: S,
         order: Order,
         key: F,
     ) -> Self {
-        Self {
-            worker,
-            clock: job.options.clock.clone(),
+        let restored = job.restored.get(&metrics.id);
+        let pen = job.telemetry.ledger().pen();
+        let mut shell = Self {
+            seat,
+            job: Arc::clone(job),
+            endings: Endings::new(&metrics.id, pen),
+            is_broken: false,
             metrics,
             step,
             key,
             state: KeyedState::default(),
             queue: EventTimeQueue::default(),
             order,
-            watermarks: WatermarkMerge::new(senders),
+            watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
-            pen: job.telemetry.ledger().pen(),
+        };
+        if let Some(state) = restored
+            && let Err(error) = shell.restore(state)
+        {
+            job.fail(error.to_string());
         }
+        shell
     }
 
-    pub(crate) fn take_in(&mut self, packet: Packet<T>) -> Option<(Packet<S::Out>, Letters)> {
+    /// Takes in the key groups that this worker owns now.
+    fn restore(&mut self, state: &StepState) -> Result<(), StateError> {
+        let id = &self.metrics.id;
+        let Seat {
+            worker,
+            workers,
+            inputs,
+        } = self.seat;
+        let is_own = |group: &KeyGroup| group.owner(workers) == worker;
+        for (_, bytes) in state.keys.iter().filter(|(group, _)| is_own(group)) {
+            self.state.restore(id, bytes)?;
+        }
+        let mut waiting = Vec::new();
+        for (_, bytes) in state.waiting.iter().filter(|(group, _)| is_own(group)) {
+            decode_all(id, bytes, |record| waiting.push(record))?;
+        }
+        self.queue.push(waiting, |value| self.step.rank(value));
+        self.watermarks = state.watermarks.clone().resume(inputs);
+        self.emitted = self.watermarks.current();
+        self.step.accepts(&self.state).map_err(|reason| {
+            let step = id.clone();
+            StateError::Refused { step, reason }
+        })
+    }
+
+    /// Puts another step in the place of this one, to go on from `state`.
+    pub(crate) fn restart(&mut self, step: S, state: &StepState) -> Result<(), StateError> {
+        self.state = KeyedState::default();
+        self.queue = EventTimeQueue::default();
+        self.step = step;
+        self.restore(state)
+    }
+
+    /// What the step must keep over a restart, of its keys only what has changed since the last
+    /// call; to be asked between packets.
+    pub(crate) fn take_state(&mut self) -> Result<StepState, postcard::Error> {
+        let mut waiting = BTreeMap::new();
+        for record in self.queue.waiting() {
+            let hash = guard(|| key_hash(&(self.key)(&record.value)));
+            let group = hash.map_or(KeyGroup(0), KeyGroup::of);
+            encode_to(&mut waiting, group, record)?;
+        }
+        Ok(StepState {
+            keys: self.state.take_changed()?,
+            waiting,
+            watermarks: self.watermarks.clone(),
+        })
+    }
+
+    pub(crate) fn take_in(&mut self, packet: Packet<T>) -> Option<Packet<S::Out>> {
+        if self.is_broken {
+            return None;
+        }
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let taken = packet.records.len();
         let ready = match self.order {
             Order::Arrival => packet.records,
             Order::EventTime => {
                 let step = &self.step;
-                self.queue.push(packet.records, |value| step.rank(value));
-                self.queue.release(watermark)
+                self.queue
+                    .exchange(packet.records, watermark, |value| step.rank(value))
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
-        let (step, now_ns) = (self.metrics.id.as_str(), self.clock.now_ns());
-        let mut context = Context::new(step, &mut self.pen, watermark, now_ns, ready.len());
-        for record in ready {
-            let key = (self.key)(&record.value);
-            let state = self.state.entry(&key);
-            self.step.process(&key, state, record, &mut context);
-        }
-        if watermark != self.emitted {
-            self.step.advance(&mut self.state, &mut context);
-        }
-        let (records, letters) = context.into_parts();
-        let latency_ns = oldest_ns.map(|ns| self.clock.now_ns().saturating_sub(ns));
+        let mut at = None;
+        let records = match guard(|| self.process(ready, watermark, &mut at)) {
+            Ok(records) => records,
+            Err(reason) => {
+                self.give_up(at, &reason);
+                return None;
+            }
+        };
+        let latency_ns = oldest_ns.map(|ns| self.job.options.clock.now_ns().saturating_sub(ns));
         self.metrics.packet(taken, records.len(), latency_ns);
-        if records.is_empty() && letters.is_empty() && watermark == self.emitted {
+        if records.is_empty() && self.endings.is_empty() && watermark == self.emitted {
             return None;
         }
         self.emitted = watermark;
-        Some((Packet::local(self.worker, records, watermark), letters))
+        Some(Packet {
+            from: self.seat.worker,
+            to: self.seat.worker,
+            records,
+            watermark,
+        })
+    }
+}
+
+impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
+    /// Hands records to the logic; `at` tells which of them it has at the moment, if any.
+    fn process(
+        &mut self,
+        ready: Vec<Record<T>>,
+        watermark: Watermark,
+        at: &mut Option<Origin>,
+    ) -> Vec<Record<S::Out>> {
+        let now_ns = self.job.options.clock.now_ns();
+        let mut context = Context::new(&mut self.endings, watermark, now_ns, ready.len());
+        let mut ready = ready.into_iter();
+        let mut keys = Vec::with_capacity(LOOK_AHEAD);
+        while !ready.as_slice().is_empty() {
+            let next = &ready.as_slice()[..LOOK_AHEAD.min(ready.len())];
+            let (key, step, state) = (&self.key, &self.step, &self.state);
+            let ahead = guard(|| {
+                keys.extend(next.iter().map(|record| key(&record.value)));
+                state.look_ahead(keys.iter(), |states| step.touch(next, states))
+            });
+            let hashes = ahead.unwrap_or_else(|_| {
+                // One of them panics: its turn will tell which.
+                keys.clear();
+                [0; LOOK_AHEAD]
+            });
+            let count = next.len();
+            let mut known = keys.drain(..).zip(hashes);
+            for record in ready.by_ref().take(count) {
+                let (key, hash) = match known.next() {
+                    Some(known) => known,
+                    None => match guard(|| (self.key)(&record.value)) {
+                        Ok(key) => {
+                            let hash = key_hash(&key);
+                            (key, hash)
+                        }
+                        Err(reason) => {
+                            context.reject(&record.with(()), Some(&record.value), reason);
+                            continue;
+                        }
+                    },
+                };
+                *at = Some(record.origin);
+                let state = self.state.entry_hashed(hash, &key);
+                self.step.process(&key, state, record, &mut context);
+            }
+        }
+        *at = None;
+        if watermark != self.emitted {
+            self.step.advance(&mut self.state, &mut context);
+        }
+        context.into_records()
+    }
+
+    /// Ends the job, as the state may be half changed.
+    fn give_up(&mut self, at: Option<Origin>, reason: &str) {
+        self.is_broken = true;
+        let id = &self.metrics.id;
+        let on = at.map_or_else(
+            || "as the watermark moved".to_owned(),
+            |origin| format!("on {}", self.job.place(origin)),
+        );
+        self.job.fail(format!(
+            "step `{id}`: {reason}, {on}; its state may be half changed: correct it and run again"
+        ));
     }
 }
 
 impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
     /// What is still queued, or waits in the step's state, when the graph comes down is held.
     fn drop(&mut self) {
-        let pen = &mut self.pen;
-        self.queue.hold(pen);
+        let mut pen = self.job.telemetry.ledger().pen();
+        self.queue.hold(&mut pen);
         for (_, state) in self.state.iter() {
             self.step
                 .waiting(state, &mut |origin| pen.mark(origin, Fate::Held));
@@ -165,49 +324,6 @@ impl<T: Data, S: KeyedStep<T>, F> Drop for Shell<T, S, F> {
     }
 }
 
-/// Records waiting for the watermark, which releases them by event time, rank and origin.
-pub(crate) struct EventTimeQueue<T> {
-    /// In order, but for the tail that has come since the last release.
-    waiting: Vec<Record<T>>,
-}
-
-impl<T> Default for EventTimeQueue<T> {
-    fn default() -> Self {
-        Self {
-            waiting: Vec::new(),
-        }
-    }
-}
-
-impl<T> EventTimeQueue<T> {
-    pub(crate) fn push(&mut self, records: Vec<Record<T>>, rank: impl Fn(&T) -> u8) {
-        if self.waiting.is_empty() {
-            self.waiting = records;
-        } else {
-            self.waiting.extend(records);
-        }
-        let position = |record: &Record<T>| (record.time, rank(&record.value), record.origin);
-        if !self.waiting.is_sorted_by_key(position) {
-            // Stable: it merges the sorted runs that are there already.
-            self.waiting.sort_by_key(position);
-        }
-    }
-
-    /// Takes out what the watermark has passed, in order.
-    pub(crate) fn release(&mut self, watermark: Watermark) -> Vec<Record<T>> {
-        let ready = self
-            .waiting
-            .partition_point(|record| watermark.has_passed(record.time));
-        if ready == self.waiting.len() {
-            return std::mem::take(&mut self.waiting);
-        }
-        self.waiting.drain(..ready).collect()
-    }
-
-    /// Notes that what still waits is held.
-    pub(crate) fn hold(&self, pen: &mut Pen) {
-        self.waiting
-            .iter()
-            .for_each(|record| pen.mark(record.origin, Fate::Held));
-    }
-}
+#[cfg(test)]
+#[path = "keyed_tests.rs"]
+mod tests;

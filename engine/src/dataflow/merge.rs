@@ -12,11 +12,21 @@ use crate::watermark::WatermarkMerge;
 
 /// Unites streams, each packet as it comes.
 pub(crate) fn merge<'s, T: Data>(site: &Site<'s>, inputs: Vec<Edge<'s, T>>) -> Edge<'s, T> {
+    merge_beside(site, inputs, Vec::new())
+}
+
+/// As [`merge`], with further streams that tell of no watermark.
+pub(crate) fn merge_beside<'s, T: Data>(
+    site: &Site<'s>,
+    inputs: Vec<Edge<'s, T>>,
+    silent: Vec<Edge<'s, T>>,
+) -> Edge<'s, T> {
     let worker = site.worker();
     let mut builder = OperatorBuilder::new("merge".to_owned(), site.scope);
-    let mut watermarks = WatermarkMerge::new(inputs.len());
+    let mut watermarks = WatermarkMerge::beside(inputs.len(), silent.len());
     let mut handles: Vec<_> = inputs
         .into_iter()
+        .chain(silent)
         .map(|input| builder.new_input(input, Pipeline))
         .collect();
     (0..handles.len()).for_each(|i| builder.set_notify_for(i, FrontierInterest::Never));

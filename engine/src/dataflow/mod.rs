@@ -5,6 +5,7 @@
 //! in event-time order need not wait for a tick to close.
 
 pub(crate) mod empty;
+mod event_time_queue;
 pub(crate) mod execute;
 pub(crate) mod keyed;
 pub(crate) mod merge;
@@ -30,8 +31,16 @@ pub(crate) type Tick = u64;
 /// An edge of the graph.
 pub(crate) type Edge<'s, T> = StreamVec<'s, Tick, Packet<T>>;
 
-/// The late events and dead letters of a step.
-pub(crate) type SideEdges<'s> = (Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
+/// Where records leave a keyed step other than by its main stream.
+pub(crate) enum SideEdges<'s> {
+    /// Dead letters of panicking closures, which tell of no watermark.
+    Panicked(Edge<'s, DeadLetter>),
+    /// A late stream and dead letters of the step's own.
+    Streams {
+        late: Edge<'s, LateEvent>,
+        dead: Edge<'s, DeadLetter>,
+    },
+}
 
 /// Where operators are built: one worker's part of the graph.
 #[derive(Clone)]

@@ -5,11 +5,10 @@
 //! join back into records. Nothing here remembers a pair once both of its sides have expired.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::operators::arrange::upsert::arrange_from_upsert;
-use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Hashable};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
@@ -24,7 +23,7 @@ use super::merge::merge;
 use super::route::route;
 use super::unary::unary;
 use super::{Edge, Site, Tick};
-use crate::key::Key;
+use crate::key::{Key, StableHasher};
 use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
@@ -34,10 +33,9 @@ use crate::watermark::{Watermark, WatermarkMerge};
 /// The place in event-time order: of the values of a key the last in this order counts.
 type Version = (EventTime, Origin);
 type LeftUpdate<K, L> = ((K, Arrived<L>), Tick, isize);
-type Upsert<K, R> = (K, Option<(Version, R)>, Tick);
+type RightUpdate<K, R> = ((K, (Version, R)), Tick, isize);
 type Pair<K, L, R> = (K, Arrived<L>, R);
 type PairUpdate<K, L, R> = (Pair<K, L, R>, Tick, isize);
-type Values<K, R> = ValSpine<K, (Version, R), Tick, isize>;
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 type Output<'a, T> = OutputBuilderSession<'a, Tick, Builder<T>>;
 
@@ -70,8 +68,7 @@ pub(crate) fn join_latest<'s, K: Key, L: Data + Fact, R: Data + Fact>(
     let right = side(right, |(key, value)| Side::Right(key, value));
     let (lefts, rights, watermarks) = gate(site, merge(site, vec![left, right]), horizon);
     let lefts = lefts.as_collection().arrange_by_key();
-    let rights =
-        arrange_from_upsert::<ValBuilder<_, _, _, _>, Values<K, R>, _, _>(rights, "values");
+    let rights = rights.as_collection().arrange_by_key();
     let near = move |key: &K, left: &Arrived<L>, (version, right): &(Version, R)| {
         let (left_time, right_time) = (left.version.0, version.0);
         let apart = left_time.since(right_time).max(right_time.since(left_time));
@@ -98,7 +95,7 @@ fn side<'s, T: Data, K: Key, L: Data, R: Data>(
 
 type GateStreams<'s, K, L, R> = (
     StreamVec<'s, Tick, LeftUpdate<K, L>>,
-    StreamVec<'s, Tick, Upsert<K, R>>,
+    StreamVec<'s, Tick, RightUpdate<K, R>>,
     StreamVec<'s, Tick, Watermark>,
 );
 
@@ -121,7 +118,7 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
     let (rights, right_stream) = builder.new_output();
     let (watermarks, watermark_stream) = builder.new_output();
     let mut lefts = OutputBuilder::<_, Builder<LeftUpdate<K, L>>>::from(lefts);
-    let mut rights = OutputBuilder::<_, Builder<Upsert<K, R>>>::from(rights);
+    let mut rights = OutputBuilder::<_, Builder<RightUpdate<K, R>>>::from(rights);
     let mut watermarks = OutputBuilder::<_, Builder<Watermark>>::from(watermarks);
     let mut gate = Gate::new(site, horizon);
     builder.build(move |_| {
@@ -147,12 +144,12 @@ struct Gate<K, L, R> {
     horizon: Duration,
     watermarks: WatermarkMerge,
     tick: Tick,
-    /// The version of each key that the table of values has.
-    latest: HashMap<K, Version>,
+    /// What the table of values has of each key.
+    latest: HashMap<K, (Version, R), BuildHasherDefault<StableHasher>>,
     expiring_lefts: Expiring<(K, Arrived<L>)>,
     expiring_rights: Expiring<(K, Version)>,
     lefts: Vec<LeftUpdate<K, L>>,
-    rights: Vec<Upsert<K, R>>,
+    rights: Vec<RightUpdate<K, R>>,
     pen: Pen,
 }
 
@@ -162,9 +159,9 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> Gate<K, L, R> {
             horizon,
             watermarks: WatermarkMerge::new(site.workers()),
             tick: 0,
-            latest: HashMap::new(),
-            expiring_lefts: Expiring(BTreeMap::new()),
-            expiring_rights: Expiring(BTreeMap::new()),
+            latest: HashMap::default(),
+            expiring_lefts: Expiring::new(horizon),
+            expiring_rights: Expiring::new(horizon),
             lefts: Vec::new(),
             rights: Vec::new(),
             pen: site.job.telemetry.ledger().pen(),
@@ -204,15 +201,18 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> Gate<K, L, R> {
     }
 
     fn insert_right(&mut self, key: K, version: Version, value: R) {
-        let latest = self.latest.get(&key);
-        if latest.is_some_and(|latest| *latest >= version) {
+        let known = self.latest.get(&key);
+        if known.is_some_and(|(latest, _)| *latest >= version) {
             return;
         }
-        self.latest.insert(key.clone(), version);
         // As long as the last fact that it can pair with: what revises it until then must find it.
         let last = version.0.saturating_add(self.horizon.saturating_mul(2));
         self.expiring_rights.push(last, (key.clone(), version));
-        self.rights.push((key, Some((version, value)), self.tick));
+        let value = (version, value);
+        if let Some(former) = self.latest.insert(key.clone(), value.clone()) {
+            self.rights.push(((key.clone(), former), self.tick, -1));
+        }
+        self.rights.push(((key, value), self.tick, 1));
     }
 
     fn expire(&mut self, watermark: Watermark) {
@@ -220,27 +220,44 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> Gate<K, L, R> {
             self.lefts.push(((key, left), self.tick, -1));
         }
         for (key, version) in self.expiring_rights.take_passed(watermark) {
-            if self.latest.get(&key) == Some(&version) {
-                self.latest.remove(&key);
-                self.rights.push((key, None, self.tick));
+            let known = self.latest.get(&key);
+            if known.is_some_and(|(latest, _)| *latest == version)
+                && let Some(former) = self.latest.remove(&key)
+            {
+                self.rights.push(((key, former), self.tick, -1));
             }
         }
     }
 }
 
-/// What waits for the watermark to pass its last instant.
-struct Expiring<T>(BTreeMap<EventTime, Vec<T>>);
+/// What waits for the watermark to pass its last instant, in spans that go as a whole: which pairs
+/// there are does not depend on how long something stays beyond its last instant.
+struct Expiring<T> {
+    span_us: i64,
+    spans: BTreeMap<i64, Vec<T>>,
+}
 
 impl<T> Expiring<T> {
+    /// Spans of a small part of the horizon.
+    fn new(horizon: Duration) -> Self {
+        let span_us = i64::try_from(horizon.as_micros() / 64).unwrap_or(i64::MAX);
+        Self {
+            span_us: span_us.max(1),
+            spans: BTreeMap::new(),
+        }
+    }
+
     fn push(&mut self, last: EventTime, item: T) {
-        self.0.entry(last).or_default().push(item);
+        let span = last.as_micros().div_euclid(self.span_us);
+        self.spans.entry(span).or_default().push(item);
     }
 
     /// The end of input passes nothing: there is no later tick to do it in.
     fn take_passed(&mut self, watermark: Watermark) -> Vec<T> {
         let mut passed = Vec::new();
-        while let Some(entry) = self.0.first_entry()
-            && watermark.has_passed(*entry.key())
+        let reached = watermark.time.as_micros().div_euclid(self.span_us);
+        while let Some(entry) = self.spans.first_entry()
+            && *entry.key() < reached
             && !watermark.is_end()
         {
             passed.extend(entry.remove());

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use timely::dataflow::operators::Probe;
 
-use super::keyed::EventTimeQueue;
+use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::exchanged;
+use super::unary::{exchanged, unary};
 use super::{Edge, Site};
 use crate::job::{JobContext, Order};
-use crate::ledger::Fate;
+use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Packet, Record};
-use crate::sink::{Sink, SinkError, Writer};
+use crate::sink::{Sink, SinkError, Writer, Writers};
 use crate::telemetry::StepMetrics;
 use crate::time::millis;
 use crate::watermark::WatermarkMerge;
@@ -27,53 +27,84 @@ pub(crate) fn sink<'s, T: Data>(
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
 ) -> Result<(), SinkError> {
-    let routed = route(site, input, |_| 0);
-    let mut sender = None;
-    if !site.planning && site.worker() == 0 {
-        let (batches, received) = bounded(BATCHES_AHEAD);
-        let writer = config.open()?;
-        let (job, step) = (Arc::clone(&site.job), Arc::clone(&metrics));
-        site.job.spawn(&metrics.id, move || {
-            write_all(&job, &step, writer, &received)
-        });
-        sender = Some(batches);
-    }
+    let writers = config.writers();
+    let is_written_here = writers == Writers::EachWorker || site.worker() == 0;
     let mut end = End {
-        sender,
+        outlet: None,
         order: site.job.options.order,
         queue: EventTimeQueue::default(),
-        watermarks: WatermarkMerge::new(site.workers()),
+        watermarks: WatermarkMerge::new(match writers {
+            Writers::One => site.workers(),
+            Writers::EachWorker => 1,
+        }),
         job: Arc::clone(&site.job),
     };
+    if !site.planning && is_written_here {
+        let desk = Desk {
+            job: Arc::clone(&site.job),
+            step: Arc::clone(&metrics),
+            writer: config.open()?,
+            pen: site.job.telemetry.ledger().pen(),
+            is_dirty: false,
+        };
+        end.outlet = Some(match writers {
+            Writers::EachWorker => Outlet::Here(desk),
+            Writers::One => {
+                let (batches, received) = bounded(BATCHES_AHEAD);
+                site.job
+                    .spawn(&metrics.id, move || write_all(desk, &received));
+                Outlet::Thread(batches)
+            }
+        });
+    }
     let name = metrics.id.clone();
-    exchanged(routed, &name, move |packet, _: &mut Vec<Packet<()>>| {
-        end.take_in(packet)
-    })
-    .probe_with(&site.probe);
+    let take_in = move |mut packet: Packet<T>, _: &mut Vec<Packet<()>>| {
+        if writers == Writers::EachWorker {
+            packet.from = 0;
+        }
+        end.take_in(packet);
+    };
+    match writers {
+        Writers::One => {
+            let routed = route(site, input, |_| 0);
+            exchanged(routed, &name, take_in).probe_with(&site.probe);
+        }
+        Writers::EachWorker => {
+            unary(input, &name, take_in).probe_with(&site.probe);
+        }
+    }
     Ok(())
 }
 
+/// Where records go that have come to the end.
+enum Outlet<T> {
+    Here(Desk<T>),
+    Thread(Sender<Vec<Record<T>>>),
+}
+
 struct End<T> {
-    sender: Option<Sender<Vec<Record<T>>>>,
+    outlet: Option<Outlet<T>>,
     order: Order,
     queue: EventTimeQueue<T>,
     watermarks: WatermarkMerge,
     job: Arc<JobContext>,
 }
 
-impl<T> End<T> {
+impl<T: Data> End<T> {
     fn take_in(&mut self, packet: Packet<T>) {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let ready = match self.order {
             Order::Arrival => packet.records,
-            Order::EventTime => {
-                self.queue.push(packet.records, |_| 0);
-                self.queue.release(watermark)
-            }
+            Order::EventTime => self.queue.exchange(packet.records, watermark, |_| 0),
         };
-        if let (false, Some(sender)) = (ready.is_empty(), &self.sender) {
+        if ready.is_empty() {
+            return;
+        }
+        match &mut self.outlet {
             // Fails only when the writer has given up, and it has said why.
-            let _ = sender.send(ready);
+            Some(Outlet::Thread(sender)) => drop(sender.send(ready)),
+            Some(Outlet::Here(desk)) => drop(desk.write(&ready).and_then(|()| desk.flush())),
+            None => {}
         }
     }
 }
@@ -84,43 +115,64 @@ impl<T> Drop for End<T> {
     }
 }
 
+/// A writer with what it has to account for.
+struct Desk<T> {
+    job: Arc<JobContext>,
+    step: Arc<StepMetrics>,
+    writer: Box<dyn Writer<T>>,
+    pen: Pen,
+    is_dirty: bool,
+}
+
+/// The writer is broken, and the job knows.
+struct Broken;
+
+impl<T> Desk<T> {
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), Broken> {
+        self.is_dirty = true;
+        let written = self.writer.write(records);
+        self.settle(written)?;
+        let now_ns = self.job.options.clock.now_ns();
+        for record in records {
+            self.pen.mark(record.origin, Fate::Processed);
+        }
+        let latencies_ns = records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns));
+        self.step.records(latencies_ns);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Broken> {
+        if !std::mem::take(&mut self.is_dirty) {
+            return Ok(());
+        }
+        let flushed = self.writer.flush();
+        self.settle(flushed)
+    }
+
+    fn settle(&self, outcome: Result<(), SinkError>) -> Result<(), Broken> {
+        outcome.map_err(|error| {
+            self.job.fail(format!("sink `{}`: {error}", self.step.id));
+            Broken
+        })
+    }
+}
+
+impl<T> Drop for Desk<T> {
+    /// Whatever ends the run, what was written is to be seen.
+    fn drop(&mut self) {
+        let _ = self.flush();
+    }
+}
+
 /// The writer thread: writes what comes, and flushes whenever nothing more is waiting.
-fn write_all<T: Data>(
-    job: &JobContext,
-    step: &StepMetrics,
-    mut writer: Box<dyn Writer<T>>,
-    batches: &Receiver<Vec<Record<T>>>,
-) {
-    let mut pen = job.telemetry.ledger().pen();
-    let mut dirty = false;
+fn write_all<T: Data>(mut desk: Desk<T>, batches: &Receiver<Vec<Record<T>>>) {
     loop {
         let outcome = match batches.recv_timeout(millis(20)) {
-            Ok(records) => {
-                dirty = true;
-                let written = writer.write(&records);
-                if written.is_ok() {
-                    let now_ns = job.options.clock.now_ns();
-                    records
-                        .iter()
-                        .for_each(|r| pen.mark(r.origin, Fate::Processed));
-                    step.records(records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns)));
-                }
-                written
-            }
-            Err(RecvTimeoutError::Timeout) if dirty => {
-                dirty = false;
-                writer.flush()
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                if let Err(error) = writer.flush() {
-                    job.fail(format!("sink `{}`: {error}", step.id));
-                }
-                return;
-            }
+            Ok(records) => desk.write(&records),
+            Err(RecvTimeoutError::Timeout) => desk.flush(),
+            Err(RecvTimeoutError::Disconnected) => return,
         };
-        if let Err(error) = outcome {
-            job.fail(format!("sink `{}`: {error}", step.id));
+        if outcome.is_err() {
             return;
         }
     }

@@ -27,8 +27,10 @@ use crate::watermark::{Watermark, WatermarkMerge};
 const BATCHES_AHEAD: usize = 16;
 /// Batches taken in before other operators get their turn.
 const BATCHES_AT_ONCE: usize = 16;
-/// How long to wait before looking again whether a held-back source may go on.
-const RETRY: Duration = Duration::from_micros(100);
+/// How long to wait before looking again whether a held-back source may go on: at first, and at
+/// most, after twice as long each time in vain.
+const RETRY_MIN: Duration = Duration::from_micros(100);
+const RETRY_MAX: Duration = Duration::from_millis(5);
 
 /// What a source gives: the records, the late events, the dead letters.
 pub(crate) type SourceEdges<'s, T> = (Edge<'s, T>, Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
@@ -182,6 +184,7 @@ struct Feed<T> {
     in_flight: usize,
     tick: Tick,
     next: usize,
+    retry: Duration,
 }
 
 impl<T: Data> Feed<T> {
@@ -205,6 +208,7 @@ impl<T: Data> Feed<T> {
             in_flight: 0,
             tick: 0,
             next: 0,
+            retry: RETRY_MIN,
         }
     }
 
@@ -239,6 +243,7 @@ impl<T: Data> Feed<T> {
                 return false;
             };
             let records = batch.records.len();
+            self.retry = RETRY_MIN;
             self.in_flight += records;
             match self.given.back_mut() {
                 Some((tick, count)) if *tick == self.tick => *count += records,
@@ -291,9 +296,8 @@ impl<T: Data> Feed<T> {
 
     fn hear(&mut self, index: usize, batch: &Batch<T>) {
         let partition = &mut self.partitions[index];
-        let empty = batch.records.is_empty() && batch.late.is_empty() && batch.dead.is_empty();
         partition.waiting = batch.status == ReadStatus::Waiting;
-        if empty && partition.waiting {
+        if batch.is_empty() && partition.waiting {
             return;
         }
         partition.heard_ns = self.job.options.clock.now_ns();
@@ -357,7 +361,7 @@ impl<T: Data> Feed<T> {
     }
 
     /// Asks to be called again when it is due: at once, soon, or at the end of the tick.
-    fn schedule(&self, activator: &Activator, more: bool) {
+    fn schedule(&mut self, activator: &Activator, more: bool) {
         let options = &self.job.options;
         let held_back = self
             .partitions
@@ -366,7 +370,8 @@ impl<T: Data> Feed<T> {
         if more || self.pending.load(Ordering::Acquire) {
             activator.activate();
         } else if held_back {
-            activator.activate_after(RETRY);
+            activator.activate_after(self.retry);
+            self.retry = (self.retry * 2).min(RETRY_MAX);
         } else if options.clock.is_manual() {
             activator.activate_after(Duration::from_millis(1));
         } else if self.probe.less_equal(&self.tick) || !self.given.is_empty() {

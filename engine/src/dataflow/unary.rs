@@ -7,9 +7,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
 use super::{Edge, SideEdges, Tick};
-use crate::keyed::Letters;
-use crate::letters::{DeadLetter, LateEvent};
+use crate::letters::{DeadLetter, LateEvent, Letters};
 use crate::record::{Data, Packet, Record};
+use crate::watermark::Watermark;
 
 type Packets<T> = CapacityContainerBuilder<Vec<Packet<T>>>;
 
@@ -68,8 +68,68 @@ fn build<'s, I: Data, O: Data>(
     stream
 }
 
-/// An operator with a late stream and dead letters, on the packets that all workers have addressed
-/// to this one or on this worker's own.
+/// As [`unary`], with a second output for the dead letters that `logic` leaves in its last argument
+/// where closures of the user's panic. It tells of no watermark and costs nothing while it is empty.
+pub(crate) fn unary_guarded<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    name: &str,
+    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Vec<Record<DeadLetter>>) + 'static,
+) -> (Edge<'s, O>, Edge<'s, DeadLetter>) {
+    build_guarded(input, Pipeline, name, logic)
+}
+
+/// As [`exchanged`], with a second output as that of [`unary_guarded`].
+pub(crate) fn exchanged_guarded<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    name: &str,
+    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Vec<Record<DeadLetter>>) + 'static,
+) -> (Edge<'s, O>, Edge<'s, DeadLetter>) {
+    if input.scope().peers() == 1 {
+        return unary_guarded(input, name, logic);
+    }
+    let to_addressee = Exchange::new(|packet: &Packet<I>| packet.to as u64);
+    build_guarded(input, to_addressee, name, logic)
+}
+
+fn build_guarded<'s, I: Data, O: Data>(
+    input: Edge<'s, I>,
+    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
+    name: &str,
+    mut logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Vec<Record<DeadLetter>>) + 'static,
+) -> (Edge<'s, O>, Edge<'s, DeadLetter>) {
+    let worker = input.scope().index();
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, pact);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (output, stream) = builder.new_output();
+    let (dead_output, dead_stream) = builder.new_output();
+    let mut output = OutputBuilder::<_, Packets<O>>::from(output);
+    let mut dead_output = OutputBuilder::<_, Packets<DeadLetter>>::from(dead_output);
+    builder.build(move |_| {
+        let (mut given, mut dead) = (Vec::new(), Vec::new());
+        move |_| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                packets
+                    .drain(..)
+                    .for_each(|packet| logic(packet, &mut given, &mut dead));
+                if !given.is_empty() {
+                    output.session(&capability).give_container(&mut given);
+                    given.clear();
+                }
+                if !dead.is_empty() {
+                    let letters = std::mem::take(&mut dead);
+                    let packet = Packet::local(worker, letters, Watermark::END);
+                    dead_output.activate().session(&capability).give(packet);
+                }
+            });
+        }
+    });
+    (stream, dead_stream)
+}
+
+/// An operator with a late stream and dead letters, both of which tell of the watermark, on the
+/// packets that all workers have addressed to this one or on this worker's own.
 pub(crate) fn with_sides<'s, I: Data, O: Data>(
     input: Edge<'s, I>,
     from_all: bool,
@@ -77,8 +137,8 @@ pub(crate) fn with_sides<'s, I: Data, O: Data>(
     logic: impl FnMut(Packet<I>) -> Option<(Packet<O>, Letters)> + 'static,
 ) -> (Edge<'s, O>, SideEdges<'s>) {
     if from_all && input.scope().peers() > 1 {
-        let to = Exchange::new(|packet: &Packet<I>| packet.to as u64);
-        build_with_sides(input, to, name, logic)
+        let to_addressee = Exchange::new(|packet: &Packet<I>| packet.to as u64);
+        build_with_sides(input, to_addressee, name, logic)
     } else {
         build_with_sides(input, Pipeline, name, logic)
     }
@@ -116,7 +176,11 @@ fn build_with_sides<'s, I: Data, O: Data>(
             });
         }
     });
-    (stream, (late_stream, dead_stream))
+    let sides = SideEdges::Streams {
+        late: late_stream,
+        dead: dead_stream,
+    };
+    (stream, sides)
 }
 
 /// A local operator that turns a packet into one packet, and some of its records into dead letters.

@@ -39,6 +39,8 @@ struct Building<'s> {
     sources: u16,
     late: BTreeMap<String, (NodeId, Option<Edge<'s, LateEvent>>)>,
     dead: Vec<(NodeId, Edge<'s, DeadLetter>)>,
+    /// Dead letters of panicking closures, which any step may have.
+    panicked: Vec<Edge<'s, DeadLetter>>,
     loose_ends: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -89,13 +91,20 @@ impl<'s> Flow<'s> {
     }
 
     /// The dead letters of all steps declared so far that have not been taken yet.
+    ///
+    /// Best taken after the last step. Those of records on which a closure panicked come as they
+    /// happen, so that their place among the others may differ from run to run.
     pub fn dead_letters(&self) -> Stream<'s, DeadLetter> {
-        let letters = std::mem::take(&mut self.shared.building.borrow_mut().dead);
+        let (letters, panicked) = {
+            let mut building = self.shared.building.borrow_mut();
+            let Building { dead, panicked, .. } = &mut *building;
+            (std::mem::take(dead), std::mem::take(panicked))
+        };
         let (nodes, edges): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
         let node = self
             .shared
             .add_node("dead letters", StepKind::Merge, "dead letters", &nodes);
-        let edge = merge::merge(&self.shared.site, edges);
+        let edge = merge::merge_beside(&self.shared.site, edges, panicked);
         Stream::new(Rc::clone(&self.shared), node, edge)
     }
 
@@ -112,6 +121,14 @@ impl<'s> Flow<'s> {
     /// How the job runs.
     pub fn options(&self) -> &JobOptions {
         &self.shared.site.job.options
+    }
+
+    /// Whether there are dead letters that nobody took. Where the flow has its own sink of that
+    /// name, letters of closures in steps declared after it are counted and not kept.
+    fn has_dead_letters(&self) -> bool {
+        let building = self.shared.building.borrow();
+        let has_own_sink = building.graph.contains(DEAD_LETTERS);
+        !building.dead.is_empty() || (!building.panicked.is_empty() && !has_own_sink)
     }
 
     /// Gives late events and dead letters that nobody took to the job's own sinks, ends the paths
@@ -134,9 +151,8 @@ impl<'s> Flow<'s> {
             let edge = merge::merge(&self.shared.site, edges);
             Stream::new(Rc::clone(&self.shared), node, edge).sink_shared("late", sink);
         }
-        let taken = self.shared.building.borrow().dead.is_empty();
-        if let (false, Some(sink)) = (taken, options.dead_letters.clone()) {
-            self.dead_letters().sink_shared("dead_letters", sink);
+        if let (true, Some(sink)) = (self.has_dead_letters(), options.dead_letters.clone()) {
+            self.dead_letters().sink_shared(DEAD_LETTERS, sink);
         }
         let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);
         loose_ends.into_iter().for_each(|end| end());
@@ -144,6 +160,9 @@ impl<'s> Flow<'s> {
         (building.graph, building.errors)
     }
 }
+
+/// The step id of the sink of dead letters that the flow leaves alone.
+const DEAD_LETTERS: &str = "dead_letters";
 
 impl<'s> Shared<'s> {
     pub(crate) fn error(&self, error: impl Into<String>) {
@@ -184,10 +203,13 @@ impl<'s> Shared<'s> {
         building.sources - 1
     }
 
-    pub(crate) fn add_sides(&self, id: &str, node: NodeId, sides: Option<SideEdges<'s>>) {
-        if let Some((late, dead)) = sides {
-            self.add_late(id, node, late);
-            self.add_dead(node, dead);
+    pub(crate) fn add_sides(&self, id: &str, node: NodeId, sides: SideEdges<'s>) {
+        match sides {
+            SideEdges::Panicked(edge) => self.add_panicked(edge),
+            SideEdges::Streams { late, dead } => {
+                self.add_late(id, node, late);
+                self.add_dead(node, dead);
+            }
         }
     }
 
@@ -200,6 +222,10 @@ impl<'s> Shared<'s> {
 
     pub(crate) fn add_dead(&self, node: NodeId, edge: Edge<'s, DeadLetter>) {
         self.building.borrow_mut().dead.push((node, edge));
+    }
+
+    pub(crate) fn add_panicked(&self, edge: Edge<'s, DeadLetter>) {
+        self.building.borrow_mut().panicked.push(edge);
     }
 
     pub(crate) fn at_end(&self, end: impl FnOnce() + 's) {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::{Keyed, NodeId, Shared};
 use crate::dataflow::relation::join_latest;
 use crate::dataflow::{Edge, empty, keyed, merge, sink, unary};
-use crate::key::Key;
+use crate::guard::guard;
+use crate::key::{Key, LocalKey};
 use crate::keyed::KeyedStep;
 use crate::ledger::Fate;
-use crate::letters::DeadLetter;
+use crate::letters::Endings;
 use crate::record::{Data, Packet, Record};
 use crate::relation::{Change, Fact};
 use crate::sink::Sink;
@@ -21,6 +22,10 @@ use crate::telemetry::{StepKind, Telemetry};
 ///
 /// A clone is a second reader of the same records. A stream that nobody reads ends there: its
 /// records count as processed.
+///
+/// A closure that panics on a record makes it a dead letter with the panic's text and place (a
+/// value that the closure was given for good has no bytes there), and goes on with the next: what
+/// the closure keeps for itself must not be the worse for it.
 pub struct Stream<'s, T> {
     pub(crate) shared: Rc<Shared<'s>>,
     pub(crate) node: NodeId,
@@ -85,26 +90,42 @@ impl<'s, T: Data> Stream<'s, T> {
 
     /// Transforms each value.
     pub fn map<U: Data>(self, id: &str, mut f: impl FnMut(T) -> U + 'static) -> Stream<'s, U> {
-        self.transform(id, StepKind::Transform, "map", move |records, _| {
-            records
-                .into_iter()
-                .map(|record| record.map(&mut f))
-                .collect()
+        self.transform(id, StepKind::Transform, "map", move |records, endings| {
+            let transform = |record: Record<T>| {
+                let blank = record.with(());
+                match guard(|| f(record.value)) {
+                    Ok(value) => Some(blank.with(value)),
+                    Err(reason) => {
+                        endings.reject(&blank, None::<&T>, reason);
+                        None
+                    }
+                }
+            };
+            records.into_iter().filter_map(transform).collect()
         })
     }
 
     /// Keeps the values that `keep` wants; the others count as filtered.
     pub fn filter(self, id: &str, mut keep: impl FnMut(&T) -> bool + 'static) -> Stream<'s, T> {
-        self.transform(id, StepKind::Filter, "filter", move |mut records, drop| {
-            records.retain(|record| {
-                let kept = keep(&record.value);
-                if !kept {
-                    drop(record.origin);
-                }
-                kept
-            });
-            records
-        })
+        self.transform(
+            id,
+            StepKind::Filter,
+            "filter",
+            move |mut records, endings| {
+                records.retain(|record| match guard(|| keep(&record.value)) {
+                    Ok(true) => true,
+                    Ok(false) => {
+                        endings.finish(record.origin, Fate::Filtered);
+                        false
+                    }
+                    Err(reason) => {
+                        endings.reject(&record.with(()), Some(&record.value), reason);
+                        false
+                    }
+                });
+                records
+            },
+        )
     }
 
     /// Makes any number of values of each; a record that gives none counts as filtered.
@@ -113,39 +134,48 @@ impl<'s, T: Data> Stream<'s, T> {
         id: &str,
         mut f: impl FnMut(T) -> I + 'static,
     ) -> Stream<'s, U> {
-        self.transform(id, StepKind::Transform, "flat_map", move |records, drop| {
-            let mut made = Vec::with_capacity(records.len());
-            for record in records {
-                let (blank, before) = (record.with(()), made.len());
-                for (index, value) in (0..).zip(f(record.value)) {
-                    let mut child = blank.with(value);
-                    child.origin = blank.origin.child(index);
-                    made.push(child);
+        self.transform(
+            id,
+            StepKind::Transform,
+            "flat_map",
+            move |records, endings| {
+                let mut made = Vec::with_capacity(records.len());
+                for record in records {
+                    let (blank, before) = (record.with(()), made.len());
+                    let outcome = guard(|| {
+                        for (index, value) in (0..).zip(f(record.value)) {
+                            let mut child = blank.with(value);
+                            child.origin = blank.origin.child(index);
+                            made.push(child);
+                        }
+                    });
+                    if let Err(reason) = outcome {
+                        made.truncate(before);
+                        endings.reject(&blank, None::<&T>, reason);
+                    } else if made.len() == before {
+                        endings.finish(blank.origin, Fate::Filtered);
+                    }
                 }
-                if made.len() == before {
-                    drop(blank.origin);
-                }
-            }
-            made
-        })
+                made
+            },
+        )
     }
 
+    /// Runs a stateless step, in which a record on which a closure panics becomes a dead letter.
     fn transform<U: Data>(
         self,
         id: &str,
         kind: StepKind,
         label: &str,
-        mut f: impl FnMut(Vec<Record<T>>, &mut dyn FnMut(crate::record::Origin)) -> Vec<Record<U>>
-        + 'static,
+        mut f: impl FnMut(Vec<Record<T>>, &mut Endings) -> Vec<Record<U>> + 'static,
     ) -> Stream<'s, U> {
         let (node, metrics) = self.shared.add_step(id, kind, label, &[self.node]);
-        let mut pen = self.shared.site.job.telemetry.ledger().pen();
+        let mut endings = Endings::new(id, self.shared.site.job.telemetry.ledger().pen());
         let (shared, edge) = self.into_edge();
-        let edge = unary::unary(edge, id, move |packet: Packet<T>, given| {
+        let logic = move |packet: Packet<T>, given: &mut Vec<_>, dead: &mut Vec<_>| {
             let taken = packet.records.len();
-            let records = f(packet.records, &mut |origin| {
-                pen.mark(origin, Fate::Filtered)
-            });
+            let records = f(packet.records, &mut endings);
+            dead.append(&mut endings.take_dead());
             metrics.packet(taken, records.len(), None);
             let Packet {
                 from,
@@ -159,13 +189,16 @@ impl<'s, T: Data> Stream<'s, T> {
                 records,
                 watermark,
             });
-        });
+        };
+        let (edge, panicked) = unary::unary_guarded(edge, id, logic);
+        shared.add_panicked(panicked);
         Stream::new(shared, node, edge)
     }
 
     /// Transforms whole batches, of which some records may become dead letters with a reason.
     ///
-    /// `f` gets the records and gives back, in their order, a value or a reason for each.
+    /// `f` gets the records and gives back, in their order, a value or a reason for each. If it
+    /// panics, the run ends: the records are gone.
     pub fn try_map_batch<U: Data>(
         self,
         id: &str,
@@ -175,24 +208,27 @@ impl<'s, T: Data> Stream<'s, T> {
     ) -> Stream<'s, U> {
         let (node, metrics) = self.shared.add_step(id, kind, label, &[self.node]);
         let clock = self.shared.site.job.options.clock.clone();
-        let mut pen = self.shared.site.job.telemetry.ledger().pen();
+        let job = Arc::clone(&self.shared.site.job);
+        let mut endings = Endings::new(id, job.telemetry.ledger().pen());
         let step = id.to_owned();
         let (shared, edge) = self.into_edge();
         let (edge, dead) = unary::unary_with_dead(edge, id, move |packet: Packet<T>, dead| {
             let taken = packet.records.len();
             let oldest_ns = packet.records.first().map(|record| record.ingested_ns);
             let mut records = Vec::with_capacity(taken);
-            for outcome in f(packet.records) {
+            let outcomes = guard(|| f(packet.records)).unwrap_or_else(|reason| {
+                job.fail(format!("step `{step}`: {reason}"));
+                Vec::new()
+            });
+            for outcome in outcomes {
                 match outcome {
                     Ok(record) => records.push(record),
                     Err((record, reason)) => {
-                        pen.mark(record.origin, Fate::Dead);
-                        let letter =
-                            DeadLetter::of_value(&step, record.origin, reason, &record.value);
-                        dead.push(record.with(letter));
+                        endings.reject(&record.with(()), Some(&record.value), reason);
                     }
                 }
             }
+            dead.append(&mut endings.take_dead());
             let latency_ns = oldest_ns.map(|ns| clock.now_ns().saturating_sub(ns));
             metrics.packet(taken, records.len(), latency_ns);
             let Packet {
@@ -223,9 +259,9 @@ impl<'s, T: Data> Stream<'s, T> {
         Stream::new(shared, node, edge)
     }
 
-    /// Runs a step on each worker's own records as they arrive, all under one key: the first half
-    /// of an aggregation over all keys.
-    pub fn local_step<S: KeyedStep<T, Key = ()>>(
+    /// Runs a step on each worker's own records as they arrive, all under the worker's one key: the
+    /// first half of an aggregation over all keys.
+    pub fn local_step<S: KeyedStep<T, Key = LocalKey>>(
         self,
         id: &str,
         label: &str,

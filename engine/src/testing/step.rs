@@ -1,10 +1,12 @@
 //! One keyed step run by hand: its records, watermarks and restarts in the test's own order.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use crate::dataflow::keyed::Shell;
+use crate::dataflow::keyed::{Seat, Shell};
 use crate::job::{JobContext, JobOptions, Order, StopHandle};
+use crate::key::KeyGroup;
 use crate::keyed::KeyedStep;
 use crate::ledger::{Fate, Fates};
 use crate::letters::{DeadLetter, LateEvent};
@@ -56,9 +58,9 @@ type KeyOf<K, T> = Box<dyn Fn(&T) -> K>;
 /// ```
 pub struct StepRun<T: Data, S: KeyedStep<T>> {
     shell: Shell<T, S, KeyOf<S::Key, T>>,
-    job: JobContext,
-    /// The changes of each restart, oldest first.
-    saved: Vec<Vec<u8>>,
+    job: Arc<JobContext>,
+    /// The changes of all restarts.
+    saved: BTreeMap<KeyGroup, Vec<u8>>,
 }
 
 /// What a step gave for one packet.
@@ -85,24 +87,33 @@ impl<T: Data, S: KeyedStep<T>> StepRun<T, S> {
         let telemetry = Arc::new(Telemetry::default());
         let metrics = telemetry.step("step", StepKind::Keyed);
         let job = JobContext::new(JobOptions::default(), telemetry, StopHandle::default());
+        let job = Arc::new(job);
         let key: KeyOf<S::Key, T> = Box::new(key);
-        let shell = Shell::new(&job, (0, 1), metrics, step, order, key);
+        let seat = Seat {
+            worker: 0,
+            workers: 1,
+            inputs: 1,
+        };
+        let shell = Shell::new(seat, &job, metrics, step, order, key);
         Self {
             shell,
             job,
-            saved: Vec::new(),
+            saved: BTreeMap::new(),
         }
     }
 
     /// Hands over records as sources read them, then a watermark. What comes out counts as
     /// processed, as if written by a sink.
+    ///
+    /// # Panics
+    /// When the step panics.
     pub fn feed(&mut self, records: Vec<Record<T>>, watermark: Watermark) -> StepOutput<S::Out> {
         let mut pen = self.job.telemetry.ledger().pen();
         records.iter().for_each(|record| pen.read(record.origin));
         let given = self.shell.take_in(Packet::local(0, records, watermark));
-        let (records, letters) = given
-            .map(|(packet, letters)| (packet.records, letters))
-            .unwrap_or_default();
+        assert_eq!(self.job.failure(), None);
+        let records = given.map_or_else(Vec::new, |packet| packet.records);
+        let letters = self.shell.endings.take();
         for record in &records {
             pen.mark(record.origin, Fate::Processed);
         }
@@ -114,20 +125,17 @@ impl<T: Data, S: KeyedStep<T>> StepRun<T, S> {
     }
 
     /// Puts another step in its place, as after a restart from a checkpoint: it gets the state made
-    /// of the changes of this restart and all before it. Records that wait for the watermark stay.
+    /// of the changes of this restart and all before it.
     ///
     /// # Errors
-    /// When the state cannot be written, or not be read back.
+    /// When the state cannot be written, or not be read back, or the step refuses it.
     pub fn restart(&mut self, step: S) -> Result<(), Box<dyn Error>> {
-        let changes = self.shell.state.take_changed()?;
-        self.saved.extend(changes.into_values());
-        let mut restored = KeyedState::default();
-        for group in &self.saved {
-            restored.restore("step", group)?;
+        let mut state = self.shell.take_state()?;
+        for (group, changes) in state.keys {
+            self.saved.entry(group).or_default().extend(changes);
         }
-        self.shell.state = restored;
-        self.shell.step = step;
-        Ok(())
+        state.keys = self.saved.clone();
+        Ok(self.shell.restart(step, &state)?)
     }
 
     /// The step's state.

@@ -5,12 +5,14 @@
 //! significant bits, kept up by Knuth's `TwoSum`. Source: Knuth, TAOCP 2, 4.2.2; Ogita, Rump,
 //! Oishi, "Accurate sum and dot product" (2005).
 
+use serde::{Deserialize, Serialize};
+
 use crate::window::lanes;
 
 /// A double-double running total.
 ///
 /// Once a total overflows it stays non-finite; who owns the values rebuilds it from those left.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Compensated {
     high: f64,
     low: f64,
@@ -66,6 +68,51 @@ impl Compensated {
     #[inline]
     pub(crate) fn is_finite(self) -> bool {
         self.high.is_finite()
+    }
+
+    /// The difference of two values, exact.
+    pub(crate) fn difference(a: f64, b: f64) -> Self {
+        Self::default().add(a).add(-b)
+    }
+
+    /// This total and another.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        self.add_exact(other.high, other.low)
+    }
+
+    /// This total without another.
+    pub(crate) fn minus(self, other: Self) -> Self {
+        self.add_exact(-other.high, -other.low)
+    }
+
+    /// The product with another total.
+    pub(crate) fn times(self, other: Self) -> Self {
+        let (product, error) = product(self.high, other.high);
+        if !product.is_finite() {
+            return Self {
+                high: product,
+                low: 0.0,
+            };
+        }
+        let error = error + (self.high * other.low + self.low * other.high);
+        let high = product + error;
+        Self {
+            high,
+            low: error - (high - product),
+        }
+    }
+
+    /// The product with a value.
+    pub(crate) fn scaled(self, by: f64) -> Self {
+        self.times(Self { high: by, low: 0.0 })
+    }
+
+    /// This total over `n`.
+    pub(crate) fn over(self, n: f64) -> Self {
+        let quotient = self.high / n;
+        let (product, error) = product(quotient, n);
+        let rest = ((self.high - product) - error + self.low) / n;
+        Self::default().add_exact(quotient, rest)
     }
 
     /// This total minus `other` squared over `n`: the sum of squared deviations when this is a
@@ -144,6 +191,19 @@ mod tests {
             "{} {expected}",
             total.value()
         );
+    }
+
+    #[test]
+    fn products_and_quotients_keep_what_one_f64_would_lose() {
+        // (2^60 + 1)^2 = 2^120 + 2^61 + 1, and its 106 leading bits.
+        let wide = Compensated::default().add(2f64.powi(60)).add(1.0);
+        let rest = wide.times(wide).add(-(2f64.powi(120)));
+        assert_eq!(rest.value(), 2f64.powi(61));
+        let third = Compensated::default().add(1.0).over(3.0);
+        assert!(third.scaled(3.0).add(-1.0).value().abs() < 1e-31);
+        let close = Compensated::difference(1e17, 0.125);
+        assert_eq!(close.add(-1e17).value(), -0.125);
+        assert_eq!(close.minus(close), Compensated::default());
     }
 
     #[test]

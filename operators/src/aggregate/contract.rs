@@ -49,8 +49,15 @@ use thalweg_engine::time::EventTime;
 /// # Laws
 /// - `merge` is associative, and a state merged with an empty one stays as it is.
 /// - Adding events to one state, or to two that are then merged in order, gives the same.
-/// - Where [`REMOVES`](Self::REMOVES) is true, `remove` of the oldest event undoes its `add`.
-/// - A state that went through serde and back is the same.
+/// - Where [`REMOVES`](Self::REMOVES) is true, `remove` of the oldest event undoes its `add`, or
+///   leaves a state that [`is_exact`](Self::is_exact) says is not, to be made anew from the events
+///   that are left.
+/// - A state that went through serde and back is the same, to the byte.
+/// - The same events in the same order give the same state, to the byte.
+/// - [`compact`](Self::compact) changes no answer, neither now nor after more events.
+///
+/// "The same" is the same answer, up to rounding; [`testing::check_laws`](super::testing) checks
+/// them all.
 pub trait Aggregate: 'static {
     /// What is taken of each event.
     type Input;
@@ -71,10 +78,26 @@ pub trait Aggregate: 'static {
     /// Takes in what was kept of later events.
     fn merge(&self, state: &mut Self::State, later: &Self::State);
 
-    /// Lets the oldest event go; called only where [`REMOVES`](Self::REMOVES) is true.
+    /// Lets the oldest event go; called only where [`REMOVES`](Self::REMOVES) is true. Whoever
+    /// calls it asks [`is_exact`](Self::is_exact) before the next answer.
     fn remove(&self, _state: &mut Self::State, _at: EventTime, _input: &Self::Input) {
         unreachable!("invariant: an aggregate that removes says how")
     }
+
+    /// Whether the state is as good as one made anew from the window's events.
+    ///
+    /// When it says no after a [`remove`](Self::remove), whoever holds the events makes the state
+    /// anew from those that are left (`empty`, then `add`); until then the answer means nothing.
+    /// For sums that a removed value has dwarfed, and the like: it must become rare enough that
+    /// its cost does not show.
+    fn is_exact(&self, _state: &Self::State) -> bool {
+        true
+    }
+
+    /// Drops what only [`remove`](Self::remove) needs, as often as one likes. For windows that
+    /// only add and merge: what has to remember every event in order to let the oldest go (the
+    /// first value, the greatest ten) then takes a fixed space. Nothing can be removed after it.
+    fn compact(&self, _state: &mut Self::State) {}
 
     /// The answer for a window that ends at `end`.
     fn finish(&self, state: &Self::State, end: EventTime) -> Self::Output;

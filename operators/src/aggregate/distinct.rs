@@ -5,14 +5,16 @@
 //! one. Finding the last row of an id looks through the marked rows of a short log, and in a hash
 //! index of a long one. An unbounded window keeps the set of ids it has seen.
 
-use hashbrown::HashMap;
+use thalweg_engine::time::EventTime;
+
+use super::Aggregate;
+use super::counts::Counts;
+use super::kept::of_ids;
+use super::tally::Tally;
 
 /// Rows a log may have room for before its ids are indexed; few in tests, so that the property
 /// tests go both ways.
 pub(crate) const INDEX_ABOVE_ROWS: u32 = if cfg!(test) { 16 } else { 256 };
-
-/// The position of the last row of each id in a long log. Rebuilt from the log after a restore.
-pub(crate) type IdIndex = HashMap<u64, u32>;
 
 /// The number of different ids; leaves `ids` sorted and without duplicates.
 pub(crate) fn distinct(ids: &mut Vec<u64>) -> usize {
@@ -21,8 +23,54 @@ pub(crate) fn distinct(ids: &mut Vec<u64>) -> usize {
     ids.len()
 }
 
+/// The number of different ids, exact up to a limit and the limit beyond it; zero when there are
+/// none.
+///
+/// An id takes 16 bytes; at most twice the limit are held. For more there is
+/// [`ApproxDistinct`](super::ApproxDistinct).
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Distinct};
+///
+/// let (distinct, at) = (Distinct::up_to(3), EventTime::from_seconds(1));
+/// let mut state = distinct.empty();
+/// for id in [7, 8, 7] {
+///     distinct.add(&mut state, at, &id);
+/// }
+/// assert_eq!(distinct.finish(&state, at), 2.0);
+/// for id in 9..99 {
+///     distinct.add(&mut state, at, &id);
+/// }
+/// assert_eq!(distinct.finish(&state, at), 3.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Distinct {
+    limit: usize,
+}
+
+impl Distinct {
+    /// Counts up to `limit` different ids; `limit` is the answer where there are more.
+    pub fn up_to(limit: usize) -> Self {
+        Self { limit }
+    }
+}
+
+impl Aggregate for Distinct {
+    of_ids!();
+
+    type Output = f64;
+
+    fn finish(&self, tally: &Tally, _end: EventTime) -> f64 {
+        tally.within(self.limit).map_or(self.limit, Counts::len) as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::aggregate::oracle;
+    use crate::aggregate::testing::exactly;
     use crate::features::testing::{check, reading, run};
     use thalweg_engine::time::{days, secs};
 
@@ -82,6 +130,16 @@ mod tests {
                     inside.iter().map(|e| (e.value as u64).min(91)).collect();
                 assert_eq!(*got, ids.len() as f64, "event {n}, {length} s");
             }
+        }
+    }
+
+    #[test]
+    fn agrees_with_its_oracle() {
+        for limit in [1, 4, 100] {
+            let distinct = Distinct::up_to(limit);
+            oracle::check(&distinct, oracle::ids(), exactly, |events, _| {
+                oracle::tally(events).len().min(limit) as f64
+            });
         }
     }
 }

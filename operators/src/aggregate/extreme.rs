@@ -25,8 +25,93 @@ impl Direction {
     }
 }
 
+use thalweg_engine::time::EventTime;
+
+use super::Aggregate;
+
+/// The least present value, missing when there are none.
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Min};
+///
+/// let (mut state, at) = (Min.empty(), EventTime::from_seconds(1));
+/// for value in [3.0, 1.0, f64::NAN] {
+///     Min.add(&mut state, at, &value);
+/// }
+/// assert_eq!(Min.finish(&state, at), 1.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Min;
+
+impl Aggregate for Min {
+    type Input = f64;
+    type State = f64;
+    type Output = f64;
+
+    fn empty(&self) -> f64 {
+        f64::NAN
+    }
+
+    fn add(&self, least: &mut f64, _at: EventTime, value: &f64) {
+        if value.is_finite() {
+            *least = least.min(*value);
+        }
+    }
+
+    fn merge(&self, least: &mut f64, later: &f64) {
+        *least = least.min(*later);
+    }
+
+    fn finish(&self, least: &f64, _end: EventTime) -> f64 {
+        *least
+    }
+}
+
+/// The greatest present value, missing when there are none.
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Max};
+///
+/// let (mut state, at) = (Max.empty(), EventTime::from_seconds(1));
+/// for value in [3.0, 1.0, f64::NAN] {
+///     Max.add(&mut state, at, &value);
+/// }
+/// assert_eq!(Max.finish(&state, at), 3.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Max;
+
+impl Aggregate for Max {
+    type Input = f64;
+    type State = f64;
+    type Output = f64;
+
+    fn empty(&self) -> f64 {
+        f64::NAN
+    }
+
+    fn add(&self, greatest: &mut f64, _at: EventTime, value: &f64) {
+        if value.is_finite() {
+            *greatest = greatest.max(*value);
+        }
+    }
+
+    fn merge(&self, greatest: &mut f64, later: &f64) {
+        *greatest = greatest.max(*later);
+    }
+
+    fn finish(&self, greatest: &f64, _end: EventTime) -> f64 {
+        *greatest
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::aggregate::oracle;
+    use crate::aggregate::testing::exactly;
     use crate::features::testing::{check, reading};
     use thalweg_engine::time::secs;
 
@@ -57,5 +142,17 @@ mod tests {
                 &[f64::NAN, f64::NAN, 3.0, 1.0, 5.0],
             ],
         );
+    }
+
+    #[test]
+    fn agrees_with_its_oracle() {
+        oracle::check(&Min, oracle::values(), exactly, |events, _| {
+            let sorted = oracle::sorted(events);
+            sorted.first().copied().unwrap_or(f64::NAN)
+        });
+        oracle::check(&Max, oracle::values(), exactly, |events, _| {
+            let sorted = oracle::sorted(events);
+            sorted.last().copied().unwrap_or(f64::NAN)
+        });
     }
 }

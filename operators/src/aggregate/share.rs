@@ -4,6 +4,10 @@
 //! number over the events for which it is known (missing when there are none). A predicate that
 //! answers `None` counts in neither.
 
+use serde::{Deserialize, Serialize};
+use thalweg_engine::time::EventTime;
+
+use super::Aggregate;
 use crate::window::lanes;
 
 /// Where the running counts of a predicate lie among a key's lanes: first the events for which it
@@ -87,8 +91,109 @@ impl FlagCell {
     }
 }
 
+/// The number of events for which a predicate holds, zero when there are none.
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, CountIf};
+///
+/// let (mut state, at) = (CountIf.empty(), EventTime::from_seconds(1));
+/// for holds in [true, false, true] {
+///     CountIf.add(&mut state, at, &holds);
+/// }
+/// assert_eq!(CountIf.finish(&state, at), 2.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CountIf;
+
+impl Aggregate for CountIf {
+    type Input = bool;
+    type State = u64;
+    type Output = f64;
+
+    const REMOVES: bool = true;
+
+    fn empty(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, count: &mut u64, _at: EventTime, holds: &bool) {
+        *count += u64::from(*holds);
+    }
+
+    fn merge(&self, count: &mut u64, later: &u64) {
+        *count += later;
+    }
+
+    fn remove(&self, count: &mut u64, _at: EventTime, holds: &bool) {
+        *count -= u64::from(*holds);
+    }
+
+    fn finish(&self, count: &u64, _end: EventTime) -> f64 {
+        *count as f64
+    }
+}
+
+/// The part of the events for which a predicate holds, missing when there are none. An event of
+/// which it is not known is left out with [`If`](super::If).
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Share};
+///
+/// let (mut state, at) = (Share.empty(), EventTime::from_seconds(1));
+/// for holds in [true, false, false, false] {
+///     Share.add(&mut state, at, &holds);
+/// }
+/// assert_eq!(Share.finish(&state, at), 0.25);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Share;
+
+/// What [`Share`] keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareState {
+    holding: u64,
+    known: u64,
+}
+
+impl Aggregate for Share {
+    type Input = bool;
+    type State = ShareState;
+    type Output = f64;
+
+    const REMOVES: bool = true;
+
+    fn empty(&self) -> ShareState {
+        ShareState::default()
+    }
+
+    fn add(&self, state: &mut ShareState, _at: EventTime, holds: &bool) {
+        state.holding += u64::from(*holds);
+        state.known += 1;
+    }
+
+    fn merge(&self, state: &mut ShareState, later: &ShareState) {
+        state.holding += later.holding;
+        state.known += later.known;
+    }
+
+    fn remove(&self, state: &mut ShareState, _at: EventTime, holds: &bool) {
+        state.holding -= u64::from(*holds);
+        state.known -= 1;
+    }
+
+    fn finish(&self, state: &ShareState, _end: EventTime) -> f64 {
+        // NaN of nothing over nothing: missing.
+        state.holding as f64 / state.known as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::aggregate::oracle;
+    use crate::aggregate::testing::exactly;
     use crate::features::testing::{check, reading};
     use thalweg_engine::time::secs;
 
@@ -117,5 +222,16 @@ mod tests {
                 &[0.0, 0.0, 1.0, 1.0 / 3.0],
             ],
         );
+    }
+
+    #[test]
+    fn agrees_with_its_oracle() {
+        let holding = |events: &[(EventTime, bool)]| events.iter().filter(|e| e.1).count() as f64;
+        oracle::check(&CountIf, oracle::flags(), exactly, |events, _| {
+            holding(events)
+        });
+        oracle::check(&Share, oracle::flags(), exactly, |events, _| {
+            holding(events) / events.len() as f64
+        });
     }
 }

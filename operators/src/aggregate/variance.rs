@@ -4,7 +4,12 @@
 //! is left of a variance of 0.08. Both sums are double-double here, so the difference is taken
 //! with 106 bits; where it does not cancel, `f64` serves.
 
+use thalweg_engine::time::EventTime;
+
+use super::Aggregate;
+use super::kept::of_values;
 use super::moments::Moments;
+use super::powers::Powers;
 
 /// Below this part of the sum of squares, the plain `f64` difference has lost too much.
 const CANCELLED: f64 = 1.0 / 1024.0;
@@ -37,8 +42,73 @@ pub(crate) fn std(moments: &Moments) -> f64 {
     variance(moments).sqrt()
 }
 
+/// The sample variance of the present values (divisor n - 1), missing below two of them; infinite
+/// where squares overflow (beyond 1e150).
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Variance};
+///
+/// let (mut state, at) = (Variance.empty(), EventTime::from_seconds(1));
+/// for value in [1.0, 3.0, f64::NAN] {
+///     Variance.add(&mut state, at, &value);
+/// }
+/// assert_eq!(Variance.finish(&state, at), 2.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Variance;
+
+impl Aggregate for Variance {
+    of_values!(Powers<2>);
+
+    type Output = f64;
+
+    fn is_exact(&self, powers: &Powers<2>) -> bool {
+        powers.is_exact()
+    }
+
+    fn finish(&self, powers: &Powers<2>, _end: EventTime) -> f64 {
+        if powers.count() < 2 {
+            return f64::NAN;
+        }
+        powers.second_central() / (powers.count() - 1) as f64
+    }
+}
+
+/// The sample standard deviation of the present values: the root of their [`Variance`].
+///
+/// ```
+/// use thalweg_engine::time::EventTime;
+/// use thalweg_operators::aggregate::{Aggregate, Std};
+///
+/// let (mut state, at) = (Std.empty(), EventTime::from_seconds(1));
+/// for value in [1.0, 3.0, f64::NAN] {
+///     Std.add(&mut state, at, &value);
+/// }
+/// assert_eq!(Std.finish(&state, at), 2f64.sqrt());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Std;
+
+impl Aggregate for Std {
+    of_values!(Powers<2>);
+
+    type Output = f64;
+
+    fn is_exact(&self, powers: &Powers<2>) -> bool {
+        Variance.is_exact(powers)
+    }
+
+    fn finish(&self, powers: &Powers<2>, end: EventTime) -> f64 {
+        Variance.finish(powers, end).sqrt()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::aggregate::oracle;
+    use crate::aggregate::testing::within;
     use crate::features::testing::{check, reading, run};
     use thalweg_engine::time::secs;
 
@@ -113,5 +183,22 @@ mod tests {
             ],
             &[&[f64::NAN], &[f64::INFINITY], &[f64::INFINITY], &[0.5]],
         );
+    }
+
+    #[test]
+    fn agrees_with_its_oracle() {
+        let variance = |events: &[(EventTime, f64)]| {
+            let values = oracle::present(events);
+            match values.len() {
+                0 | 1 => f64::NAN,
+                n => oracle::central(&values, 2) / (n - 1) as f64,
+            }
+        };
+        oracle::check(&Variance, oracle::values(), within(1e-9), |events, _| {
+            variance(events)
+        });
+        oracle::check(&Std, oracle::values(), within(1e-9), |events, _| {
+            variance(events).sqrt()
+        });
     }
 }

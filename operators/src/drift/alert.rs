@@ -34,6 +34,8 @@ pub struct Alert {
     pub samples: u64,
     /// The version of the model whose rows were watched, where one is known.
     pub model_version: Option<String>,
+    /// The alert in a sentence for people.
+    pub message: String,
 }
 
 /// Whether an alert's drift begins or ends.
@@ -99,13 +101,15 @@ mod tests {
             window_end: EventTime::from_micros(10),
             samples: 300,
             model_version: None,
+            message: "score has drifted".into(),
         };
         let json = serde_json::to_string(&alert).unwrap();
         assert_eq!(
             json,
             "{\"dedup_key\":\"watch/score/psi\",\"step\":\"watch\",\"subject\":\"score\",\
              \"statistic\":\"psi\",\"value\":0.25,\"threshold\":0.2,\"state\":\"firing\",\
-             \"window_start\":0,\"window_end\":10,\"samples\":300,\"model_version\":null}"
+             \"window_start\":0,\"window_end\":10,\"samples\":300,\"model_version\":null,\
+             \"message\":\"score has drifted\"}"
         );
         assert_eq!(serde_json::from_str::<Alert>(&json).unwrap(), alert);
     }

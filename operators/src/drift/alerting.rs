@@ -1,56 +1,34 @@
 //! Alerting: turns the reports of a drift step into alerts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::Alert;
+use super::alert::{Alert, AlertState};
 use super::lifecycle::{Lifecycle, Rule};
 use super::plan::WatchPlan;
 use super::report::{DriftReport, SubjectReport};
 use super::statistics::Statistic;
 
 /// Keeps the life cycle of every watched subject and statistic of one step.
-#[derive(Clone, Debug)]
-pub struct Alerting {
-    plan: Arc<WatchPlan>,
-    state: AlertingState,
-}
-
-/// What [`Alerting`] must keep over a restart.
 ///
-/// Subjects and statistics are known by name: a restored state fits any plan, and an alert that
-/// fired before a threshold was changed can still resolve after.
+/// Is state alone, to be kept over a restart as it is; every call is given the plan. Subjects and
+/// statistics are known by name, so it fits any plan: an alert that fired before a threshold was
+/// changed can still resolve after.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertingState {
+pub struct Alerting {
     /// Only those that are not quiet.
     lifecycles: BTreeMap<String, BTreeMap<Statistic, Lifecycle>>,
 }
 
 impl Alerting {
-    /// Alerting that has seen nothing: everything is quiet.
-    pub fn new(plan: Arc<WatchPlan>) -> Self {
-        Self::restore(plan, AlertingState::default())
-    }
-
-    /// Alerting that goes on from `state`.
-    pub fn restore(plan: Arc<WatchPlan>, state: AlertingState) -> Self {
-        Self { plan, state }
-    }
-
-    /// What must be kept over a restart.
-    pub fn state(&self) -> AlertingState {
-        self.state.clone()
-    }
-
     /// Takes the next report, in window order, and gives the alerts it sets off: by subject in the
     /// plan's order, and by statistic within a subject.
-    pub fn observe(&mut self, report: &DriftReport) -> Vec<Alert> {
+    pub fn observe(&mut self, plan: &WatchPlan, report: &DriftReport) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for subject in &report.subjects {
-            for (&statistic, rule) in &self.plan.rules {
-                alerts.extend(self.state.observe(report, subject, statistic, rule));
+        for (subject, rules) in report.subjects.iter().zip(&plan.rules) {
+            for (&statistic, rule) in rules {
+                alerts.extend(self.observe_one(report, subject, statistic, rule));
             }
         }
         alerts
@@ -58,15 +36,13 @@ impl Alerting {
 
     /// How many alerts have fired and are not resolved.
     pub fn firing(&self) -> usize {
-        let lifecycles = self.state.lifecycles.values().flat_map(BTreeMap::values);
+        let lifecycles = self.lifecycles.values().flat_map(BTreeMap::values);
         lifecycles
             .filter(|lifecycle| matches!(lifecycle, Lifecycle::Firing { .. }))
             .count()
     }
-}
 
-impl AlertingState {
-    fn observe(
+    fn observe_one(
         &mut self,
         report: &DriftReport,
         subject: &SubjectReport,
@@ -78,14 +54,16 @@ impl AlertingState {
         let mut lifecycle = self.get(&subject.subject, statistic);
         let state = lifecycle.observe(rule, value, samples);
         self.set(&subject.subject, statistic, lifecycle);
+        let state = state?;
         Some(Alert {
+            message: message(subject, statistic, state, value, rule),
             dedup_key: Alert::dedup_key(&report.step, &subject.subject, statistic),
             step: report.step.clone(),
             subject: subject.subject.clone(),
             statistic,
             value,
             threshold: rule.threshold,
-            state: state?,
+            state,
             window_start: report.window_start,
             window_end: report.window_end,
             samples,
@@ -114,12 +92,42 @@ impl AlertingState {
     }
 }
 
+/// The alert in a sentence; where values have moved to, too, where the statistic is about that.
+fn message(
+    subject: &SubjectReport,
+    statistic: Statistic,
+    state: AlertState,
+    value: f64,
+    rule: &Rule,
+) -> String {
+    let Rule {
+        threshold,
+        resolve_below,
+        ..
+    } = rule;
+    let name = &subject.subject;
+    match state {
+        AlertState::Firing => {
+            let to = match subject.shift {
+                _ if matches!(statistic, Statistic::NullRate | Statistic::OutOfRangeRate) => "",
+                Some(shift) if shift > 0.0 => ", towards higher values",
+                Some(shift) if shift < 0.0 => ", towards lower values",
+                _ => "",
+            };
+            format!("{name} has drifted{to}: {statistic} {value:.3} is above {threshold}")
+        }
+        AlertState::Resolved => {
+            format!("{name} is back: {statistic} {value:.3} is below {resolve_below:.3}")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use thalweg_engine::time::{EventTime, days};
 
     use super::*;
-    use crate::drift::{Column, Merger, Monitor, Reference, Watch};
+    use crate::drift::{Column, Merger, Monitor, Reference, Watch, statistics};
 
     fn watch() -> Watch {
         let values: Vec<f64> = (0..1000).map(f64::from).collect();
@@ -140,23 +148,23 @@ mod tests {
     /// `day subject statistic state` of the alerts.
     fn check(watch: &Watch, all_days: &[Day], expected: &[&str]) {
         let plan = watch.plan("watch", &["delay", "score"]).unwrap();
-        let mut monitor = Monitor::new(Arc::clone(&plan));
-        let mut merger = Merger::new(Arc::clone(&plan));
-        let mut alerting = Alerting::new(Arc::clone(&plan));
+        let (mut monitor, mut merger) = (Monitor::default(), Merger::default());
+        let mut alerting = Alerting::default();
         let mut found = Vec::new();
         let mut at = EventTime::from_seconds(0);
         for (number, &Day(rows, from, nulls)) in all_days.iter().enumerate() {
             for row in 0..rows {
                 let step = 1000.0 * f64::from(row) / f64::from(rows);
                 let delay = from + step * (1.0 - from / 1000.0);
-                monitor.add(at, &[delay, if nulls { f64::NAN } else { step }]);
+                monitor.add(&plan, at, &[delay, if nulls { f64::NAN } else { step }]);
             }
             at = at.saturating_add(days(1));
             monitor
-                .take_closed(at)
+                .take_closed(&plan, at)
                 .into_iter()
-                .for_each(|partial| merger.merge(partial));
-            for alert in merger.advance(at).iter().flat_map(|r| alerting.observe(r)) {
+                .for_each(|partial| merger.merge(&plan, partial));
+            let reports = merger.advance(&plan, at);
+            for alert in reports.iter().flat_map(|r| alerting.observe(&plan, r)) {
                 let Alert {
                     subject,
                     statistic,
@@ -165,8 +173,8 @@ mod tests {
                 } = alert;
                 found.push(format!("{number} {subject} {statistic} {state}"));
             }
-            let json = serde_json::to_string(&alerting.state()).unwrap();
-            alerting = Alerting::restore(Arc::clone(&plan), serde_json::from_str(&json).unwrap());
+            let bytes = postcard::to_allocvec(&alerting).unwrap();
+            alerting = postcard::from_bytes(&bytes).unwrap();
         }
         assert_eq!(found, expected);
     }
@@ -227,26 +235,79 @@ mod tests {
     }
 
     #[test]
-    fn alerts_tell_their_window_and_samples() {
-        let plan = watch()
-            .model_version("7")
-            .plan("watch", &["delay", "score"])
-            .unwrap();
-        let mut monitor = Monitor::new(Arc::clone(&plan));
-        let mut merger = Merger::new(Arc::clone(&plan));
-        (0..150).for_each(|_| monitor.add(EventTime::from_seconds(5), &[f64::MAX, 500.0]));
+    fn a_subject_can_have_a_threshold_of_its_own() {
+        let watch = watch().psi(0.2).above_for("delay", Statistic::Psi, 10.0);
+        check(&watch, &[SHIFTED], &[]);
+        let watch = watch.above_for("score", Statistic::NullRate, 0.5);
+        check(&watch, &[NULLS], &["0 score null_rate firing"]);
+    }
+
+    /// The alerts of one day of `rows`.
+    fn alerts(watch: Watch, rows: impl Iterator<Item = [f64; 2]>) -> Vec<Alert> {
+        let plan = watch.plan("watch", &["delay", "score"]).unwrap();
+        let (mut monitor, mut merger) = (Monitor::default(), Merger::default());
+        rows.for_each(|row| monitor.add(&plan, EventTime::from_seconds(5), &row));
         monitor
-            .take_closed(EventTime::MAX)
+            .take_closed(&plan, EventTime::MAX)
             .into_iter()
-            .for_each(|p| merger.merge(p));
-        let mut alerting = Alerting::new(plan);
-        let alerts = alerting.observe(&merger.advance(EventTime::MAX)[0]);
-        assert_eq!((alerts.len(), alerting.firing()), (2, 2));
+            .for_each(|p| merger.merge(&plan, p));
+        let mut alerting = Alerting::default();
+        let alerts = alerting.observe(&plan, &merger.advance(&plan, EventTime::MAX)[0]);
+        assert_eq!(alerting.firing(), alerts.len());
+        alerts
+    }
+
+    #[test]
+    fn alerts_tell_their_window_and_samples() {
+        let rows = (0..150).map(|_| [f64::MAX, 500.0]);
+        let alerts = alerts(watch().model_version("7"), rows);
+        assert_eq!(alerts.len(), 2);
         let alert = &alerts[0];
         assert_eq!((&*alert.dedup_key, alert.samples), ("watch/delay/psi", 150));
         assert_eq!(alert.window_start, EventTime::from_seconds(0));
         assert_eq!(alert.window_end, EventTime::from_seconds(86_400));
         assert_eq!(alert.model_version.as_deref(), Some("7"));
         assert!(alert.value > alert.threshold);
+    }
+
+    #[test]
+    fn alerts_say_which_way_the_values_went() {
+        let low_and_high = (0..200).map(|row| [f64::from(row), f64::from(900 + row % 100)]);
+        let messages: Vec<String> = alerts(watch(), low_and_high)
+            .into_iter()
+            .map(|alert| alert.message)
+            .collect();
+        let expected = [
+            "delay has drifted, towards lower values: psi 6.808 is above 0.2",
+            "score has drifted, towards higher values: psi 8.283 is above 0.2",
+        ];
+        assert_eq!(messages, expected);
+        let nulls = (0..200).map(|row| [f64::NAN, f64::from(row * 5)]);
+        let rule = watch().above(Statistic::NullRate, 0.5);
+        assert_eq!(
+            alerts(rule, nulls)[0].message,
+            "delay has drifted: null_rate 1.000 is above 0.5"
+        );
+    }
+
+    /// What [`Watch`] says of chance: 35 columns that have not drifted, 200 samples a window.
+    #[test]
+    fn chance_alone_hardly_ever_fires() {
+        let mut random = 7_u64;
+        let mut fired = 0;
+        let uniform: Vec<f64> = (0..100_000).map(f64::from).collect();
+        let column = Column::from_values("x", &uniform);
+        for _ in 0..35 * 1_000 {
+            let mut counts = vec![0; column.counts().len()];
+            for _ in 0..200 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                counts[column.bin(((random >> 33) % 100_000) as f64)] += 1;
+            }
+            let psi = statistics::psi(column.counts(), &counts, statistics::PSI_EPSILON);
+            fired += u32::from(psi.unwrap() > 0.2);
+        }
+        assert!(fired <= 5, "{fired} of 35,000");
     }
 }

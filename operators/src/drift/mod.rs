@@ -7,13 +7,13 @@
 //! The way of a row: each worker's [`Monitor`] counts it into the partial histograms of its
 //! event-time window; the [`Merger`] adds up the [`WindowPartial`]s of all workers and makes one
 //! [`DriftReport`] of each complete window; [`Alerting`] turns reports into [`Alert`]s. All three
-//! are built from one [`WatchPlan`], which a [`Watch`] resolves before anything starts.
+//! are state alone, kept over a restart as they are; what they are told to do with it stands in
+//! one [`WatchPlan`], which a [`Watch`] resolves before anything starts.
 //!
 //! The module is pure logic: it knows no streams and no clock. It leaves out sequential detectors
 //! and drift over categories as strings; [`statistics`] works on plain counts, of categories too.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use thalweg_engine::time::{EventTime, hours};
 //! use thalweg_operators::drift::{
 //!     AlertState, Alerting, Column, Merger, Monitor, Reference, Watch,
@@ -27,19 +27,18 @@
 //!     .minimum_samples(100)
 //!     .plan("watch", &["amount"])?;
 //!
-//! let mut monitor = Monitor::new(Arc::clone(&plan));
-//! let mut merger = Merger::new(Arc::clone(&plan));
-//! let mut alerting = Alerting::new(plan);
+//! let (mut monitor, mut merger) = (Monitor::default(), Merger::default());
+//! let mut alerting = Alerting::default();
 //!
 //! for second in 0..500 {
-//!     monitor.add(EventTime::from_seconds(second), &[900.0]);
+//!     monitor.add(&plan, EventTime::from_seconds(second), &[900.0]);
 //! }
 //! let watermark = EventTime::from_seconds(3600);
-//! for partial in monitor.take_closed(watermark) {
-//!     merger.merge(partial);
+//! for partial in monitor.take_closed(&plan, watermark) {
+//!     merger.merge(&plan, partial);
 //! }
-//! let reports = merger.advance(watermark);
-//! let alerts = alerting.observe(&reports[0]);
+//! let reports = merger.advance(&plan, watermark);
+//! let alerts = alerting.observe(&plan, &reports[0]);
 //! assert_eq!(alerts[0].state, AlertState::Firing);
 //! assert_eq!(alerts[0].dedup_key, "watch/amount/psi");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -62,12 +61,12 @@ mod vectors;
 mod watch;
 
 pub use alert::{Alert, AlertState};
-pub use alerting::{Alerting, AlertingState};
+pub use alerting::Alerting;
 pub use column::Column;
 pub use histogram::Histogram;
 pub use lifecycle::{Lifecycle, Rule};
-pub use merger::{Merger, MergerState};
-pub use monitor::{Monitor, MonitorState};
+pub use merger::Merger;
+pub use monitor::Monitor;
 pub use partial::WindowPartial;
 pub use plan::{StateMismatch, WatchPlan};
 pub use reference::{InvalidReference, Reference, ReferenceError};

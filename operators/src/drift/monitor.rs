@@ -1,7 +1,5 @@
 //! The monitor: a worker's part of a drift step.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use thalweg_engine::time::EventTime;
 
@@ -10,53 +8,30 @@ use super::plan::{StateMismatch, WatchPlan};
 
 /// Counts a worker's rows into the histograms of the event-time windows that hold them.
 ///
-/// Knows nothing of lateness: a row of a window that was taken before opens it again, and the
+/// Is state alone, to be kept over a restart as it is; every call is given the plan. Knows nothing
+/// of lateness: a row of a window that was taken before opens it again, and the
 /// [`Merger`](super::Merger) decides whether its partial still counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Monitor {
-    plan: Arc<WatchPlan>,
+    /// The plan's, under which the windows were opened.
+    fingerprint: u64,
     /// By window start.
     open: Vec<WindowPartial>,
     /// Index in `open` of the window that took the last row.
+    #[serde(skip)]
     last: usize,
 }
 
-/// What a [`Monitor`] must keep over a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MonitorState {
-    fingerprint: u64,
-    open: Vec<WindowPartial>,
-}
-
 impl Monitor {
-    /// A monitor that has seen nothing.
-    pub fn new(plan: Arc<WatchPlan>) -> Self {
-        Self {
-            plan,
-            open: Vec::new(),
-            last: 0,
-        }
-    }
-
-    /// A monitor that goes on from `state`.
+    /// Checks that a monitor can go on under `plan`.
     ///
     /// # Errors
-    /// When the state was saved under another reference, other columns or other windows.
-    pub fn restore(plan: Arc<WatchPlan>, state: MonitorState) -> Result<Self, StateMismatch> {
-        plan.check_fingerprint(state.fingerprint)?;
-        Ok(Self {
-            plan,
-            open: state.open,
-            last: 0,
-        })
-    }
-
-    /// What must be kept over a restart.
-    pub fn state(&self) -> MonitorState {
-        MonitorState {
-            fingerprint: self.plan.fingerprint(),
-            open: self.open.clone(),
+    /// When it has counted under another reference, other columns or other windows.
+    pub fn check(&self, plan: &WatchPlan) -> Result<(), StateMismatch> {
+        if self.open.is_empty() {
+            return Ok(());
         }
+        plan.check_fingerprint(self.fingerprint)
     }
 
     /// Counts the row of event time `at`, its values in the order of the plan's subjects; a NaN
@@ -64,26 +39,28 @@ impl Monitor {
     ///
     /// # Panics
     /// When there are not as many values as subjects.
-    pub fn add(&mut self, at: EventTime, values: &[f64]) {
-        let columns = self.plan.columns();
+    pub fn add(&mut self, plan: &WatchPlan, at: EventTime, values: &[f64]) {
+        let columns = plan.columns();
         assert_eq!(
             values.len(),
             columns.len(),
             "invariant: one value for each watched column"
         );
-        if !self
-            .open
-            .get(self.last)
-            .is_some_and(|window| self.holds(window, at))
-        {
-            self.last = self.find_or_open(self.plan.window_start(at));
+        let last = self.open.get(self.last);
+        if !last.is_some_and(|window| holds(plan, window, at)) {
+            self.last = self.find_or_open(plan, plan.window_start(at));
         }
-        self.open[self.last].add(self.plan.columns(), values);
+        self.open[self.last].add(columns, values);
+    }
+
+    /// Whether there are windows that end at or before `watermark`.
+    pub fn has_closed(&self, plan: &WatchPlan, watermark: EventTime) -> bool {
+        let first = self.open.first();
+        first.is_some_and(|window| plan.window_end(window.window_start()) <= watermark)
     }
 
     /// Takes the windows that end at or before `watermark` out, in the order of their start.
-    pub fn take_closed(&mut self, watermark: EventTime) -> Vec<WindowPartial> {
-        let plan = &self.plan;
+    pub fn take_closed(&mut self, plan: &WatchPlan, watermark: EventTime) -> Vec<WindowPartial> {
         let closed = self
             .open
             .partition_point(|window| plan.window_end(window.window_start()) <= watermark);
@@ -91,29 +68,32 @@ impl Monitor {
         self.open.drain(..closed).collect()
     }
 
-    /// Whether `window` is the one that holds `at`.
-    fn holds(&self, window: &WindowPartial, at: EventTime) -> bool {
-        let start = window.window_start();
-        start <= at && at < self.plan.window_end(start)
-    }
-
     /// The index of the window that starts at `start`.
-    fn find_or_open(&mut self, start: EventTime) -> usize {
+    fn find_or_open(&mut self, plan: &WatchPlan, start: EventTime) -> usize {
+        self.fingerprint = plan.fingerprint();
         match self
             .open
             .binary_search_by_key(&start, WindowPartial::window_start)
         {
             Ok(index) => index,
             Err(index) => {
-                self.open.insert(index, self.plan.empty_window(start));
+                self.open.insert(index, plan.empty_window(start));
                 index
             }
         }
     }
 }
 
+/// Whether `window` is the one that holds `at`.
+fn holds(plan: &WatchPlan, window: &WindowPartial, at: EventTime) -> bool {
+    let start = window.window_start();
+    start <= at && at < plan.window_end(start)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use thalweg_engine::time::secs;
 
     use super::*;
@@ -131,11 +111,14 @@ mod tests {
     /// Adds a row at each of `seconds`, closes at `watermark`, and compares start and rows of the
     /// windows that come out.
     fn check(offset: u64, seconds: &[i64], watermark: i64, expected: &[(i64, u64)]) {
-        let mut monitor = Monitor::new(plan(10, offset));
+        let (plan, mut monitor) = (plan(10, offset), Monitor::default());
         for &second in seconds {
-            monitor.add(EventTime::from_seconds(second), &[0.5]);
+            monitor.add(&plan, EventTime::from_seconds(second), &[0.5]);
         }
-        let closed = monitor.take_closed(EventTime::from_seconds(watermark));
+        let watermark = EventTime::from_seconds(watermark);
+        let has_closed = monitor.has_closed(&plan, watermark);
+        let closed = monitor.take_closed(&plan, watermark);
+        assert_eq!(has_closed, !closed.is_empty());
         let found: Vec<(i64, u64)> = closed
             .iter()
             .map(|partial| {
@@ -168,37 +151,47 @@ mod tests {
 
     #[test]
     fn a_window_that_was_taken_opens_again() {
-        let mut monitor = Monitor::new(plan(10, 0));
-        monitor.add(EventTime::from_seconds(5), &[0.5]);
-        assert_eq!(monitor.take_closed(EventTime::from_seconds(10)).len(), 1);
-        monitor.add(EventTime::from_seconds(6), &[0.5]);
+        let (plan, mut monitor) = (plan(10, 0), Monitor::default());
+        monitor.add(&plan, EventTime::from_seconds(5), &[0.5]);
         assert_eq!(
-            monitor.take_closed(EventTime::from_seconds(10))[0].rows(),
+            monitor
+                .take_closed(&plan, EventTime::from_seconds(10))
+                .len(),
             1
         );
-        assert!(monitor.take_closed(EventTime::MAX).is_empty());
+        monitor.add(&plan, EventTime::from_seconds(6), &[0.5]);
+        assert_eq!(
+            monitor.take_closed(&plan, EventTime::from_seconds(10))[0].rows(),
+            1
+        );
+        assert!(monitor.take_closed(&plan, EventTime::MAX).is_empty());
     }
 
     #[test]
     fn the_ends_of_time_have_windows_too() {
-        let mut monitor = Monitor::new(plan(10, 0));
-        monitor.add(EventTime::MAX, &[0.5]);
-        monitor.add(EventTime::MIN, &[0.5]);
-        assert_eq!(monitor.take_closed(EventTime::MAX).len(), 2);
+        let (plan, mut monitor) = (plan(10, 0), Monitor::default());
+        monitor.add(&plan, EventTime::MAX, &[0.5]);
+        monitor.add(&plan, EventTime::MIN, &[0.5]);
+        assert_eq!(monitor.take_closed(&plan, EventTime::MAX).len(), 2);
     }
 
     #[test]
     fn state_of_another_plan_is_refused() {
-        let mut monitor = Monitor::new(plan(10, 0));
-        monitor.add(EventTime::from_seconds(5), &[0.5]);
-        let json = serde_json::to_string(&monitor.state()).unwrap();
-        let state: MonitorState = serde_json::from_str(&json).unwrap();
-        let mut restored = Monitor::restore(plan(10, 0), state.clone()).unwrap();
-        assert_eq!(
-            restored.take_closed(EventTime::MAX),
-            monitor.take_closed(EventTime::MAX)
-        );
-        let refused = Monitor::restore(plan(20, 0), state).unwrap_err();
+        let (plan, mut monitor) = (plan(10, 0), Monitor::default());
+        monitor.add(&plan, EventTime::from_seconds(5), &[0.5]);
+        let bytes = postcard::to_allocvec(&monitor).unwrap();
+        let mut restored: Monitor = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(restored.check(&plan), Ok(()));
+        let refused = restored.check(&self::plan(20, 0)).unwrap_err();
         assert!(refused.to_string().contains("`watch`"));
+        assert_eq!(
+            restored.take_closed(&plan, EventTime::MAX),
+            monitor.take_closed(&plan, EventTime::MAX)
+        );
+        assert_eq!(
+            restored.check(&self::plan(20, 0)),
+            Ok(()),
+            "nothing is open"
+        );
     }
 }

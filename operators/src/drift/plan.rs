@@ -11,15 +11,18 @@ use super::partial::WindowPartial;
 use super::statistics::Statistic;
 
 /// What [`Monitor`](super::Monitor), [`Merger`](super::Merger) and
-/// [`Alerting`](super::Alerting) of one drift step have in common; made by
+/// [`Alerting`](super::Alerting) of one drift step are given with every call; made by
 /// [`Watch::plan`](super::Watch::plan).
 #[derive(Clone, Debug)]
 pub struct WatchPlan {
     pub(super) step: String,
     pub(super) columns: Vec<Column>,
+    /// Where each column stands among the subjects that the watch was given.
+    pub(super) places: Vec<usize>,
     pub(super) size: Duration,
     pub(super) offset: Duration,
-    pub(super) rules: BTreeMap<Statistic, Rule>,
+    /// For each column, in the same order.
+    pub(super) rules: Vec<BTreeMap<Statistic, Rule>>,
     pub(super) with_shares: bool,
     pub(super) model_version: Option<String>,
 }
@@ -49,6 +52,12 @@ impl WatchPlan {
     /// The names of the watched columns, in the order rows are given in.
     pub fn subjects(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(Column::name)
+    }
+
+    /// Where each watched column stands among the subjects that [`Watch::plan`](super::Watch::plan)
+    /// was given: a watch may leave some of them out.
+    pub fn places(&self) -> &[usize] {
+        &self.places
     }
 
     /// The start of the window that holds `at`, inclusive.

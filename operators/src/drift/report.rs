@@ -52,6 +52,8 @@ pub struct SubjectReport {
     pub wasserstein: Option<f64>,
     /// Pearson's chi-square over the bins.
     pub chi_square: Option<ChiSquare>,
+    /// Which way the values have moved, from -1 (all lower) to 1 (all higher).
+    pub shift: Option<f64>,
     /// The share of nulls in the window's rows.
     pub null_rate: f64,
     /// The share of nulls in the reference's rows.
@@ -118,6 +120,7 @@ impl SubjectReport {
             tvd: statistics::tvd(expected, actual),
             wasserstein: statistics::wasserstein(column, actual),
             chi_square: statistics::chi_square(expected, actual),
+            shift: statistics::shift(expected, actual),
             null_rate: histogram.null_rate(),
             reference_null_rate: column.null_rate(),
             out_of_range_rate: histogram.out_of_range_rate(),

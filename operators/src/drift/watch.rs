@@ -20,10 +20,25 @@ const DEFAULT_PSI: f64 = 0.2;
 ///
 /// Unless told otherwise it looks at event-time windows of a day, fires when the PSI of a window
 /// with 200 samples or more is above 0.2, and resolves when it is below 0.8 of that.
+///
+/// # Which threshold
+/// Chance alone keeps far below these numbers: 35 columns that have not drifted, ten bins, 200
+/// samples a window, and less than once in a hundred windows one of them comes above 0.2. So there
+/// is no further correction for many columns; a threshold that is much lower wants more samples.
+///
+/// That holds where rows are independent. Where they are not, as when all rows of an hour share one
+/// weather, a short window is never like a long reference: one day has one weekday. Give such
+/// columns a longer window ([`Watch::every`], in a watch of their own by [`Watch::only`]), a higher
+/// threshold ([`Watch::above_for`]), more windows in a row ([`Watch::for_windows`]), or leave them
+/// out ([`Watch::except`]).
 #[derive(Clone, Debug)]
 pub struct Watch {
     reference: Source,
     thresholds: BTreeMap<Statistic, f64>,
+    /// By column: instead of the general ones, or beside them.
+    own_thresholds: BTreeMap<String, BTreeMap<Statistic, f64>>,
+    only: BTreeSet<String>,
+    except: BTreeSet<String>,
     size: Duration,
     offset: Duration,
     minimum_samples: u64,
@@ -80,6 +95,19 @@ pub enum WatchError {
         /// The columns of the reference.
         known: Vec<String>,
     },
+    /// A column is named that the stream has not.
+    #[error(
+        "drift step `{step}` names `{column}`, which its stream lacks; it has {}: correct the name",
+        .known.join(", ")
+    )]
+    UnknownColumn {
+        /// The step id.
+        step: String,
+        /// The column.
+        column: String,
+        /// The columns of the stream.
+        known: Vec<String>,
+    },
     /// A threshold no value can be told by.
     #[error(
         "drift step `{step}`: threshold {threshold} for {statistic} is no limit; set a finite \
@@ -127,6 +155,9 @@ impl Watch {
         Self {
             reference,
             thresholds: BTreeMap::new(),
+            own_thresholds: BTreeMap::new(),
+            only: BTreeSet::new(),
+            except: BTreeSet::new(),
             size: days(1),
             offset: Duration::ZERO,
             minimum_samples: 200,
@@ -146,6 +177,35 @@ impl Watch {
     /// Alerts when `statistic` of a column is above `threshold`, beside other thresholds.
     pub fn above(mut self, statistic: Statistic, threshold: f64) -> Self {
         self.thresholds.insert(statistic, threshold);
+        self
+    }
+
+    /// Alerts when `statistic` of `column` is above `threshold`, whatever is set for the others.
+    pub fn above_for(
+        mut self,
+        column: impl Into<String>,
+        statistic: Statistic,
+        threshold: f64,
+    ) -> Self {
+        let own = self.own_thresholds.entry(column.into()).or_default();
+        own.insert(statistic, threshold);
+        self
+    }
+
+    /// Alerts when the PSI of `column` is above `threshold`, whatever is set for the others.
+    pub fn psi_for(self, column: impl Into<String>, threshold: f64) -> Self {
+        self.above_for(column, Statistic::Psi, threshold)
+    }
+
+    /// Watches these columns alone.
+    pub fn only<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.only.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves these columns out.
+    pub fn except<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.except.extend(columns.into_iter().map(Into::into));
         self
     }
 
@@ -200,9 +260,10 @@ impl Watch {
     }
 
     /// Reads the reference and checks everything, for the step called `step`, which watches the
-    /// columns `subjects`; rows are given to the [`Monitor`](super::Monitor) in that order.
+    /// columns `subjects`, as far as they are not left out; rows are given to the
+    /// [`Monitor`](super::Monitor) in that order, and [`WatchPlan::places`] tells which are needed.
     ///
-    /// Columns of the reference that are not among `subjects` are left out.
+    /// Columns of the reference that are not among `subjects` are left out, too.
     ///
     /// # Errors
     /// When the reference cannot be used or lacks a subject, or a setting makes no sense.
@@ -212,7 +273,10 @@ impl Watch {
         subjects: &[S],
     ) -> Result<Arc<WatchPlan>, WatchError> {
         let subjects: Vec<&str> = subjects.iter().map(AsRef::as_ref).collect();
-        let rules = self.rules(step)?;
+        let places = self.places(step, &subjects)?;
+        let watched: Vec<&str> = places.iter().map(|place| subjects[*place]).collect();
+        let rules = |subject: &&str| self.rules(step, subject);
+        let rules = watched.iter().map(rules).collect::<Result<_, _>>()?;
         if self.size.as_micros() == 0 {
             return Err(WatchError::WindowTooShort {
                 step: step.to_owned(),
@@ -230,7 +294,8 @@ impl Watch {
         };
         Ok(Arc::new(WatchPlan {
             step: step.to_owned(),
-            columns: columns(step, &subjects, reference)?,
+            columns: columns(step, &watched, reference)?,
+            places,
             size: self.size,
             offset: self.offset,
             rules,
@@ -239,8 +304,28 @@ impl Watch {
         }))
     }
 
-    /// The rule of each watched statistic.
-    fn rules(&self, step: &str) -> Result<BTreeMap<Statistic, Rule>, WatchError> {
+    /// Where the columns that are not left out stand in `subjects`.
+    fn places(&self, step: &str, subjects: &[&str]) -> Result<Vec<usize>, WatchError> {
+        let named = self.only.iter().chain(&self.except);
+        let named = named.chain(self.own_thresholds.keys());
+        for column in named {
+            if !subjects.contains(&column.as_str()) {
+                return Err(WatchError::UnknownColumn {
+                    step: step.to_owned(),
+                    column: column.clone(),
+                    known: subjects.iter().map(|&known| known.to_owned()).collect(),
+                });
+            }
+        }
+        let is_watched = |subject: &str| {
+            (self.only.is_empty() || self.only.contains(subject)) && !self.except.contains(subject)
+        };
+        let places = (0..subjects.len()).filter(|place| is_watched(subjects[*place]));
+        Ok(places.collect())
+    }
+
+    /// The rule of each watched statistic of a column.
+    fn rules(&self, step: &str, column: &str) -> Result<BTreeMap<Statistic, Rule>, WatchError> {
         let ratio = self.resolve_ratio;
         if !(ratio > 0.0 && ratio <= 1.0) {
             return Err(WatchError::ResolveRatio {
@@ -252,6 +337,7 @@ impl Watch {
         if thresholds.is_empty() {
             thresholds.insert(Statistic::Psi, DEFAULT_PSI);
         }
+        thresholds.extend(self.own_thresholds.get(column).into_iter().flatten());
         let rule = |(statistic, threshold): (Statistic, f64)| {
             if !(threshold.is_finite() && threshold > 0.0) {
                 let step = step.to_owned();
@@ -337,6 +423,16 @@ mod tests {
             &["hour", "day"],
             &["`day`", "hour, score", "leave"],
         );
+        check_refused(&watch().except(["hour"]), &["hour"], &["at least one"]);
+        let misspelt = ["`huor`", "hour, score", "correct the name"];
+        check_refused(&watch().except(["huor"]), &["hour", "score"], &misspelt);
+        check_refused(&watch().only(["huor"]), &["hour", "score"], &misspelt);
+        check_refused(&watch().psi_for("huor", 1.0), &["hour", "score"], &misspelt);
+        check_refused(
+            &watch().psi_for("hour", 0.0),
+            &["hour"],
+            &["psi", "above 0"],
+        );
         check_refused(&watch().psi(0.0), &["hour"], &["psi", "above 0"]);
         check_refused(&watch().psi(f64::NAN), &["hour"], &["psi", "NaN"]);
         check_refused(
@@ -361,7 +457,7 @@ mod tests {
     fn psi_above_a_fifth_is_watched_unless_something_else_is() {
         let statistics = |watch: Watch| -> Vec<(Statistic, f64, f64)> {
             let plan = watch.plan("watch", &["score"]).unwrap();
-            let rules = plan.rules.iter();
+            let rules = plan.rules[0].iter();
             rules
                 .map(|(&s, rule)| (s, rule.threshold, rule.resolve_below))
                 .collect()
@@ -369,6 +465,28 @@ mod tests {
         assert_eq!(statistics(watch()), [(Statistic::Psi, 0.2, 0.8 * 0.2)]);
         let nulls = watch().above(Statistic::NullRate, 0.5).resolve_ratio(1.0);
         assert_eq!(statistics(nulls), [(Statistic::NullRate, 0.5, 0.5)]);
+    }
+
+    #[test]
+    fn a_column_can_have_thresholds_of_its_own_or_be_left_out() {
+        let watch = watch()
+            .psi_for("hour", 1.0)
+            .above_for("hour", Statistic::Ks, 0.5);
+        let plan = watch.plan("watch", &["score", "hour"]).unwrap();
+        let thresholds = |column: usize| -> Vec<(Statistic, f64)> {
+            let rules = plan.rules[column].iter();
+            rules.map(|(&s, rule)| (s, rule.threshold)).collect()
+        };
+        assert_eq!(thresholds(0), [(Statistic::Psi, 0.2)]);
+        assert_eq!(thresholds(1), [(Statistic::Psi, 1.0), (Statistic::Ks, 0.5)]);
+        for watch in [
+            self::watch().only(["hour"]),
+            self::watch().except(["score"]),
+        ] {
+            let plan = watch.plan("watch", &["score", "hour"]).unwrap();
+            assert_eq!(plan.subjects().collect::<Vec<_>>(), ["hour"]);
+            assert_eq!(plan.places(), [1]);
+        }
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Periods {
         }
     }
 
+    /// The length of a period.
+    pub fn size(&self) -> Duration {
+        self.size
+    }
+
     /// Counts a prediction made at `at`.
     pub fn predicted(&mut self, at: EventTime) {
         self.period(at).predictions += 1;
@@ -299,8 +304,8 @@ mod tests {
             }
             let mut merged = workers.pop().expect("there are three");
             workers.into_iter().for_each(|worker| merged.merge(worker));
-            let json = serde_json::to_string(&merged).unwrap();
-            let mut merged: Periods = serde_json::from_str(&json).unwrap();
+            let bytes = postcard::to_allocvec(&merged).unwrap();
+            let mut merged: Periods = postcard::from_bytes(&bytes).unwrap();
             let bits = |periods: &mut Periods| {
                 let overall = periods.overall().clone();
                 serde_json::to_string(&(overall, periods.close(EventTime::MAX, secs(0)))).unwrap()

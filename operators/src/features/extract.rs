@@ -128,6 +128,12 @@ impl<T: 'static> Extraction<T> {
         self.flags.add(f)
     }
 
+    /// The id of an event in one column.
+    #[inline]
+    pub(super) fn id_of(&self, event: &T, column: usize) -> Option<u64> {
+        (self.ids.columns[column].1)(event)
+    }
+
     pub(super) fn reordered(self, order: &ColumnOrder) -> Self {
         Self {
             values: self.values.reordered(&order.values),

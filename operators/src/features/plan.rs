@@ -18,6 +18,8 @@ pub struct FeaturePlan<T> {
     program: Program,
     wanted: Wanted<T>,
     inputs: Inputs,
+    /// Whether the event whose inputs these are gets a row.
+    is_wanted: bool,
     scratch: Scratch,
 }
 
@@ -60,6 +62,7 @@ impl<T: 'static> FeaturePlan<T> {
             program,
             wanted,
             inputs,
+            is_wanted: true,
             scratch,
         }
     }
@@ -91,11 +94,44 @@ impl<T: 'static> FeaturePlan<T> {
         at: EventTime,
         row: &mut Vec<f64>,
     ) {
+        self.extract(event);
+        self.update_extracted(state, at, row);
+    }
+
+    /// Takes from an event what [`FeaturePlan::update_extracted`] needs: this runs all of the
+    /// user's closures, and touches no key's state.
+    pub(crate) fn extract(&mut self, event: &T) {
         self.columns.extract(event, &mut self.inputs);
-        let wanted = self.wanted.0.as_ref().is_none_or(|wanted| wanted(event));
-        let row = wanted.then_some(row);
+        self.is_wanted = self.wanted.0.as_ref().is_none_or(|wanted| wanted(event));
+    }
+
+    /// The second half of [`FeaturePlan::update`].
+    pub(crate) fn update_extracted(
+        &mut self,
+        state: &mut KeyFeatures,
+        at: EventTime,
+        row: &mut Vec<f64>,
+    ) {
+        let row = self.is_wanted.then_some(row);
         self.program
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
+    }
+
+    /// Looks at what the next events will need of the states of their keys; see
+    /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
+    pub fn touch<'a>(&self, events: impl Iterator<Item = &'a T>, states: &[Option<&KeyFeatures>]) {
+        self.program.touch(states);
+        for (event, state) in events.zip(states) {
+            if let Some(state) = state.filter(|state| state.has_indexes()) {
+                self.program
+                    .touch_indexes(state, |column| self.columns.id_of(event, column));
+            }
+        }
+    }
+
+    /// Whether the extracted event gets a row: see [`rows_for`](super::Features::rows_for).
+    pub(crate) fn has_row(&self) -> bool {
+        self.is_wanted
     }
 
     /// The latest event time of the key's events, from which its idle time counts;

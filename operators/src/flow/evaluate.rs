@@ -108,7 +108,7 @@ impl<'s, K: Key> EvaluateStream<'s, K> for Stream<'s, (K, Predicted)> {
                 Order::Arrival,
                 id,
                 "evaluate",
-                EvaluateStep::new(evaluate, gauges),
+                EvaluateStep { evaluate, gauges },
             )
     }
 }
@@ -148,29 +148,29 @@ const PERIODS_BETWEEN_LOOKS: usize = 8;
 
 struct EvaluateStep {
     evaluate: Evaluate,
-    periods: Periods,
     gauges: Gauges,
-    closed: usize,
-    sequence: u64,
 }
 
-impl EvaluateStep {
-    fn new(evaluate: Evaluate, gauges: Gauges) -> Self {
-        let periods = Periods::new(evaluate.period, MONDAY);
-        Self {
-            evaluate,
-            periods,
-            gauges,
-            closed: 0,
-            sequence: 0,
-        }
-    }
+/// All periods so far.
+#[derive(Default, Serialize, Deserialize)]
+struct Evaluated {
+    /// `None` before the first prediction.
+    periods: Option<Periods>,
+    closed: usize,
+    given: u64,
+}
 
-    /// Takes a pair in; one whose score is no probability counts as a prediction without a label.
-    fn insert(&mut self, at: EventTime, predicted: Predicted, label: bool) {
-        if let Ok(pair) = predicted.pair(label) {
-            self.periods.insert(at, pair);
-        }
+impl Evaluated {
+    fn periods(&mut self, evaluate: &Evaluate) -> &mut Periods {
+        self.periods
+            .get_or_insert_with(|| Periods::new(evaluate.period, MONDAY))
+    }
+}
+
+/// Takes a pair in; one whose score is no probability counts as a prediction without a label.
+fn insert(periods: &mut Periods, at: EventTime, predicted: Predicted, label: bool) {
+    if let Ok(pair) = predicted.pair(label) {
+        periods.insert(at, pair);
     }
 }
 
@@ -179,45 +179,49 @@ where
     Seen<K>: Data,
 {
     type Key = ();
-    type State = ();
+    type State = Evaluated;
     type Out = QualityReport;
 
     fn process(
         &mut self,
         (): &(),
-        (): &mut (),
+        evaluated: &mut Evaluated,
         record: Record<Seen<K>>,
         context: &mut Context<'_, QualityReport>,
     ) {
-        let at = record.time;
+        let (at, periods) = (record.time, evaluated.periods(&self.evaluate));
         match record.value {
             Seen::Prediction => {
-                self.periods.predicted(at);
+                periods.predicted(at);
                 context.finish(record.origin, Fate::Processed);
             }
-            Seen::Change(Change::Added { left, right, .. }) => {
-                self.insert(at, left, right);
-            }
+            Seen::Change(Change::Added { left, right, .. }) => insert(periods, at, left, right),
             Seen::Change(Change::Revised { left, old, new, .. }) => {
                 if let Ok(pair) = left.pair(old) {
-                    self.periods.remove(at, pair);
+                    periods.remove(at, pair);
                 }
-                self.insert(at, left, new);
+                insert(periods, at, left, new);
             }
         }
     }
 
-    fn advance(&mut self, _: &mut KeyedState<(), ()>, context: &mut Context<'_, QualityReport>) {
+    fn advance(
+        &mut self,
+        state: &mut KeyedState<(), Evaluated>,
+        context: &mut Context<'_, QualityReport>,
+    ) {
         let watermark = context.watermark();
-        let reports = self.periods.close(watermark.time, self.evaluate.horizon);
-        let before = self.closed / PERIODS_BETWEEN_LOOKS;
-        self.closed += reports.len();
-        if self.closed / PERIODS_BETWEEN_LOOKS != before || watermark.is_end() {
-            self.gauges.set(self.periods.overall());
+        let evaluated = state.entry(&());
+        let periods = evaluated.periods(&self.evaluate);
+        let reports = periods.close(watermark.time, self.evaluate.horizon);
+        let before = evaluated.closed / PERIODS_BETWEEN_LOOKS;
+        evaluated.closed += reports.len();
+        if evaluated.closed / PERIODS_BETWEEN_LOOKS != before || watermark.is_end() {
+            self.gauges.set(evaluated.periods(&self.evaluate).overall());
         }
         for report in reports {
-            let origin = Origin::derived(self.sequence);
-            self.sequence += 1;
+            let origin = Origin::derived(evaluated.given);
+            evaluated.given += 1;
             let time: EventTime = report.period_end;
             let ingested_ns = context.now_ns();
             context.emit(Record {
@@ -227,5 +231,18 @@ where
                 value: report,
             });
         }
+    }
+
+    fn accepts(&self, state: &KeyedState<(), Evaluated>) -> Result<(), String> {
+        let periods = state.get(&()).and_then(|e| e.periods.as_ref());
+        let other = periods.filter(|periods| periods.size() != self.evaluate.period);
+        other.map_or(Ok(()), |periods| {
+            Err(format!(
+                "its periods are of {:?}, not {:?}: restore with the length they were saved \
+                 under, or drop the step's state",
+                periods.size(),
+                self.evaluate.period
+            ))
+        })
     }
 }

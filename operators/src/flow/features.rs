@@ -1,11 +1,13 @@
 //! Streams of events with their features.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thalweg_engine::flow::{Keyed, Stream};
+use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::record::{Data, Record};
@@ -26,13 +28,18 @@ pub struct Featured<T> {
 pub struct FeatureStream<'s, T> {
     stream: Stream<'s, Featured<T>>,
     names: Arc<Vec<String>>,
+    width: RowWidth,
 }
+
+/// How many features a row will have when it is complete, known to the step that begins it.
+type RowWidth = Rc<Cell<usize>>;
 
 impl<T: Data> Clone for FeatureStream<'_, T> {
     fn clone(&self) -> Self {
         Self {
             stream: self.stream.clone(),
             names: Arc::clone(&self.names),
+            width: Rc::clone(&self.width),
         }
     }
 }
@@ -51,10 +58,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
     /// Keeps the events that `keep` wants, with their rows; the others count as filtered.
     pub fn filter(self, id: &str, mut keep: impl FnMut(&T) -> bool + 'static) -> Self {
         let stream = self.stream.filter(id, move |row| keep(&row.event));
-        Self {
-            stream,
-            names: self.names,
-        }
+        Self { stream, ..self }
     }
 
     /// Keys the stream by something in the event, to add more features.
@@ -64,6 +68,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
         KeyedFeatures {
             keyed,
             names: self.names,
+            width: self.width,
         }
     }
 }
@@ -72,6 +77,7 @@ impl<'s, T: Data> FeatureStream<'s, T> {
 pub struct KeyedFeatures<'s, K, T> {
     keyed: Keyed<'s, K, Featured<T>>,
     names: Arc<Vec<String>>,
+    width: RowWidth,
 }
 
 impl<'s, K: Key, T: Data> KeyedFeatures<'s, K, T> {
@@ -81,7 +87,16 @@ impl<'s, K: Key, T: Data> KeyedFeatures<'s, K, T> {
         id: &str,
         declare: impl FnOnce(&mut Features<T>),
     ) -> FeatureStream<'s, T> {
-        attach(self.keyed, &self.names, id, declare, |row| row)
+        attach(
+            self.keyed,
+            (&self.names, self.width),
+            id,
+            declare,
+            Rows {
+                lift: |row| row,
+                event: |row| &row.event,
+            },
+        )
     }
 }
 
@@ -95,18 +110,33 @@ impl<'s, K: Key, T: Data> WithFeatures<'s, T> for Keyed<'s, K, T> {
     fn features(self, id: &str, declare: impl FnOnce(&mut Features<T>)) -> FeatureStream<'s, T> {
         let lift = |event| Featured {
             event,
-            features: Vec::with_capacity(48),
+            features: Vec::new(),
         };
-        attach(self, &[], id, declare, lift)
+        attach(
+            self,
+            (&[], RowWidth::default()),
+            id,
+            declare,
+            Rows {
+                lift,
+                event: |event| event,
+            },
+        )
     }
+}
+
+/// How a step makes rows of what comes in, and how it gets at the event before it does.
+struct Rows<T, I> {
+    lift: fn(I) -> Featured<T>,
+    event: fn(&I) -> &T,
 }
 
 fn attach<'s, K: Key, T: Data, I: Data>(
     keyed: Keyed<'s, K, I>,
-    names: &[String],
+    (names, width): (&[String], RowWidth),
     id: &str,
     declare: impl FnOnce(&mut Features<T>),
-    lift: fn(I) -> Featured<T>,
+    rows: Rows<T, I>,
 ) -> FeatureStream<'s, T> {
     let mut features = Features::new();
     declare(&mut features);
@@ -123,10 +153,12 @@ fn attach<'s, K: Key, T: Data, I: Data>(
         .filter(|name| names.contains(name))
         .cloned()
         .collect();
-    let all = names.iter().cloned().chain(new).collect();
+    let all: Vec<_> = names.iter().cloned().chain(new).collect();
+    width.set(width.get().max(all.len()));
     let step = FeaturesStep {
         plan,
-        lift,
+        rows,
+        width: Rc::clone(&width),
         key: PhantomData,
     };
     let stream = keyed.step(id, "features", step);
@@ -141,13 +173,15 @@ fn attach<'s, K: Key, T: Data, I: Data>(
     FeatureStream {
         stream,
         names: Arc::new(all),
+        width,
     }
 }
 
 struct FeaturesStep<K, T, I> {
     /// `None` when it could not be built: the flow will not run.
     plan: Option<FeaturePlan<T>>,
-    lift: fn(I) -> Featured<T>,
+    rows: Rows<T, I>,
+    width: RowWidth,
     key: PhantomData<K>,
 }
 
@@ -156,6 +190,18 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
     type State = KeyFeatures;
     type Out = Featured<T>;
 
+    fn touch(&self, records: &[Record<I>], states: &[Option<&KeyFeatures>]) {
+        if let Some(plan) = &self.plan {
+            plan.touch(
+                records
+                    .iter()
+                    .map(|record| (self.rows.event)(&record.value)),
+                states,
+            );
+        }
+    }
+
+    #[inline]
     fn process(
         &mut self,
         _key: &K,
@@ -163,11 +209,66 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         record: Record<I>,
         context: &mut Context<'_, Featured<T>>,
     ) {
-        let mut record = record.map(self.lift);
+        let mut record = record.map(self.rows.lift);
         let Featured { event, features } = &mut record.value;
         if let Some(plan) = &mut self.plan {
-            plan.update(state, event, record.time, features);
+            if let Err(reason) = guard(|| plan.extract(event)) {
+                return context.reject(&record.with(()), Some(&record.value.event), reason);
+            }
+            if features.capacity() == 0 && plan.has_row() {
+                features.reserve_exact(self.width.get());
+            }
+            plan.update_extracted(state, record.time, features);
         }
         context.emit(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_engine::job::{JobOptions, Order};
+    use thalweg_engine::testing::{Collect, Events, run_flow};
+    use thalweg_engine::time::{EventTime, secs};
+
+    use super::*;
+
+    #[test]
+    fn an_event_on_which_an_extractor_panics_is_a_dead_letter_and_leaves_no_trace_in_the_features()
+    {
+        for workers in [1, 2] {
+            let letters = Collect::default();
+            let sink = letters.clone();
+            let options = JobOptions {
+                workers,
+                order: Order::EventTime,
+                ..JobOptions::default()
+            };
+            let rows = run_flow(options, move |flow| {
+                let features = flow
+                    .source("events", Events::new([1_u32, 2, 7, 3, 9]))
+                    .event_time(|second| EventTime::from_seconds((*second).into()), secs(5))
+                    .key_by(|_| 0_u8)
+                    .features("counts", |f| {
+                        f.rows_for(|event| *event != 9);
+                        f.over(secs(60)).count("n").sum("sum", |event| {
+                            assert!(*event != 7, "no sevens");
+                            *event
+                        });
+                    });
+                flow.dead_letters().sink("dead", sink.clone());
+                features.into_stream().map("row", |row| row.features)
+            })
+            .unwrap();
+            let expected = [vec![1.0, 1.0], vec![2.0, 3.0], vec![3.0, 6.0], vec![]];
+            assert_eq!(rows, expected);
+            let letters = letters.values();
+            assert_eq!((letters.len(), letters[0].offset), (1, 2));
+            assert_eq!((&*letters[0].step, &*letters[0].raw), ("counts", "7"));
+            let reason = &letters[0].reason;
+            assert!(
+                reason.starts_with("closure panicked: no sevens"),
+                "{reason}"
+            );
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fate;
@@ -47,18 +48,20 @@ impl<K: Key, U, F> IntervalStep<K, U, F> {
         let mut pairs = Pairs::of(&event, Completes::Left, context);
         let stamped = (Stamp::of(&event), event.value);
         let taken = pending.take_left(rule, settled, stamped, |a, b| {
-            pairs.give(b.stamp, !b.met, (self.pair)(a, Some(&b.value)));
+            let made = guard(|| (self.pair)(a, Some(&b.value)));
+            pairs.give(a, b.stamp, !b.met, made);
         });
         let event = pairs.event;
         match taken {
             Taken::Waits | Taken::Over { met: true, .. } => return true,
-            Taken::Full(value) => context.dead(&event.with(value), full(rule)),
-            Taken::Over { value, .. } => match (self.pair)(&value, None) {
-                Some(made) => {
+            Taken::Full(value) => context.reject(&event, Some(&value), full(rule)),
+            Taken::Over { value, .. } => match guard(|| (self.pair)(&value, None)) {
+                Ok(Some(made)) => {
                     context.emit(alone(rule, &event, made));
                     return true;
                 }
-                None => context.late(&event.with(value), settled),
+                Ok(None) => context.late(&event.with(value), settled),
+                Err(reason) => context.reject(&event, Some(&value), reason),
             },
         }
         false
@@ -78,12 +81,13 @@ impl<K: Key, U, F> IntervalStep<K, U, F> {
         let mut pairs = Pairs::of(&event, Completes::Right, context);
         let stamped = (Stamp::of(&event), event.value);
         let taken = pending.take_right(rule, settled, stamped, |b, a| {
-            pairs.give(a.stamp, !a.met, (self.pair)(&a.value, Some(b)));
+            let made = guard(|| (self.pair)(&a.value, Some(b)));
+            pairs.give(b, a.stamp, !a.met, made);
         });
         let event = pairs.event;
         match taken {
             Taken::Waits | Taken::Over { met: true, .. } => return true,
-            Taken::Full(value) => context.dead(&event.with(value), full(rule)),
+            Taken::Full(value) => context.reject(&event, Some(&value), full(rule)),
             Taken::Over { value, .. } => context.late(&event.with(value), settled),
         }
         false
@@ -133,19 +137,28 @@ impl<'a, 'c, U> Pairs<'a, 'c, U> {
         }
     }
 
-    /// Gives the pair with `other`, whose first pair it may be.
-    fn give(&mut self, other: Stamp, first: bool, value: Option<U>) {
+    /// Gives the pair with `other`, whose first pair it may be. If it could not be made, the event
+    /// is a dead letter for it.
+    fn give<V: Data>(
+        &mut self,
+        event: &V,
+        other: Stamp,
+        first: bool,
+        made: Result<Option<U>, String>,
+    ) {
         if first {
             self.context.finish(other.origin, Fate::Processed);
         }
         let index = self.count.wrapping_mul(2).wrapping_add(self.side as u32);
         self.count = self.count.wrapping_add(1);
-        if let Some(value) = value {
-            self.context.emit(Record {
+        match made {
+            Ok(Some(value)) => self.context.emit(Record {
                 time: self.event.time.max(other.time),
                 origin: self.event.origin.child(index),
                 ..self.event.with(value)
-            });
+            }),
+            Ok(None) => {}
+            Err(reason) => self.context.reject(&self.event, Some(event), reason),
         }
     }
 }
@@ -205,17 +218,16 @@ where
         left.retain(|a: &Waiting<A>| !a.met);
         left.sort_unstable_by_key(|a| a.stamp);
         for Waiting { stamp, value, .. } in left {
-            match (self.pair)(&value, None) {
-                Some(made) => {
-                    let event = Record {
-                        time: stamp.time,
-                        origin: stamp.origin,
-                        ingested_ns: context.now_ns(),
-                        value: (),
-                    };
-                    context.emit(alone(&rule, &event, made));
-                }
-                None => context.finish(stamp.origin, Fate::Filtered),
+            let event = Record {
+                time: stamp.time,
+                origin: stamp.origin,
+                ingested_ns: context.now_ns(),
+                value: (),
+            };
+            match guard(|| (self.pair)(&value, None)) {
+                Ok(Some(made)) => context.emit(alone(&rule, &event, made)),
+                Ok(None) => context.finish(stamp.origin, Fate::Filtered),
+                Err(reason) => context.reject(&event, Some(&value), reason),
             }
         }
     }

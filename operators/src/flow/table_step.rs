@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fate;
@@ -79,7 +80,10 @@ where
             value if given_up => context.late(&blank.with(value.plain()), settled),
             Either::Left(event) => {
                 let row = table.find(stamp.time, self.age_max);
-                context.emit(blank.with((self.pair)(event, row)));
+                match guard(|| (self.pair)(event, row)) {
+                    Ok(pair) => context.emit(blank.with(pair)),
+                    Err(reason) => context.reject(&blank, None::<&T>, reason),
+                }
             }
             Either::Right(row) => {
                 table.insert(stamp, (self.row)(row));

@@ -1,10 +1,11 @@
 //! The marks of rows that depend on other rows: who is on a monotone stack, who is the last of an
 //! id; and the index that finds the latter in a long log.
 
+use super::id_index::IdIndex;
 use super::program::{Inputs, Program, Span, Stack};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
-use crate::aggregate::distinct::{INDEX_ABOVE_ROWS, IdIndex};
+use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
 
 impl Stack {
     /// Puts the row at `position` on the stack unless a later row takes its place, and takes those
@@ -104,12 +105,14 @@ impl Program {
         if state.extra().indexes.is_empty() {
             self.build_indexes(state, geometry);
         }
-        let index = &mut state.extra().indexes[column];
-        let former = index.insert(id, position);
+        let log = &state.block[self.shape.fixed as usize..];
+        let index = &mut state.extra.get_or_insert_default().indexes[column];
+        let (tag, is) = (geometry.tag(id), |at| geometry.is_id(log, at, column, id));
+        let former = index.insert(tag, is, position);
         if let Some(former) = former
             && former.wrapping_sub(head) > position.wrapping_sub(head)
         {
-            index.insert(id, former);
+            index.insert(tag, is, former);
         }
         former
     }
@@ -121,7 +124,8 @@ impl Program {
             let last = geometry.bitmap(self.id_marks[column].last);
             let mut position = last.next(log, state.head, state.tail);
             while position != state.tail {
-                index.insert(geometry.id(log, position, column), position);
+                let tag = geometry.tag(geometry.id(log, position, column));
+                index.insert(tag, |_| false, position);
                 position = last.next(log, position.wrapping_add(1), state.tail);
             }
         }
@@ -137,7 +141,8 @@ impl Program {
         let log = &state.block[self.shape.fixed as usize..];
         for (column, index) in extra.indexes.iter_mut().enumerate() {
             if geometry.bitmap(self.id_marks[column].last).get(log, oldest) {
-                index.remove(&geometry.id(log, oldest, column));
+                let tag = geometry.tag(geometry.id(log, oldest, column));
+                index.remove(tag, |at| at == oldest);
             }
         }
     }
@@ -151,10 +156,12 @@ impl Program {
         let log = &state.block[self.shape.fixed as usize..];
         for (column, index) in extra.indexes.iter_mut().enumerate() {
             let last = geometry.bitmap(self.id_marks[column].last);
-            let mut position = last.next(log, opened.wrapping_add(1), tail);
-            while position != tail {
-                index.insert(geometry.id(log, position, column), position);
-                position = last.next(log, position.wrapping_add(1), tail);
+            // From the end on, so that no two rows are noted at one position.
+            let mut end = tail;
+            while let Some(position) = last.previous(log, opened.wrapping_add(1), end) {
+                let tag = geometry.tag(geometry.id(log, position, column));
+                index.insert(tag, |at| at == position.wrapping_sub(1), position);
+                end = position;
             }
         }
     }

@@ -27,6 +27,7 @@ mod bitmap;
 mod compile;
 mod feature;
 mod finish;
+mod id_index;
 pub(crate) mod lanes;
 mod marks;
 mod program;
@@ -34,6 +35,7 @@ mod shape;
 mod slide;
 mod snapshot;
 mod state;
+mod touch;
 mod update;
 
 pub(crate) use compile::compile;

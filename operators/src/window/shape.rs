@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bitmap::Bitmap;
+use super::id_index::tag;
 use super::lanes;
 
 /// What a plan asks of every key's block; the same for all keys of a step.
@@ -107,6 +108,19 @@ impl Geometry {
         } else {
             u64::from(log[at])
         }
+    }
+
+    /// Whether the row at `position` has this id in `column`, of rows with the id's tag: that of a
+    /// narrow id is the id.
+    #[inline]
+    pub(crate) fn is_id(&self, log: &[u32], position: u32, column: usize, id: u64) -> bool {
+        !self.wide_ids || self.id(log, position, column) == id
+    }
+
+    /// What an index calls an id.
+    #[inline]
+    pub(crate) fn tag(&self, id: u64) -> u32 {
+        tag(id, self.wide_ids)
     }
 
     /// Writes id `column` of the row at `position`; the id must fit the lanes of an id.

@@ -3,8 +3,9 @@
 
 use hashbrown::HashSet;
 
+use super::id_index::IdIndex;
 use super::shape::{Geometry, Shape};
-use crate::aggregate::distinct::{INDEX_ABOVE_ROWS, IdIndex};
+use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
 use crate::aggregate::trail::Older;
 
 /// Slots of the smallest ring.
@@ -66,12 +67,20 @@ impl KeyFeatures {
     /// beside its entries is not counted.
     pub fn memory_bytes(&self) -> usize {
         let extra = self.extra.as_ref().map_or(0, |extra| {
-            let indexes = extra.indexes.iter().map(|index| index.capacity() * 16);
+            let indexes = extra.indexes.iter().map(IdIndex::memory_bytes);
             let seen = extra.seen.iter().map(|seen| seen.capacity() * 8);
             let older = extra.older.iter().map(|older| older.capacity() * 16);
             size_of::<Extra>() + indexes.chain(seen).chain(older).sum::<usize>()
         });
         size_of::<Self>() + size_of_val::<[u32]>(&self.block) + extra
+    }
+
+    /// Whether ids are looked up in indexes.
+    #[inline]
+    pub(crate) fn has_indexes(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| !extra.indexes.is_empty())
     }
 
     /// Rows in the log.
@@ -155,12 +164,11 @@ impl KeyFeatures {
             }
             position = position.wrapping_add(1);
         }
+        let is_indexed_anew = slots <= INDEX_ABOVE_ROWS || wide_ids != self.wide_ids;
         self.block = block;
         self.slots = slots;
         self.wide_ids = wide_ids;
-        if slots <= INDEX_ABOVE_ROWS
-            && let Some(extra) = &mut self.extra
-        {
+        if is_indexed_anew && let Some(extra) = &mut self.extra {
             extra.indexes = Vec::new();
         }
     }

@@ -15,7 +15,7 @@ mod divergence;
 mod statistic;
 
 pub use chi_square::{ChiSquare, chi_square};
-pub use distance::{ks, wasserstein};
+pub use distance::{ks, shift, wasserstein};
 pub use divergence::{PSI_EPSILON, hellinger, js, psi, tvd};
 pub use statistic::Statistic;
 

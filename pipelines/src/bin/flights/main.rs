@@ -7,6 +7,7 @@
 mod events;
 mod features;
 mod output;
+mod watches;
 
 use std::process::ExitCode;
 
@@ -76,12 +77,11 @@ fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
     let baseline = baseline.ok_or("the feature `late_share` is missing: it is the baseline")?;
     let model = Onnx::load(settings.model())?;
     let scored = rows.infer("model", &model);
-    let drift = scored.clone().drift(
-        "watch",
-        Watch::against(settings.model_file("reference.json"))
-            .psi(0.2)
-            .every(days(1)),
-    );
+    let reference = settings.model_file("reference.json");
+    let weeks = scored.clone().drift("watch", watches::weekly(&reference));
+    let days = scored
+        .clone()
+        .drift("day_watch", watches::daily(&reference));
     let predictions = scored
         .into_stream()
         .map("predict", move |row| Prediction::new(&row, baseline));
@@ -97,11 +97,13 @@ fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
         "predictions",
         FileSink::json_lines(out("predictions.jsonl")),
     );
-    drift
+    weeks
         .alerts
+        .merge("all_alerts", [days.alerts])
         .sink("alerts", FileSink::json_lines(out("alerts.jsonl")));
-    drift
+    weeks
         .reports
+        .merge("all_drift", [days.reports])
         .sink("drift", FileSink::json_lines(out("drift.jsonl")));
     quality.sink(
         "quality_reports",

@@ -1,0 +1,123 @@
+//! A source of items in memory, flat out or at a steady rate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable};
+
+use super::payments::Payment;
+
+/// Items in memory, in partitions.
+pub(crate) struct Replay<I> {
+    partitions: Arc<[Vec<I>]>,
+    /// Items a second of each partition; flat out where there is none.
+    rate: Option<f64>,
+}
+
+impl<I> Clone for Replay<I> {
+    fn clone(&self) -> Self {
+        Self {
+            partitions: Arc::clone(&self.partitions),
+            rate: self.rate,
+        }
+    }
+}
+
+impl<I> Replay<I> {
+    /// What is made of each payment, in partitions by card.
+    pub(crate) fn new(
+        payments: &[Payment],
+        partitions: usize,
+        item: impl Fn(&Payment) -> I,
+    ) -> Self {
+        let mut parts: Vec<Vec<I>> = (0..partitions).map(|_| Vec::new()).collect();
+        for payment in payments {
+            parts[(payment.card % partitions as u64) as usize].push(item(payment));
+        }
+        Self {
+            partitions: parts.into(),
+            rate: None,
+        }
+    }
+
+    /// The same items at a steady rate.
+    pub(crate) fn at(self, items_per_second: f64) -> Self {
+        let rate = Some(items_per_second / self.partitions.len() as f64);
+        Self { rate, ..self }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.partitions.iter().map(Vec::len).sum()
+    }
+
+    /// A source of what `decode` makes of the items.
+    pub(crate) fn with<T>(self, decode: fn(&I) -> Result<T, Undecodable>) -> impl Source<T>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        Decoded {
+            replay: self,
+            decode,
+        }
+    }
+}
+
+struct Decoded<I, T> {
+    replay: Replay<I>,
+    decode: fn(&I) -> Result<T, Undecodable>,
+}
+
+impl<I: Send + Sync + 'static, T: Send + 'static> Source<T> for Decoded<I, T> {
+    fn describe(&self) -> String {
+        "payments in memory".to_owned()
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn partitions(&self) -> Result<Vec<u32>, SourceError> {
+        Ok((0..self.replay.partitions.len() as u32).collect())
+    }
+
+    fn open(&self, partition: u32, _: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
+        Ok(Box::new(ReplayReader {
+            replay: self.replay.clone(),
+            decode: self.decode,
+            partition: partition as usize,
+            begun: Instant::now(),
+            next: 0,
+        }))
+    }
+}
+
+struct ReplayReader<I, T> {
+    replay: Replay<I>,
+    decode: fn(&I) -> Result<T, Undecodable>,
+    partition: usize,
+    begun: Instant,
+    next: usize,
+}
+
+impl<I: Send + Sync, T: Send> Reader<T> for ReplayReader<I, T> {
+    fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError> {
+        let items = &self.replay.partitions[self.partition];
+        let mut end = items.len().min(self.next + limit);
+        if let Some(rate) = self.replay.rate {
+            let due = Duration::from_secs_f64(self.next as f64 / rate);
+            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+            let so_far = (self.begun.elapsed().as_secs_f64() * rate) as usize + 1;
+            end = end.min(so_far.max(self.next));
+        }
+        for (item, offset) in items[self.next..end].iter().zip(self.next as u64..) {
+            batch.push((offset, (self.decode)(item)));
+        }
+        self.next = end;
+        Ok(if end == items.len() {
+            ReadStatus::End
+        } else {
+            ReadStatus::More
+        })
+    }
+}

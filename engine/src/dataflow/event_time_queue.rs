@@ -1,0 +1,181 @@
+//! Records waiting for the watermark, which releases them by event time, rank and origin.
+
+use std::collections::VecDeque;
+
+use crate::ledger::{Fate, Pen};
+use crate::record::{Origin, Record};
+use crate::time::EventTime;
+use crate::watermark::Watermark;
+
+/// A record's place in event-time order.
+type Position = (EventTime, u8, Origin);
+
+/// A priority queue of records as runs: each batch is sorted and appended to a run that it follows,
+/// or begins one; a release merges the runs. As batches are nearly sorted and sources few, a record
+/// is moved once in and once out.
+pub(crate) struct EventTimeQueue<T> {
+    /// None is empty.
+    runs: Vec<VecDeque<Record<T>>>,
+}
+
+impl<T> Default for EventTimeQueue<T> {
+    fn default() -> Self {
+        Self { runs: Vec::new() }
+    }
+}
+
+fn position<T>(record: &Record<T>, rank: &impl Fn(&T) -> u8) -> Position {
+    (record.time, rank(&record.value), record.origin)
+}
+
+fn sort<T>(records: &mut [Record<T>], rank: &impl Fn(&T) -> u8) {
+    if !records.is_sorted_by_key(|record| position(record, rank)) {
+        records.sort_by_key(|record| position(record, rank));
+    }
+}
+
+impl<T> EventTimeQueue<T> {
+    /// Takes records in and takes those out that the watermark has passed, in order.
+    pub(crate) fn exchange(
+        &mut self,
+        mut records: Vec<Record<T>>,
+        watermark: Watermark,
+        rank: impl Fn(&T) -> u8,
+    ) -> Vec<Record<T>> {
+        sort(&mut records, &rank);
+        let passed = |record: &Record<T>| watermark.has_passed(record.time);
+        if self.runs.is_empty() && records.last().is_none_or(passed) {
+            return records;
+        }
+        self.insert(records, &rank);
+        self.release(passed, &rank)
+    }
+
+    /// Takes records in that wait, such as those that waited before a restart.
+    pub(crate) fn push(&mut self, mut records: Vec<Record<T>>, rank: impl Fn(&T) -> u8) {
+        sort(&mut records, &rank);
+        self.insert(records, &rank);
+    }
+
+    /// The records that wait, in no order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Record<T>> {
+        self.runs.iter().flatten()
+    }
+
+    fn insert(&mut self, records: Vec<Record<T>>, rank: &impl Fn(&T) -> u8) {
+        let Some(first) = records.first().map(|record| position(record, rank)) else {
+            return;
+        };
+        // Of the runs that the records follow, the one that they follow most closely.
+        let last = |run: &VecDeque<Record<T>>| run.back().map(|record| position(record, rank));
+        let followed = self.runs.iter_mut().filter(|run| last(run) <= Some(first));
+        match followed.max_by_key(|run| last(run)) {
+            Some(run) => run.extend(records),
+            None => self.runs.push(records.into()),
+        }
+    }
+
+    fn release(
+        &mut self,
+        passed: impl Fn(&Record<T>) -> bool,
+        rank: &impl Fn(&T) -> u8,
+    ) -> Vec<Record<T>> {
+        let due = |run: &VecDeque<Record<T>>| run.partition_point(&passed);
+        let mut ready = Vec::with_capacity(self.runs.iter().map(due).sum());
+        while let Some((run, next)) = self.first_run(&passed, rank) {
+            let follows = |record: &Record<T>| {
+                passed(record) && next.is_none_or(|next| position(record, rank) <= next)
+            };
+            let run = &mut self.runs[run];
+            let taken = run.iter().take_while(|record| follows(record)).count();
+            ready.extend(run.drain(..taken));
+        }
+        self.runs.retain(|run| !run.is_empty());
+        ready
+    }
+
+    /// The run whose first record is due and goes before those of all others, and where the first
+    /// of the others stands.
+    fn first_run(
+        &self,
+        passed: &impl Fn(&Record<T>) -> bool,
+        rank: &impl Fn(&T) -> u8,
+    ) -> Option<(usize, Option<Position>)> {
+        let mut first: Option<(Position, usize)> = None;
+        let mut second: Option<Position> = None;
+        for (index, run) in self.runs.iter().enumerate() {
+            let Some(head) = run.front().filter(|record| passed(record)) else {
+                continue;
+            };
+            let head = position(head, rank);
+            match first {
+                Some((known, _)) if known <= head => {
+                    second = Some(second.map_or(head, |second| second.min(head)));
+                }
+                _ => {
+                    second = first.map(|(known, _)| known);
+                    first = Some((head, index));
+                }
+            }
+        }
+        first.map(|(_, index)| (index, second))
+    }
+
+    /// Notes that what still waits is held.
+    pub(crate) fn hold(&self, pen: &mut Pen) {
+        self.waiting()
+            .for_each(|record| pen.mark(record.origin, Fate::Held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(time: i64, source: u16, offset: u64) -> Record<u8> {
+        let origin = Origin {
+            source,
+            offset,
+            ..Origin::default()
+        };
+        Record {
+            time: EventTime::from_micros(time),
+            origin,
+            ingested_ns: 0,
+            value: (offset % 3) as u8,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_sorted_and_complete(
+            batches in prop::collection::vec(
+                (prop::collection::vec((0i64..200, 0u16..3), 0..20), 0i64..250),
+                1..30,
+            ),
+        ) {
+            let mut queue = EventTimeQueue::default();
+            let (mut waiting, mut offset, mut greatest) = (Vec::new(), 0, 0);
+            let place = |record: &Record<u8>| (record.time, record.value, record.origin);
+            for (batch, watermark) in batches {
+                greatest = watermark.max(greatest);
+                let watermark = Watermark::active(EventTime::from_micros(greatest));
+                let records = batch.into_iter().map(|(time, source)| {
+                    offset += 1;
+                    record(time, source, offset)
+                });
+                let records: Vec<_> = records.collect();
+                waiting.extend(records.clone());
+                waiting.sort_by_key(place);
+                let expected: Vec<_> = waiting
+                    .extract_if(.., |record| watermark.has_passed(record.time))
+                    .collect();
+                prop_assert_eq!(queue.exchange(records, watermark, |value| *value), expected);
+            }
+            let rest = queue.exchange(Vec::new(), Watermark::END, |value| *value);
+            prop_assert_eq!(rest, waiting);
+        }
+    }
+}

@@ -332,6 +332,28 @@ fn events_that_wait_for_a_partner_when_the_job_stops_are_held() {
 }
 
 #[test]
+fn a_pair_that_cannot_be_made_costs_the_event_that_completed_it() {
+    let pair = |a: &i64, b: Option<&i64>| {
+        let b = b.expect("nobody came");
+        assert_ne!(*b, 3, "no threes");
+        Some((*a, *b))
+    };
+    let counter = Telemetry::default().counter("late");
+    let step = IntervalStep::new(Interval::after(secs(10)), pair, counter);
+    let mut run = one_key(step);
+    let rights = [2, 3, 4].map(|second| record(true, second, second.unsigned_abs()));
+    let first = [record(false, 1, 0)].into_iter().chain(rights).collect();
+    let met = run.feed(first, Watermark::START);
+    assert_eq!(met.values(), [(1, 2), (1, 4)]);
+    assert_eq!((met.dead.len(), met.dead[0].offset), (1, 3));
+    assert!(met.dead[0].reason.contains("no threes"), "{:?}", met.dead);
+    let last = run.feed(vec![record(false, 50, 5)], Watermark::END);
+    assert!(last.dead[0].reason.contains("nobody came"), "{last:?}");
+    let fates = run.finish();
+    assert_eq!((fates.processed, fates.dead_letters), (3, 2));
+}
+
+#[test]
 fn late_records_that_are_joined_are_counted() {
     let counter = Telemetry::default().counter("late");
     let pair = |event: i64, row: Option<&i64>| (event, row.copied());

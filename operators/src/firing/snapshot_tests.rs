@@ -4,6 +4,7 @@ use thalweg_engine::time::secs;
 
 use super::testing::{END, Harness, Listed, event, rows, watermark};
 use super::{KeyWindows, Window};
+use crate::version::testing::check_format;
 
 /// Hopping windows of version 1 after the events of [`saved_by_version_1`], as postcard.
 const VERSION_1: &str = "\
@@ -36,16 +37,8 @@ fn saved_by_version_1() -> Harness<Listed> {
 #[test]
 fn state_that_version_1_wrote_is_read_and_goes_on() {
     let mut went_on = saved_by_version_1();
-    let written = postcard::to_allocvec(&went_on.state).unwrap();
-    let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(
-        hex, VERSION_1,
-        "a change of the format needs a new version and its fixture"
-    );
-    let byte = |at| u8::from_str_radix(&VERSION_1[at..at + 2], 16).unwrap();
-    let kept: Vec<u8> = (0..VERSION_1.len()).step_by(2).map(byte).collect();
     let mut restored = saved_by_version_1();
-    restored.state = postcard::from_bytes(&kept).unwrap();
+    restored.state = check_format(&went_on.state, VERSION_1);
     for harness in [&mut went_on, &mut restored] {
         harness.run(&[event(8), watermark(12), event(6), watermark(20), END]);
     }
@@ -57,9 +50,6 @@ fn damaged_state_is_an_error() {
     let read = |bytes: &[u8]| postcard::from_bytes::<KeyWindows<Vec<i64>>>(bytes).map(|_| ());
     let bytes = postcard::to_allocvec(&saved_by_version_1().state).unwrap();
     assert!(read(&bytes).is_ok());
-    let mut newer = bytes.clone();
-    newer[0] += 1;
-    assert!(read(&newer).is_err());
     assert!(read(&bytes[..bytes.len() / 2]).is_err());
     let mut harness = saved_by_version_1();
     harness.state.kept.slices.swap(0, 1);

@@ -10,16 +10,14 @@ use thalweg_engine::time::EventTime;
 use super::blocks::Blocks;
 use super::layout::position;
 use super::slice::Slice;
-
-/// The version that is written; every version up to it can be read.
-const VERSION: u8 = 1;
+use crate::version::Version;
 
 /// No early firing is due.
 pub(super) const NEVER: i64 = i64::MAX;
 
 /// The open windows of one key: `S` is the state of the aggregate.
 ///
-/// Serialised as a version number and the record of that version.
+/// Serialised as a version number and what is [`Kept`].
 pub(crate) struct KeyWindows<S> {
     pub(super) kept: Kept<S>,
     /// For when the key has been put down to be looked at: the step's memory, not state.
@@ -28,7 +26,7 @@ pub(crate) struct KeyWindows<S> {
     pub(super) blocks: Option<Box<Blocks<S>>>,
 }
 
-/// Version 1.
+/// The state itself.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept<S> {
     /// Up to which position every window that has ended has fired.
@@ -131,18 +129,13 @@ impl<S> Default for KeyWindows<S> {
 
 impl<S: Serialize> Serialize for KeyWindows<S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        (VERSION, &self.kept).serialize(serializer)
+        (Version::<1>, &self.kept).serialize(serializer)
     }
 }
 
 impl<'de, S: Clone + Deserialize<'de>> Deserialize<'de> for KeyWindows<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (version, kept) = <(u8, Kept<S>)>::deserialize(deserializer)?;
-        if version != VERSION {
-            return Err(de::Error::custom(format_args!(
-                "windows of format version {version}; this build reads version {VERSION}"
-            )));
-        }
+        let (_, kept) = <(Version<1>, Kept<S>)>::deserialize(deserializer)?;
         let sound = kept.slices.iter().is_sorted_by_key(|slice| slice.index)
             && kept.marks.iter().is_sorted_by_key(|(window, _)| *window)
             && kept.slices.iter().all(Slice::is_sound);

@@ -8,8 +8,8 @@ use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
 use thalweg_engine::watermark::Watermark;
 
-use super::version::Version;
 use super::{Ageing, LatePolicy, Stamp, Table};
+use crate::version::Version;
 
 /// How events are joined with the rows that were the latest at their own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +136,9 @@ impl<R: Data> Table for Rows<R> {
 mod tests {
     use thalweg_engine::time::secs;
 
-    use super::super::testing::{at, check_format, stamp};
+    use super::super::testing::{at, stamp};
     use super::*;
+    use crate::version::testing::check_format;
 
     fn rows(stamps: &[(i64, u64)]) -> Rows<u64> {
         let mut rows = Rows::default();

@@ -8,8 +8,8 @@ use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
 use thalweg_engine::watermark::Watermark;
 
-use super::version::Version;
 use super::{Ageing, LatePolicy, Stamp};
+use crate::version::Version;
 
 /// Which events of two streams are partners: event `b` of the other stream is a partner of event `a`
 /// when `a.time - before <= b.time <= a.time + after`, both ends included.
@@ -270,8 +270,9 @@ impl<A: Data, B: Data> Ageing for Pending<A, B> {
 mod tests {
     use thalweg_engine::time::secs;
 
-    use super::super::testing::{at, check_format, stamp};
+    use super::super::testing::{at, stamp};
     use super::*;
+    use crate::version::testing::check_format;
 
     type Letters = Pending<char, char>;
 

@@ -7,8 +7,8 @@ use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
 use thalweg_engine::watermark::Watermark;
 
-use super::version::Version;
 use super::{Ageing, LatePolicy, Stamp, Table};
+use crate::version::Version;
 
 /// How events look up the row of their key in an upsert table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +110,9 @@ impl<R: Data> Table for Latest<R> {
 mod tests {
     use thalweg_engine::time::secs;
 
-    use super::super::testing::{at, check_format, stamp};
+    use super::super::testing::{at, stamp};
     use super::*;
+    use crate::version::testing::check_format;
 
     fn latest(rows: &[(i64, u64, Option<char>)]) -> Latest<char> {
         let mut latest = Latest::default();

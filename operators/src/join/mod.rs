@@ -21,7 +21,6 @@ mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod upkeep;
-mod version;
 
 pub use as_of::AsOf;
 pub use interval::Interval;

@@ -97,6 +97,12 @@ impl<T: 'static> FeaturePlan<T> {
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
     }
 
+    /// Whether a state that was restored is of this plan's layout, as far as that shows. What is not
+    /// must not be given to [`update`](Self::update).
+    pub fn accepts(&self, state: &KeyFeatures) -> bool {
+        self.program.accepts(state)
+    }
+
     /// Looks at what the next events of these keys will need; see
     /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
     pub fn touch(&self, states: &[Option<&KeyFeatures>]) {

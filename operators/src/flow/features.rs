@@ -10,6 +10,7 @@ use thalweg_engine::flow::{Keyed, Stream};
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::record::{Data, Record};
+use thalweg_engine::state::KeyedState;
 
 use crate::features::{FeaturePlan, Features};
 use crate::window::KeyFeatures;
@@ -173,6 +174,19 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         }
     }
 
+    fn accepts(&self, states: &KeyedState<K, KeyFeatures>) -> Result<(), String> {
+        let Some(plan) = &self.plan else {
+            return Ok(());
+        };
+        if states.iter().all(|(_, state)| plan.accepts(state)) {
+            return Ok(());
+        }
+        let remedy = "declare them as then, or give the step another id to start anew";
+        Err(format!(
+            "its features were declared in another way when it was written; {remedy}"
+        ))
+    }
+
     #[inline]
     fn process(
         &mut self,
@@ -192,3 +206,7 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         context.emit(record);
     }
 }
+
+#[cfg(test)]
+#[path = "features_tests.rs"]
+mod tests;

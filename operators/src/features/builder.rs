@@ -7,10 +7,10 @@ use super::error::FeatureError;
 use super::extract::{Extracted, Extraction};
 use super::over::WindowFeatures;
 use super::plan::{FeaturePlan, Wanted};
-use crate::window::{ColumnOrder, Feature, Statistic, compile};
+use crate::window::{ColumnOrder, Feature, Formula, SlotSpec, compile};
 
 /// The most features of a step.
-const FEATURES_MAX: usize = 10_000;
+pub(super) const FEATURES_MAX: usize = 10_000;
 
 /// Declares the features of one keyed step: what is computed for each event from the events of its
 /// key, this one included.
@@ -53,13 +53,20 @@ const FEATURES_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Features<T> {
     pub(super) columns: Extraction<T>,
-    names: Vec<String>,
-    features: Vec<Feature>,
+    declared: Vec<Declared>,
+    slots: Vec<(String, SlotSpec)>,
     /// Lengths of bounded windows in microseconds.
     lengths: Vec<i64>,
     lateness: i64,
     wanted: Wanted<T>,
-    errors: Vec<FeatureError>,
+    pub(super) errors: Vec<FeatureError>,
+}
+
+/// A feature; without a name it is there for others to be made of.
+#[derive(Debug)]
+struct Declared {
+    name: Option<String>,
+    feature: Feature,
 }
 
 impl<T: 'static> Default for Features<T> {
@@ -73,8 +80,8 @@ impl<T: 'static> Features<T> {
     pub fn new() -> Self {
         Self {
             columns: Extraction::default(),
-            names: Vec::new(),
-            features: Vec::new(),
+            declared: Vec::new(),
+            slots: Vec::new(),
             lengths: Vec::new(),
             lateness: 0,
             wanted: Wanted::default(),
@@ -124,6 +131,66 @@ impl<T: 'static> Features<T> {
         WindowFeatures::new(self, None)
     }
 
+    /// One feature over another, both declared before: such as the sum over an hour as a part of the
+    /// sum over a day. Missing when either is, or the second is zero.
+    ///
+    /// ```
+    /// # use thalweg_engine::time::{EventTime, secs};
+    /// # use thalweg_operators::features::{Features, KeyFeatures};
+    /// let mut f = Features::<f64>::new();
+    /// f.over(secs(10)).sum("sum_10s", |v| *v);
+    /// f.over(secs(60)).sum("sum_60s", |v| *v);
+    /// f.ratio("part", "sum_10s", "sum_60s");
+    /// let mut plan = f.build().expect("the features are declared well");
+    /// let (mut key, mut row) = (KeyFeatures::default(), Vec::new());
+    /// plan.update(&mut key, &3.0, EventTime::from_seconds(0), &mut row);
+    /// row.clear();
+    /// plan.update(&mut key, &1.0, EventTime::from_seconds(30), &mut row);
+    /// assert_eq!(row, [1.0, 4.0, 0.25]);
+    /// ```
+    pub fn ratio(&mut self, name: &str, of: &str, to: &str) {
+        if let (Some(of), Some(to)) = (self.number_of(of, name), self.number_of(to, name)) {
+            let scale = (1, 1);
+            self.declare(name, Feature::Made(Formula::Ratio { of, to, scale }));
+        }
+    }
+
+    /// How much faster something has gone of late: a feature over a short window over the same over
+    /// a long one, both declared before. Counts and sums are taken per time, so that 1 means as
+    /// fast as over the long window; all others are taken as they are. Missing when either is, or
+    /// the one over the long window is zero.
+    ///
+    /// ```
+    /// # use thalweg_engine::time::{EventTime, secs};
+    /// # use thalweg_operators::features::{Features, KeyFeatures};
+    /// let mut f = Features::<f64>::new();
+    /// f.over(secs(10)).count("n_10s");
+    /// f.over(secs(60)).count("n_60s");
+    /// f.velocity("velocity", "n_10s", "n_60s");
+    /// let mut plan = f.build().expect("the features are declared well");
+    /// let (mut key, mut row) = (KeyFeatures::default(), Vec::new());
+    /// for second in [0, 20, 55, 56, 57] {
+    ///     row.clear();
+    ///     plan.update(&mut key, &1.0, EventTime::from_seconds(second), &mut row);
+    /// }
+    /// assert_eq!(row, [3.0, 5.0, 3.6]);
+    /// ```
+    pub fn velocity(&mut self, name: &str, short: &str, long: &str) {
+        let (Some(of), Some(to)) = (self.number_of(short, name), self.number_of(long, name)) else {
+            return;
+        };
+        let (Some(short), Some(long)) = (self.length_of(of, name), self.length_of(to, name)) else {
+            return;
+        };
+        let grows = |number: usize| self.declared[number].feature.grows_with_its_window();
+        let scale = if grows(of) && grows(to) {
+            (long, short)
+        } else {
+            (1, 1)
+        };
+        self.declare(name, Feature::Made(Formula::Ratio { of, to, scale }));
+    }
+
     /// Names a closure, to be used for several features: it is one column if it captures nothing.
     pub fn column<E, F>(&self, of: F) -> F
     where
@@ -154,7 +221,7 @@ impl<T: 'static> Features<T> {
     /// length, no features at all or too many.
     pub fn build(mut self) -> Result<FeaturePlan<T>, Vec<FeatureError>> {
         let mut known = HashSet::new();
-        for (name, position) in self.names.iter().zip(1..) {
+        for (name, position) in names(&self.declared).zip(1..) {
             if name.is_empty() {
                 self.errors.push(FeatureError::EmptyName { position });
             } else if !known.insert(name) {
@@ -162,11 +229,11 @@ impl<T: 'static> Features<T> {
                     .push(FeatureError::DuplicateName { name: name.clone() });
             }
         }
-        if self.names.is_empty() {
+        let count = names(&self.declared).count();
+        if count == 0 && self.errors.is_empty() {
             self.errors.push(FeatureError::NoFeatures);
         }
-        if self.names.len() > FEATURES_MAX {
-            let count = self.names.len();
+        if count > FEATURES_MAX {
             self.errors.push(FeatureError::TooManyFeatures {
                 count,
                 limit: FEATURES_MAX,
@@ -176,15 +243,19 @@ impl<T: 'static> Features<T> {
             return Err(self.errors);
         }
         self.drop_unused_windows();
-        let order = ColumnOrder::of(&self.features);
-        for feature in &mut self.features {
-            *feature = feature.renumbered(&order);
+        let features: Vec<_> = self.declared.iter().map(|d| d.feature).collect();
+        let order = ColumnOrder::of(&features);
+        for declared in &mut self.declared {
+            declared.feature = declared.feature.renumbered(&order);
         }
-        let program = compile(&self.features, &self.lengths, self.lateness);
         let layout = self.layout();
+        let features = arranged(&self.declared);
+        let slots = self.slots.into_iter().map(|(_, slot)| slot).collect();
+        let program = compile((&features, count), &self.lengths, self.lateness, slots);
         let columns = self.columns.reordered(&order);
+        let names = self.declared.into_iter().filter_map(|d| d.name).collect();
         Ok(FeaturePlan::new(
-            self.names,
+            names,
             layout,
             columns,
             program,
@@ -193,19 +264,57 @@ impl<T: 'static> Features<T> {
     }
 
     pub(super) fn declare(&mut self, name: &str, feature: Feature) {
-        self.names.push(name.to_owned());
-        self.features.push(feature);
+        let name = Some(name.to_owned());
+        self.declared.push(Declared { name, feature });
     }
 
-    pub(super) fn declare_over(&mut self, name: &str, window: Option<usize>, of: Statistic) {
-        self.declare(name, Feature::Over(window, of));
+    /// Declares a feature for others to be made of; returns its number.
+    pub(super) fn declare_part(&mut self, feature: Feature) -> usize {
+        let name = None;
+        self.declared.push(Declared { name, feature });
+        self.declared.len() - 1
+    }
+
+    /// Adds an aggregate of this description; returns the number of its slot.
+    pub(super) fn add_slot(&mut self, description: String, slot: SlotSpec) -> usize {
+        self.slots.push((description, slot));
+        self.slots.len() - 1
+    }
+
+    /// The number of a feature that is declared under this name.
+    fn number_of(&mut self, of: &str, for_feature: &str) -> Option<usize> {
+        let is_it = |declared: &Declared| declared.name.as_deref() == Some(of);
+        let found = self.declared.iter().position(is_it);
+        if found.is_none() {
+            self.errors.push(FeatureError::UnknownFeature {
+                name: for_feature.to_owned(),
+                of: of.to_owned(),
+            });
+        }
+        found
+    }
+
+    /// The length of the window that a feature is over.
+    fn length_of(&mut self, number: usize, velocity: &str) -> Option<i64> {
+        let declared = &mut self.declared[number];
+        let length = declared
+            .feature
+            .window()
+            .map(|window| self.lengths[*window]);
+        if length.is_none() {
+            self.errors.push(FeatureError::NoWindow {
+                name: velocity.to_owned(),
+                of: declared.name.clone().unwrap_or_default(),
+            });
+        }
+        length
     }
 
     /// Numbers windows by first use: one of which nothing is asked would keep events for nobody.
     fn drop_unused_windows(&mut self) {
         let mut used = Vec::new();
-        for feature in &mut self.features {
-            if let Feature::Over(Some(window), _) = feature {
+        for declared in &mut self.declared {
+            if let Some(window) = declared.feature.window() {
                 let place = used.iter().position(|known| known == window);
                 let place = place.unwrap_or_else(|| {
                     used.push(*window);
@@ -220,18 +329,55 @@ impl<T: 'static> Features<T> {
     /// What a key's state depends on, in words.
     fn layout(&self) -> String {
         let mut layout = String::from("features/1");
-        for (name, feature) in self.names.iter().zip(&self.features) {
-            let feature = match feature {
-                Feature::Value(_) => continue,
-                Feature::Last(column) => format!("last({column})"),
-                Feature::SinceLast(column) => format!("since({column})"),
-                Feature::Over(None, of) => format!("{of}"),
-                Feature::Over(Some(window), of) => format!("{of}/{}us", self.lengths[*window]),
+        for Declared { name, feature } in &self.declared {
+            let (window, of) = match feature {
+                Feature::Value(_) | Feature::Made(_) => continue,
+                Feature::Last(column) => (None, format!("last({column})")),
+                Feature::SinceLast(column) => (None, format!("since({column})")),
+                // Before the event or after it, the state is the same.
+                Feature::Over(window, of) | Feature::Before(window, of) => {
+                    (*window, of.to_string())
+                }
+                Feature::Slot(slot) if slot.answer > 0 => continue,
+                Feature::Slot(slot) => {
+                    let of = &self.slots[slot.slot].0;
+                    (slot.window, format!("{of}({})", slot.column.number()))
+                }
             };
-            layout.push_str(&format!(";{name}={feature}"));
+            layout.push(';');
+            if let Some(name) = name {
+                layout.push_str(&format!("{name}="));
+            }
+            layout.push_str(&of);
+            if let Some(window) = window {
+                layout.push_str(&format!("/{}us", self.lengths[window]));
+            }
         }
         layout
     }
+}
+
+/// The names of the features that have one.
+fn names(declared: &[Declared]) -> impl Iterator<Item = &String> {
+    declared
+        .iter()
+        .filter_map(|declared| declared.name.as_ref())
+}
+
+/// The features with a name, then those that others are made of; formulas follow them.
+fn arranged(declared: &[Declared]) -> Vec<Feature> {
+    let (named, parts): (Vec<usize>, Vec<usize>) =
+        (0..declared.len()).partition(|number| declared[*number].name.is_some());
+    let order = [named, parts].concat();
+    let mut places = vec![0; order.len()];
+    for (place, number) in order.iter().enumerate() {
+        places[*number] = place;
+    }
+    let arranged = order.iter().map(|number| match declared[*number].feature {
+        Feature::Made(formula) => Feature::Made(formula.moved(|number| places[number])),
+        feature => feature,
+    });
+    arranged.collect()
 }
 
 /// A span in whole microseconds, saturating.
@@ -269,6 +415,62 @@ mod tests {
                 FeatureError::DuplicateName { name },
                 FeatureError::EmptyName { position: 3 },
             ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_feature() {
+        let found = errors(|f| {
+            let value = f.column(|e| e.value);
+            f.over(secs(1))
+                .count("n")
+                .quantile("p", 1.5, value)
+                .top_k("top", 0, value)
+                .last_n("lasts", usize::MAX, value);
+            f.ever().sum("all", value);
+            f.ratio("r", "n", "m");
+            f.velocity("v", "n", "all");
+            f.velocity("w", "r", "n");
+        });
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "feature `p` cannot be: quantile 1.5 is not between 0 and 1",
+                "feature `top` cannot be: it asks for 0 values, not for 1 to 10000",
+                "feature `lasts` cannot be: it asks for 18446744073709551615 values, not for 1 to \
+                 10000",
+                "feature `r` is made of `m`, which is not declared; declare that one first",
+                "velocity `v` is of `all`, which is not over a bounded window; declare that one \
+                 with `over`",
+                "feature `w` is made of `r`, which is not declared; declare that one first",
+            ]
+        );
+    }
+
+    #[test]
+    fn columns_and_parts_are_shared_and_known_to_the_layout() {
+        let mut f = Features::<Reading>::new();
+        let value = f.column(|e| e.value);
+        f.over(hours(1))
+            .excluding()
+            .mean("mean", value)
+            .including()
+            .zscore("z", value)
+            .sum_if("large", value, |e| e.value > 3.0)
+            .inter_arrival_mean("gap")
+            .first_n("first", 2, value);
+        f.ever().inter_arrival_std("gaps");
+        let plan = f.build().unwrap();
+        assert_eq!(
+            plan.names(),
+            ["mean", "z", "large", "gap", "first_0", "first_1", "gaps"]
+        );
+        assert_eq!(
+            plan.layout(),
+            "features/1;mean=mean(0)/3600000000us;mean(0)/3600000000us;std(0)/3600000000us;\
+             large=sum(1)/3600000000us;gap=inter_arrival_mean(0)/3600000000us;\
+             first_0=first_n[2](0)/3600000000us;gaps=inter_arrival_std(0)"
         );
     }
 

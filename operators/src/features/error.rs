@@ -21,6 +21,33 @@ pub enum FeatureError {
     /// A window has no length.
     #[error("a window is shorter than a microsecond; give `over` a longer time, or use `ever`")]
     EmptyWindow,
+    /// A window is asked for something that cannot be.
+    #[error("feature `{name}` cannot be: {reason}")]
+    InvalidSetting {
+        /// The feature.
+        name: String,
+        /// What is wrong with its settings.
+        reason: String,
+    },
+    /// A feature is made of one that is not declared before it.
+    #[error("feature `{name}` is made of `{of}`, which is not declared; declare that one first")]
+    UnknownFeature {
+        /// The feature.
+        name: String,
+        /// What it is made of.
+        of: String,
+    },
+    /// A velocity of something that is not over a window of a certain length.
+    #[error(
+        "velocity `{name}` is of `{of}`, which is not over a bounded window; declare that one with \
+         `over`"
+    )]
+    NoWindow {
+        /// The velocity.
+        name: String,
+        /// What it is of.
+        of: String,
+    },
     /// There is no feature at all.
     #[error("no feature is declared; declare at least one, as in `f.over(hours(1)).count(\"n\")`")]
     NoFeatures,

@@ -9,7 +9,7 @@ use crate::window::{ColumnOrder, Inputs};
 /// loss, or an `Option` of these, `None` meaning that the value is missing.
 ///
 /// Values are `f64` (from `f64`, `f32` and integers of at most 32 bits), ids are `u64` (from
-/// unsigned integers), predicates are `bool`.
+/// unsigned integers), predicates are `bool`; `()` is the event alone.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a feature's `{V}`",
     note = "values are f64, f32, or integers of at most 32 bits (cast others with `as f64`); ids \
@@ -33,6 +33,7 @@ macro_rules! extracted {
 extracted!(f64: f64, f32, i32, u32, i16, u16, i8, u8);
 extracted!(u64: u64, u32, u16, u8);
 extracted!(bool: bool);
+extracted!((): ());
 
 impl<V, E: Extracted<V>> Extracted<V> for Option<E> {
     fn extracted(self) -> Option<V> {
@@ -88,7 +89,7 @@ impl<T: 'static, V> Extractors<T, V> {
 }
 
 /// All columns of a step.
-pub(super) struct Extraction<T> {
+pub struct Extraction<T> {
     values: Extractors<T, f64>,
     ids: Extractors<T, u64>,
     flags: Extractors<T, bool>,

@@ -5,11 +5,15 @@
 //! [`crate::window`] as numbers; what each aggregate means stands in [`crate::aggregate`].
 
 mod builder;
+#[cfg(test)]
+mod edges;
 mod error;
 mod extract;
+mod input;
 #[cfg(test)]
 mod oracle;
 mod over;
+mod over_aggregates;
 mod plan;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,5 +22,6 @@ pub use crate::window::KeyFeatures;
 pub use builder::Features;
 pub use error::FeatureError;
 pub use extract::Extracted;
+pub use input::AggregateInput;
 pub use over::WindowFeatures;
 pub use plan::FeaturePlan;

@@ -117,6 +117,12 @@ impl<T: 'static> FeaturePlan<T> {
             .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
     }
 
+    /// Whether a state that was restored is of this plan's layout, as far as that shows. What is not
+    /// must not be given to [`update`](Self::update).
+    pub fn accepts(&self, state: &KeyFeatures) -> bool {
+        self.program.accepts(state)
+    }
+
     /// Looks at what the next events will need of the states of their keys; see
     /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
     pub fn touch<'a>(&self, events: impl Iterator<Item = &'a T>, states: &[Option<&KeyFeatures>]) {

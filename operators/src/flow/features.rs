@@ -11,6 +11,7 @@ use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::record::{Data, Record};
+use thalweg_engine::state::KeyedState;
 
 use crate::features::{FeaturePlan, Features};
 use crate::window::KeyFeatures;
@@ -201,6 +202,19 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
         }
     }
 
+    fn accepts(&self, states: &KeyedState<K, KeyFeatures>) -> Result<(), String> {
+        let Some(plan) = &self.plan else {
+            return Ok(());
+        };
+        if states.iter().all(|(_, state)| plan.accepts(state)) {
+            return Ok(());
+        }
+        let remedy = "declare them as then, or give the step another id to start anew";
+        Err(format!(
+            "its features were declared in another way when it was written; {remedy}"
+        ))
+    }
+
     #[inline]
     fn process(
         &mut self,
@@ -225,50 +239,5 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
 }
 
 #[cfg(test)]
-mod tests {
-    use thalweg_engine::job::{JobOptions, Order};
-    use thalweg_engine::testing::{Collect, Events, run_flow};
-    use thalweg_engine::time::{EventTime, secs};
-
-    use super::*;
-
-    #[test]
-    fn an_event_on_which_an_extractor_panics_is_a_dead_letter_and_leaves_no_trace_in_the_features()
-    {
-        for workers in [1, 2] {
-            let letters = Collect::default();
-            let sink = letters.clone();
-            let options = JobOptions {
-                workers,
-                order: Order::EventTime,
-                ..JobOptions::default()
-            };
-            let rows = run_flow(options, move |flow| {
-                let features = flow
-                    .source("events", Events::new([1_u32, 2, 7, 3, 9]))
-                    .event_time(|second| EventTime::from_seconds((*second).into()), secs(5))
-                    .key_by(|_| 0_u8)
-                    .features("counts", |f| {
-                        f.rows_for(|event| *event != 9);
-                        f.over(secs(60)).count("n").sum("sum", |event| {
-                            assert!(*event != 7, "no sevens");
-                            *event
-                        });
-                    });
-                flow.dead_letters().sink("dead", sink.clone());
-                features.into_stream().map("row", |row| row.features)
-            })
-            .unwrap();
-            let expected = [vec![1.0, 1.0], vec![2.0, 3.0], vec![3.0, 6.0], vec![]];
-            assert_eq!(rows, expected);
-            let letters = letters.values();
-            assert_eq!((letters.len(), letters[0].offset), (1, 2));
-            assert_eq!((&*letters[0].step, &*letters[0].raw), ("counts", "7"));
-            let reason = &letters[0].reason;
-            assert!(
-                reason.starts_with("closure panicked: no sevens"),
-                "{reason}"
-            );
-        }
-    }
-}
+#[path = "features_tests.rs"]
+mod tests;

@@ -2,18 +2,24 @@
 //! features, and gives each its place.
 
 use super::feature::{Column, Feature, Statistic};
+use super::more::{More, Slot, SlotSpec};
 use super::program::{
-    Ever, ExtremeCell, FlagMarks, IdMarks, MomentsOutput, MomentsOutputs, Output, Program, Span,
-    Stack, Trail, TrailSource,
+    Ever, ExtremeCell, FlagMarks, IdMarks, MomentsOutput, MomentsOutputs, Output, Program, Reads,
+    Span, Stack, Trail, TrailSource,
 };
 use crate::aggregate::extreme::Direction;
 use crate::aggregate::moments::MomentsCell;
 use crate::aggregate::share::FlagCell;
 use crate::aggregate::trail::TrailCell;
 
-/// Compiles features over windows of the given lengths (microseconds). Columns are numbered in
-/// [`ColumnOrder`](super::feature::ColumnOrder).
-pub(crate) fn compile(features: &[Feature], lengths: &[i64], lateness: i64) -> Program {
+/// Compiles features over windows of the given lengths (microseconds), of which the first `visible`
+/// make the row. Columns are numbered in [`ColumnOrder`](super::feature::ColumnOrder).
+pub(crate) fn compile(
+    (features, visible): (&[Feature], usize),
+    lengths: &[i64],
+    lateness: i64,
+    slots: Vec<SlotSpec>,
+) -> Program {
     let mut compiler = Compiler {
         features,
         program: Program {
@@ -21,7 +27,7 @@ pub(crate) fn compile(features: &[Feature], lengths: &[i64], lateness: i64) -> P
             longest: lengths.iter().copied().max().unwrap_or(0),
             counts_events: features
                 .iter()
-                .any(|f| matches!(f, Feature::Over(Some(_), Statistic::Count))),
+                .any(|f| f.windowed_statistic() == Some(Statistic::Count)),
             ..Program::default()
         },
         lanes: 0,
@@ -62,11 +68,9 @@ pub(crate) fn compile(features: &[Feature], lengths: &[i64], lateness: i64) -> P
     compiler.program.longest_cursor = longest.map_or(0, |span| span.cursor);
     compiler.ever();
     compiler.program.features = features.len();
+    compiler.program.more = compiler.more(visible, slots);
     for (place, feature) in features.iter().enumerate() {
-        if !compiler.read_moments(place, *feature) {
-            let output = compiler.output(*feature);
-            compiler.program.outputs.push((place, output));
-        }
+        compiler.read(place, *feature);
     }
     compiler.finish(values, ids)
 }
@@ -92,11 +96,8 @@ impl Compiler<'_> {
 
     /// What is asked of one window (`None`: the unbounded one).
     fn statistics(&self, window: Option<usize>) -> Vec<Statistic> {
-        let asked = |feature: &Feature| match feature {
-            Feature::Over(of, statistic) if *of == window => Some(*statistic),
-            _ => None,
-        };
-        self.features.iter().filter_map(asked).collect()
+        let features = self.features.iter();
+        features.filter_map(|f| f.statistic_over(window)).collect()
     }
 
     fn marks(&mut self, ids: usize, flags: usize) {
@@ -109,8 +110,8 @@ impl Compiler<'_> {
         }
         for flag in 0..flags {
             let shared = self.features.iter().any(|feature| match feature {
-                Feature::Over(Some(_), Statistic::Share(of)) => *of == flag,
-                _ => false,
+                Feature::Slot(slot) => slot.window.is_some() && slot.column == Column::Flag(flag),
+                feature => feature.windowed_statistic() == Some(Statistic::Share(flag)),
             });
             let holds = self.bitmap();
             let known = shared.then(|| self.bitmap());
@@ -250,8 +251,30 @@ impl Compiler<'_> {
             })
     }
 
+    /// Notes how a feature is read, and when.
+    fn read(&mut self, place: usize, feature: Feature) {
+        let (read, before) = match feature {
+            Feature::Slot(_) | Feature::Made(_) => return,
+            Feature::Before(window, statistic) => (Feature::Over(window, statistic), true),
+            feature => (feature, false),
+        };
+        if !self.read_moments(place, read, before) {
+            let output = self.output(read);
+            self.reads(before).outputs.push((place, output));
+        }
+    }
+
+    /// What is read before the event is taken in, or after.
+    fn reads(&mut self, before: bool) -> &mut Reads {
+        if before {
+            &mut self.program.more.as_mut().expect(MORE).before
+        } else {
+            &mut self.program.after
+        }
+    }
+
     /// Reads a feature from moments, if it is one that is.
-    fn read_moments(&mut self, place: usize, feature: Feature) -> bool {
+    fn read_moments(&mut self, place: usize, feature: Feature, before: bool) -> bool {
         let Feature::Over(window, statistic) = feature else {
             return false;
         };
@@ -262,23 +285,21 @@ impl Compiler<'_> {
             Statistic::Std(column) => (column, MomentsOutput::Std),
             _ => return false,
         };
-        let program = &mut self.program;
+        let program = &self.program;
         let cells = window.map_or(&program.ever.moments, |window| {
             &program.spans[window].moments
         });
         let cell = find(cells, column).expect(SHARED);
-        let known = program
-            .moments
-            .iter()
-            .position(|known| known.cell.at == cell.at);
+        let moments = &mut self.reads(before).moments;
+        let known = moments.iter().position(|known| known.cell.at == cell.at);
         let known = known.unwrap_or_else(|| {
-            program.moments.push(MomentsOutputs {
+            moments.push(MomentsOutputs {
                 cell,
                 outputs: Vec::new(),
             });
-            program.moments.len() - 1
+            moments.len() - 1
         });
-        program.moments[known].outputs.push((place, output));
+        moments[known].outputs.push((place, output));
         true
     }
 
@@ -289,7 +310,38 @@ impl Compiler<'_> {
             Feature::SinceLast(flag) => Output::Since(self.trail(TrailSource::Flag(flag))),
             Feature::Over(Some(window), statistic) => self.span_output(window, statistic),
             Feature::Over(None, statistic) => self.ever_output(statistic),
+            other => unreachable!("invariant: {other:?} is not an output"),
         }
+    }
+
+    /// What only some plans have, if this is one.
+    fn more(&self, visible: usize, specs: Vec<SlotSpec>) -> Option<Box<More>> {
+        let mut more = More {
+            visible,
+            ..More::default()
+        };
+        let mut specs: Vec<_> = specs.into_iter().map(Some).collect();
+        let mut reads_before = false;
+        for (place, feature) in self.features.iter().enumerate() {
+            match *feature {
+                Feature::Before(..) => reads_before = true,
+                Feature::Made(formula) => more.made.push((place, formula)),
+                // An aggregate's answers lie side by side.
+                Feature::Slot(slot) if slot.answer == 0 => {
+                    let spec = specs[slot.slot].take().expect(SHARED);
+                    more.slots.push(Slot {
+                        span: slot.window,
+                        column: slot.column.number(),
+                        answers: place..place + spec.answers,
+                        excluding: spec.excluding,
+                        aggregate: spec.aggregate,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let any = reads_before || !more.made.is_empty() || !more.slots.is_empty();
+        any.then(|| Box::new(more))
     }
 
     fn span_output(&self, window: usize, statistic: Statistic) -> Output {
@@ -357,6 +409,9 @@ impl Compiler<'_> {
         self.program
     }
 }
+
+/// Features that are read before the event are among the reasons to have more.
+const MORE: &str = "invariant: features before the event are known of";
 
 /// Every statistic found its running value a place before outputs are made.
 const SHARED: &str = "invariant: every statistic has a running value";

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::formula::Formula;
+
 /// A declared feature; columns and windows are numbers given out by the builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
@@ -11,8 +13,24 @@ pub(crate) enum Feature {
     Last(usize),
     /// Seconds since the latest event before for which a predicate held.
     SinceLast(usize),
-    /// A statistic over a bounded window, or over everything.
+    /// A statistic over a bounded window, or over everything, the event included.
     Over(Option<usize>, Statistic),
+    /// The same before the event.
+    Before(Option<usize>, Statistic),
+    /// An answer of an aggregate in a slot.
+    Slot(SlotAnswer),
+    /// Made of the values of other features.
+    Made(Formula),
+}
+
+/// One answer of an aggregate over a bounded window, or over everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotAnswer {
+    pub(crate) slot: usize,
+    pub(crate) window: Option<usize>,
+    pub(crate) column: Column,
+    /// Which of the aggregate's answers.
+    pub(crate) answer: usize,
 }
 
 /// What is asked of a window, and of which column.
@@ -32,10 +50,27 @@ pub(crate) enum Statistic {
 
 /// A column of one of the three kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
+pub enum Column {
     Value(usize),
     Id(usize),
     Flag(usize),
+}
+
+impl Column {
+    fn renumbered(self, order: &ColumnOrder) -> Self {
+        match self {
+            Self::Value(number) => Self::Value(place(&order.values, number)),
+            Self::Id(number) => Self::Id(place(&order.ids, number)),
+            Self::Flag(number) => Self::Flag(place(&order.flags, number)),
+        }
+    }
+
+    /// Its number among the columns of its kind.
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Self::Value(number) | Self::Id(number) | Self::Flag(number) => number,
+        }
+    }
 }
 
 /// The columns of each kind in an order, as numbers in another.
@@ -128,6 +163,55 @@ impl Feature {
             Self::Last(number) => Self::Last(place(&order.values, number)),
             Self::SinceLast(number) => Self::SinceLast(place(&order.flags, number)),
             Self::Over(window, statistic) => Self::Over(window, statistic.renumbered(order)),
+            Self::Before(window, statistic) => Self::Before(window, statistic.renumbered(order)),
+            Self::Slot(slot) => Self::Slot(SlotAnswer {
+                column: slot.column.renumbered(order),
+                ..slot
+            }),
+            Self::Made(Formula::IsNew { after, before, id }) => Self::Made(Formula::IsNew {
+                after,
+                before,
+                id: place(&order.ids, id),
+            }),
+            Self::Made(formula) => Self::Made(formula),
+        }
+    }
+
+    /// The window it is over, if that is a bounded one.
+    pub(crate) fn window(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Over(window, _) | Self::Before(window, _) => window.as_mut(),
+            Self::Slot(slot) => slot.window.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Whether it counts or adds up what is in its window.
+    pub(crate) fn grows_with_its_window(self) -> bool {
+        match self {
+            Self::Over(_, statistic) | Self::Before(_, statistic) => matches!(
+                statistic,
+                Statistic::Count | Statistic::CountIf(_) | Statistic::Sum(_)
+            ),
+            _ => false,
+        }
+    }
+
+    /// What it asks of this window (`None`: the unbounded one), if anything that is not in a slot.
+    pub(crate) fn statistic_over(self, window: Option<usize>) -> Option<Statistic> {
+        match self {
+            Self::Over(of, statistic) | Self::Before(of, statistic) if of == window => {
+                Some(statistic)
+            }
+            _ => None,
+        }
+    }
+
+    /// What it asks of a bounded window, if anything that is not in a slot.
+    pub(crate) fn windowed_statistic(self) -> Option<Statistic> {
+        match self {
+            Self::Over(Some(_), statistic) | Self::Before(Some(_), statistic) => Some(statistic),
+            _ => None,
         }
     }
 
@@ -136,7 +220,9 @@ impl Feature {
         match self {
             Self::Value(number) | Self::Last(number) => Some(Column::Value(number)),
             Self::SinceLast(number) => Some(Column::Flag(number)),
-            Self::Over(_, statistic) => statistic.column(),
+            Self::Over(_, statistic) | Self::Before(_, statistic) => statistic.column(),
+            Self::Slot(slot) => Some(slot.column),
+            Self::Made(_) => None,
         }
     }
 
@@ -152,8 +238,9 @@ impl Feature {
     /// 0 for features that need a log, 1 for those that need other state, 2 for those without.
     fn rank(self) -> u8 {
         match self {
-            Self::Over(Some(_), _) => 0,
-            Self::Value(_) => 2,
+            Self::Over(Some(_), _) | Self::Before(Some(_), _) => 0,
+            Self::Slot(slot) if slot.window.is_some() => 0,
+            Self::Value(_) | Self::Made(_) => 2,
             _ => 1,
         }
     }

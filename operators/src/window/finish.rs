@@ -2,7 +2,7 @@
 //! are computed from the rows.
 
 use super::lanes;
-use super::program::{Inputs, MomentsOutput, Output, Program};
+use super::program::{Inputs, MomentsOutput, Output, Program, Reads};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
 use super::update::Scratch;
@@ -105,6 +105,24 @@ impl Program {
     /// Appends every feature of `event` to `row`, read from the windows that end at it.
     pub(super) fn finish(
         &self,
+        windows: Windows<'_>,
+        state: &KeyFeatures,
+        event: &Event<'_>,
+        before: &[Option<(i64, f64)>],
+        row: &mut Vec<f64>,
+    ) {
+        let first = row.len();
+        row.resize(first + self.features, f64::NAN);
+        self.after
+            .read(windows, state, event, before, &mut row[first..]);
+    }
+}
+
+impl Reads {
+    /// Puts features into their places in `row`.
+    #[inline]
+    pub(super) fn read(
+        &self,
         Windows {
             fixed,
             end,
@@ -113,13 +131,10 @@ impl Program {
         state: &KeyFeatures,
         event: &Event<'_>,
         before: &[Option<(i64, f64)>],
-        row: &mut Vec<f64>,
+        row: &mut [f64],
     ) {
         let Event { inputs, at } = *event;
         let log = state.log();
-        let first = row.len();
-        row.resize(first + self.features, f64::NAN);
-        let row = &mut row[first..];
         for read in &self.moments {
             let moments = read.cell.load(fixed);
             for (place, output) in &read.outputs {

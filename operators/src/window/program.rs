@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows the user's event type: an event arrives as its extracted [`Inputs`].
 
+use super::more::More;
 use super::shape::Shape;
 use super::state::SLOTS_MIN;
 use crate::aggregate::extreme::Direction;
@@ -12,7 +13,7 @@ use crate::aggregate::trail::TrailCell;
 
 /// What was extracted from one event, a slot per column. Columns that the log holds come first.
 #[derive(Debug, Default)]
-pub(crate) struct Inputs {
+pub struct Inputs {
     /// Finite values; NaN when missing.
     pub(crate) values: Vec<f64>,
     /// Ids.
@@ -42,8 +43,17 @@ pub(crate) struct Program {
     pub(crate) flag_marks: Vec<FlagMarks>,
     pub(crate) ever: Ever,
     pub(crate) trails: Vec<Trail>,
-    /// Number of features.
+    /// Number of features, those included that only others are made of.
     pub(crate) features: usize,
+    /// What is read when the event has been taken in.
+    pub(crate) after: Reads,
+    /// What most plans do without.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// Features to read at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
     /// Features read from moments, by cell.
     pub(crate) moments: Vec<MomentsOutputs>,
     /// All others, each with its place among the features.

@@ -1,13 +1,42 @@
 //! Key features as a versioned record: fixed lanes, marks, and the live rows.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::shape::{Geometry, Shape};
+use super::slot::SlotState;
 use super::state::{Extra, KeyFeatures};
 use crate::aggregate::trail::Older;
 
 /// The version that is written; every version up to it can be read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Version 2: what slots keep stands after the record of version 1.
+#[derive(Serialize, Deserialize)]
+struct Record2 {
+    record: Record,
+    /// Per slot, what it keeps.
+    slots: Vec<Vec<u8>>,
+}
+
+impl Record2 {
+    fn of(state: &KeyFeatures) -> Result<Self, postcard::Error> {
+        let slots = state.extra.iter().flat_map(|extra| &extra.slots);
+        Ok(Self {
+            record: Record::of(state),
+            slots: slots.map(SlotState::save).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn restore(self) -> Result<KeyFeatures, &'static str> {
+        let mut state = self.record.restore()?;
+        if !self.slots.is_empty() {
+            state.extra().slots = self.slots.into_iter().map(SlotState::Saved).collect();
+        }
+        Ok(state)
+    }
+}
 
 /// Version 1.
 #[derive(Serialize, Deserialize)]
@@ -130,30 +159,58 @@ impl Record {
 
 impl Serialize for KeyFeatures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ser::Serialize::serialize(&(VERSION, Record::of(self)), serializer)
+        let record = Record2::of(self).map_err(ser::Error::custom)?;
+        ser::Serialize::serialize(&(VERSION, record), serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for KeyFeatures {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (version, record) = <(u8, Record)>::deserialize(deserializer)?;
-        if version != VERSION {
-            return Err(de::Error::custom(format_args!(
-                "key features of format version {version}; this build reads version {VERSION}"
-            )));
-        }
-        record.restore().map_err(de::Error::custom)
+        deserializer.deserialize_tuple(2, Versioned)
+    }
+}
+
+/// Reads the record that the version before it says it is.
+struct Versioned;
+
+impl<'de> de::Visitor<'de> for Versioned {
+    type Value = KeyFeatures;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("key features: a format version and a record")
+    }
+
+    fn visit_seq<S: de::SeqAccess<'de>>(self, mut parts: S) -> Result<KeyFeatures, S::Error> {
+        let missing = |part| de::Error::invalid_length(part, &self);
+        let version: u8 = parts.next_element()?.ok_or_else(|| missing(0))?;
+        let restored = match version {
+            1 => {
+                let record: Option<Record> = parts.next_element()?;
+                record.ok_or_else(|| missing(1))?.restore()
+            }
+            2 => {
+                let record: Option<Record2> = parts.next_element()?;
+                record.ok_or_else(|| missing(1))?.restore()
+            }
+            _ => {
+                return Err(de::Error::custom(format_args!(
+                    "key features of format version {version}; this build reads up to {VERSION}"
+                )));
+            }
+        };
+        restored.map_err(de::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::Max;
     use crate::features::testing::{Reading, plan, reading};
     use crate::features::{FeaturePlan, Features};
     use thalweg_engine::time::{EventTime, secs};
 
-    /// State of version 1 after the events of [`saved_by_version_1`], as postcard.
+    /// State of version 1 after the events of [`saved_state`], as postcard.
     const VERSION_1: &str = "\
         0180ecb80b1f050101010400240200808088810400000080c0ed81040000030401030403008080ce\
         810400000500008080e0ff0380b6dc0500008080a8800480b6dc050000000f070d0f0114c0843d00\
@@ -192,7 +249,7 @@ mod tests {
     }
 
     /// A key after an event that left, late ones and equal ones.
-    fn saved_by_version_1(plan: &mut FeaturePlan<Reading>) -> KeyFeatures {
+    fn saved_state(plan: &mut FeaturePlan<Reading>) -> KeyFeatures {
         let mut state = KeyFeatures::default();
         for (second, value) in [(-40, 9.0), (1, 1.5), (12, 3.25), (8, 2.5), (12, 3.25)] {
             feed(plan, &mut state, reading(second, value));
@@ -200,36 +257,76 @@ mod tests {
         state
     }
 
-    #[test]
-    fn state_that_version_1_wrote_is_read_and_goes_on() {
-        let mut plan = plan(declare);
-        let mut state = saved_by_version_1(&mut plan);
-        let written = postcard::to_allocvec(&state).unwrap();
-        let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex, VERSION_1,
-            "a change of the format needs a new version and its fixture"
-        );
-        let byte = |at| u8::from_str_radix(&VERSION_1[at..at + 2], 16).unwrap();
-        let kept: Vec<u8> = (0..VERSION_1.len()).step_by(2).map(byte).collect();
-        let mut restored: KeyFeatures = postcard::from_bytes(&kept).unwrap();
+    /// State of version 2 after the same events, with an aggregate that removes, one that merges and
+    /// one over everything.
+    const VERSION_2: &str = "\
+        0280ecb80b1f050201010400240200808088810400000080c0ed81040000030401030403008080ce\
+        810400000500008080e0ff0380b6dc0500008080a8800480b6dc050000000f070d0f011cc0843d00\
+        008080e0ff03008080e0ff030180a4e803000080809080040080809080040280b6dc0500008080a8\
+        8004008080a880040380b6dc0500008080a88004008080a8800403010401020309020380897a0000\
+        00000000f83f80c8d007000000000000044080ecb80b0000000000000a4003ffe792260000000000\
+        00000080c8d007000000000000000080ecb80b000000000000000003220104000000000000f83f00\
+        000000000004400000000000000a400000000000000a401301040000000000000a40000000000000\
+        000a4011020000000000000a400000000000002240";
+
+    fn declare_2(f: &mut Features<Reading>) {
+        declare(f);
+        let value = f.column(|e: &Reading| e.value);
+        f.over(secs(30))
+            .quantile("median", 0.5, value)
+            .aggregate("greatest", Max, value);
+        f.ever().excluding().top_k("top", 2, value);
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    /// Feeds the same events to both and asserts that they cannot be told apart.
+    fn check_goes_on(plan: &mut FeaturePlan<Reading>, state: KeyFeatures, restored: KeyFeatures) {
+        assert!(plan.accepts(&restored));
+        let mut states = [state, restored];
         for event in [reading(9, 1.0), reading(13, 4.0), reading(60, 0.5)] {
-            let rows = [&mut state, &mut restored].map(|state| feed(&mut plan, state, event));
+            let rows = states.each_mut().map(|state| feed(plan, state, event));
             let [went_on, restored] = rows.map(|row| row.into_iter().map(f64::to_bits));
             assert!(went_on.eq(restored), "{event:?}");
         }
     }
 
     #[test]
-    fn damaged_state_is_an_error() {
+    fn state_that_version_1_wrote_is_read_and_goes_on() {
         let mut plan = plan(declare);
-        let state = saved_by_version_1(&mut plan);
-        let read = |record: &(u8, Record)| {
+        let state = saved_state(&mut plan);
+        let restored = postcard::from_bytes(&bytes(VERSION_1)).unwrap();
+        check_goes_on(&mut plan, state, restored);
+    }
+
+    #[test]
+    fn state_that_version_2_wrote_is_read_and_goes_on() {
+        let mut plan = plan(declare_2);
+        let state = saved_state(&mut plan);
+        let written = postcard::to_allocvec(&state).unwrap();
+        let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex, VERSION_2,
+            "a change of the format needs a new version and its fixture"
+        );
+        let restored = postcard::from_bytes(&bytes(VERSION_2)).unwrap();
+        check_goes_on(&mut plan, state, restored);
+    }
+
+    #[test]
+    fn damaged_state_is_an_error() {
+        let mut plan = plan(declare_2);
+        let state = saved_state(&mut plan);
+        let read = |record: &(u8, Record2)| {
             let bytes = postcard::to_allocvec(record).unwrap();
             postcard::from_bytes::<KeyFeatures>(&bytes)
         };
-        assert!(read(&(VERSION, Record::of(&state))).is_ok());
-        assert!(read(&(VERSION + 1, Record::of(&state))).is_err());
+        let record = || Record2::of(&state).unwrap();
+        assert!(read(&(VERSION, record())).is_ok());
+        assert!(read(&(VERSION + 1, record())).is_err());
         let damage: [fn(&mut Record); 4] = [
             |record| record.rows += 1,
             |record| record.rows = u32::MAX,
@@ -237,9 +334,30 @@ mod tests {
             |record| record.front.truncate(3),
         ];
         for damage in damage {
-            let mut record = Record::of(&state);
-            damage(&mut record);
+            let mut record = record();
+            damage(&mut record.record);
             assert!(read(&(VERSION, record)).is_err());
+        }
+    }
+
+    #[test]
+    fn state_of_another_plan_is_not_accepted() {
+        let (mut first, mut second) = (plan(declare), plan(declare_2));
+        let mut record = Record2::of(&saved_state(&mut second)).unwrap();
+        record.slots[0].truncate(1);
+        let damaged = record.restore().unwrap();
+        let new = KeyFeatures::default();
+        let (of_first, of_second) = (saved_state(&mut first), saved_state(&mut second));
+        for (plan, state, accepts) in [
+            (&first, &of_first, true),
+            (&first, &of_second, false),
+            (&first, &new, true),
+            (&second, &of_first, false),
+            (&second, &of_second, true),
+            (&second, &damaged, false),
+            (&second, &new, true),
+        ] {
+            assert_eq!(plan.accepts(state), accepts, "{:?}", plan.names());
         }
     }
 }

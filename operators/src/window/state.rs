@@ -5,6 +5,7 @@ use hashbrown::HashSet;
 
 use super::id_index::IdIndex;
 use super::shape::{Geometry, Shape};
+use super::slot::SlotState;
 use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
 use crate::aggregate::trail::Older;
 
@@ -44,6 +45,8 @@ pub(crate) struct Extra {
     pub(crate) seen: Vec<HashSet<u64>>,
     /// Per trail, its older entries.
     pub(crate) older: Vec<Older>,
+    /// Per aggregate in a slot, what it keeps.
+    pub(crate) slots: Vec<SlotState>,
 }
 
 impl Default for KeyFeatures {
@@ -64,13 +67,16 @@ impl Default for KeyFeatures {
 
 impl KeyFeatures {
     /// Bytes that this state takes in memory, itself included; what a hash set or index holds
-    /// beside its entries is not counted.
+    /// beside its entries is not counted, and what an aggregate holds on the heap counts as long
+    /// as it is when serialised.
     pub fn memory_bytes(&self) -> usize {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let indexes = extra.indexes.iter().map(IdIndex::memory_bytes);
             let seen = extra.seen.iter().map(|seen| seen.capacity() * 8);
             let older = extra.older.iter().map(|older| older.capacity() * 16);
-            size_of::<Extra>() + indexes.chain(seen).chain(older).sum::<usize>()
+            let slots = extra.slots.iter().map(SlotState::memory_bytes);
+            let parts = indexes.chain(seen).chain(older).chain(slots);
+            size_of::<Extra>() + parts.sum::<usize>()
         });
         size_of::<Self>() + size_of_val::<[u32]>(&self.block) + extra
     }

@@ -2,6 +2,7 @@
 
 use super::finish::{Event, Windows};
 use super::program::{Inputs, Program, TrailSource};
+use super::shape::Shape;
 use super::state::KeyFeatures;
 use crate::window::lanes;
 
@@ -14,6 +15,8 @@ pub(crate) struct Scratch {
     pub(super) image: Vec<u32>,
     /// Ids of such a window.
     pub(super) ids: Vec<u64>,
+    /// A row with the features that only others are made of.
+    pub(super) wide: Vec<f64>,
 }
 
 impl Program {
@@ -26,6 +29,10 @@ impl Program {
         scratch: &mut Scratch,
         row: Option<&mut Vec<f64>>,
     ) {
+        if let Some(more) = &self.more {
+            self.update_more(more, state, &Event { inputs, at }, scratch, row);
+            return;
+        }
         if state.fit(self.shape, self.first_slots()) {
             self.initialise(state);
         }
@@ -79,9 +86,20 @@ impl Program {
         }
     }
 
+    /// Whether a state is of this program, as far as that shows.
+    pub(crate) fn accepts(&self, state: &KeyFeatures) -> bool {
+        let is_new = state.block.is_empty() && state.shape == Shape::default();
+        let slots = state.extra.as_ref().map_or(0, |extra| extra.slots.len());
+        let fits = match &self.more {
+            Some(more) => more.accepts(state),
+            None => slots == 0,
+        };
+        is_new || (state.shape == self.shape && fits)
+    }
+
     /// Whether the event has anything for the log to hold.
     #[inline]
-    fn contributes(&self, inputs: &Inputs) -> bool {
+    pub(super) fn contributes(&self, inputs: &Inputs) -> bool {
         self.counts_events
             || inputs.values[..usize::from(self.shape.values)]
                 .iter()
@@ -99,7 +117,7 @@ impl Program {
                 })
     }
 
-    fn initialise(&self, state: &mut KeyFeatures) {
+    pub(super) fn initialise(&self, state: &mut KeyFeatures) {
         for trail in &self.trails {
             trail.cell.clear(&mut state.block);
         }
@@ -109,7 +127,12 @@ impl Program {
     }
 
     #[inline]
-    fn read_trails(&self, state: &KeyFeatures, at: i64, before: &mut Vec<Option<(i64, f64)>>) {
+    pub(super) fn read_trails(
+        &self,
+        state: &KeyFeatures,
+        at: i64,
+        before: &mut Vec<Option<(i64, f64)>>,
+    ) {
         before.clear();
         for (number, trail) in self.trails.iter().enumerate() {
             let older = state
@@ -121,7 +144,7 @@ impl Program {
     }
 
     #[inline]
-    fn push_trails(&self, state: &mut KeyFeatures, inputs: &Inputs, at: i64) {
+    pub(super) fn push_trails(&self, state: &mut KeyFeatures, inputs: &Inputs, at: i64) {
         for (number, trail) in self.trails.iter().enumerate() {
             let value = match trail.source {
                 TrailSource::Value(column) => inputs.values[column],
@@ -144,7 +167,7 @@ impl Program {
     }
 
     #[inline]
-    fn add_ever(&self, state: &mut KeyFeatures, inputs: &Inputs) {
+    pub(super) fn add_ever(&self, state: &mut KeyFeatures, inputs: &Inputs) {
         let block = &mut state.block;
         if let Some(at) = self.ever.count {
             lanes::set_u64(block, at, lanes::get_u64(block, at) + 1);

@@ -4,11 +4,13 @@
 //! the amount; and the number of different merchants over 24 hours. Measured are the operator alone
 //! beside a straightforward loop, both on one thread.
 //!
+//! `-- --write FILE COUNT` writes so many payments as CSV instead, for the same job elsewhere.
 //! Ends with one line of JSON on standard output.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod csv_file;
 mod dataflow;
 mod hand_loop;
 mod operator;
@@ -35,6 +37,9 @@ type Row = [f64; FEATURES];
 fn main() {
     // `cargo test --benches` only wants to know that it builds.
     if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    if csv_file::write_if_asked(SEED) {
         return;
     }
     let payments = payments::generate(PAYMENTS, SEED);

@@ -42,7 +42,7 @@ def query() -> str:
             MAX(amount) OVER w AS max_{name}{distinct}
             FROM {source}
             WINDOW w AS (PARTITION BY card ORDER BY event_time
-                RANGE BETWEEN INTERVAL '0 {day}.999' DAY TO SECOND(3) PRECEDING AND CURRENT ROW))"""
+            RANGE BETWEEN INTERVAL '0 {day}.999' DAY TO SECOND(3) PRECEDING AND CURRENT ROW))"""
     return f"SELECT ts, {', '.join(FEATURES)} FROM {source}"
 
 

@@ -39,7 +39,8 @@ def main() -> None:
     print(row("engine", "version", "mode", *heads, "notes"))
     print(row("---", "---", "---", "---:", "---:", "---:", "---"))
     if own:
-        print(row("Thalweg", "", "streaming", "2,000,000", f"{own:,.0f}", "1.0", f"{part}, one worker"))
+        counts = ("2,000,000", f"{own:,.0f}", "1.0")
+        print(row("Thalweg", "", "streaming", *counts, f"{part}, one worker"))
     for peer in peers:
         print(peer_row(folder, peer, own))
 

@@ -36,6 +36,9 @@ pub enum StateError {
     },
 }
 
+/// So many keys are near anyway: looking ahead at their states would be work for nothing.
+const FEW_KEYS: usize = 1_024;
+
 /// How many keys [`KeyedState::look_ahead`] takes.
 pub const LOOK_AHEAD: usize = 32;
 
@@ -96,7 +99,8 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// Gives the hashes of the keys whose turn is next, after `touch` has had a look at their states.
     ///
     /// Where there are many keys, most of an event's time is waiting for memory, one place after
-    /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it.
+    /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it,
+    /// and where there are few keys it is left out.
     ///
     /// # Panics
     /// When there are more keys than [`LOOK_AHEAD`].
@@ -111,6 +115,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
         for key in keys {
             hashes[count] = key_hash(key);
             count += 1;
+        }
+        if self.entries.len() < FEW_KEYS {
+            return hashes;
         }
         for (state, hash) in states.iter_mut().zip(hashes).take(count) {
             let found = self.entries.find(hash, |entry| entry.hash == hash);

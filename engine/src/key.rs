@@ -66,6 +66,7 @@ impl LocalKey {
 }
 
 /// The stable hash of a key (xxh3 of what the key feeds its hasher, little-endian).
+#[inline]
 pub fn key_hash<K: Hash>(key: &K) -> u64 {
     let mut hasher = StableHasher::default();
     key.hash(&mut hasher);
@@ -81,6 +82,7 @@ pub(crate) struct StableHasher {
 }
 
 impl Hasher for StableHasher {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let end = self.used + bytes.len();
         if self.long.is_empty() && end <= self.short.len() {
@@ -102,6 +104,7 @@ impl Hasher for StableHasher {
         self.write(&i.to_le_bytes());
     }
 
+    #[inline]
     fn write_u64(&mut self, i: u64) {
         self.write(&i.to_le_bytes());
     }
@@ -110,10 +113,12 @@ impl Hasher for StableHasher {
         self.write(&i.to_le_bytes());
     }
 
+    #[inline]
     fn write_usize(&mut self, i: usize) {
         self.write_u64(i as u64);
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         if self.long.is_empty() {
             xxh3_64(&self.short[..self.used])

@@ -44,10 +44,45 @@ impl Compensated {
         self.add_exact(value, 0.0)
     }
 
-    /// The total rounded to one `f64`.
+    /// Adds an unevaluated sum of two as [`add_exact`](Self::add_exact) does, but leaves it to
+    /// [`settled`](Self::settled) to bring both parts into order: what is added to and read in turn
+    /// pays for that once. The low part gathers the rounding errors of the high one, so it stays
+    /// small beside what the total has held.
+    #[inline]
+    pub(crate) fn gather(self, high: f64, low: f64) -> Self {
+        let total = self.high + high;
+        let part = total - self.high;
+        let error = (self.high - (total - part)) + (high - part);
+        Self {
+            high: total,
+            low: self.low + (error + low),
+        }
+    }
+
+    /// A gathered total with its parts in order, the low one less than a rounding error of the
+    /// high one; one that has overflowed is infinite.
+    #[inline]
+    pub(crate) fn settled(self) -> Self {
+        if !self.high.is_finite() {
+            return Self {
+                high: self.high,
+                low: 0.0,
+            };
+        }
+        let total = self.high + self.low;
+        let part = total - self.high;
+        Self {
+            high: total,
+            low: (self.high - (total - part)) + (self.low - part),
+        }
+    }
+
+    /// The total rounded to one `f64`, whether or not it is settled.
     #[inline]
     pub(crate) fn value(self) -> f64 {
-        self.high + self.low
+        let total = self.high + self.low;
+        // The low part of a gathered total that has overflowed is not a number.
+        if total.is_nan() { self.high } else { total }
     }
 
     /// Whether the total has not overflowed.
@@ -178,6 +213,28 @@ mod tests {
             "{} {expected}",
             total.value()
         );
+    }
+
+    #[test]
+    fn gathering_and_settling_is_adding() {
+        let values =
+            (0..2_000).map(|n| f64::from(n % 83) * 0.1 + if n % 500 == 7 { 1e15 } else { 0.0 });
+        let values: Vec<f64> = values.collect();
+        let (mut added, mut gathered) = (Compensated::default(), Compensated::default());
+        for (n, value) in values.iter().enumerate() {
+            added = added.add(*value);
+            gathered = gathered.gather(*value, 0.0);
+            if n >= 600 {
+                added = added.add(-values[n - 600]);
+                gathered = gathered.gather(-values[n - 600], 0.0);
+            }
+            let apart = added.minus(gathered.settled()).value().abs();
+            assert!(apart <= 1e-15 * added.value(), "{added:?} {gathered:?}");
+        }
+        let over = Compensated::default()
+            .gather(f64::MAX, 0.0)
+            .gather(f64::MAX, 0.0);
+        assert_eq!(over.settled().value(), f64::INFINITY);
     }
 
     #[test]

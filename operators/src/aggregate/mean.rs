@@ -13,7 +13,7 @@ pub(crate) fn mean(moments: &Moments) -> f64 {
     if moments.count == 0 {
         return f64::NAN;
     }
-    moments.sum.value() / moments.count as f64
+    moments.sum.value() / moments.count.cast_signed() as f64
 }
 
 /// The mean of the present values, missing when there are none.

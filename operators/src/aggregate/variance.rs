@@ -22,7 +22,7 @@ pub(crate) fn variance(moments: &Moments) -> f64 {
     if moments.count < 2 {
         return f64::NAN;
     }
-    let n = moments.count as f64;
+    let n = moments.count.cast_signed() as f64;
     let squares = moments.squares.value();
     if !squares.is_finite() {
         return f64::INFINITY;
@@ -30,7 +30,10 @@ pub(crate) fn variance(moments: &Moments) -> f64 {
     let sum = moments.sum.value();
     let mut deviations = squares - sum * (sum / n);
     if deviations <= squares * CANCELLED {
-        deviations = moments.squares.minus_square_over(moments.sum, n);
+        deviations = moments
+            .squares
+            .settled()
+            .minus_square_over(moments.sum.settled(), n);
         if deviations <= squares * NOISE {
             return 0.0;
         }

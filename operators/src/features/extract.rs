@@ -146,23 +146,20 @@ impl<T: 'static> Extraction<T> {
     /// Runs every closure on an event; a value that is not finite is missing.
     #[inline]
     pub(super) fn extract(&self, event: &T, inputs: &mut Inputs) {
-        inputs.values.clear();
-        inputs.values.extend(
-            self.values
-                .columns
-                .iter()
-                .map(|(_, value)| match value(event) {
-                    Some(value) if value.is_finite() => value,
-                    _ => f64::NAN,
-                }),
-        );
-        inputs.ids.clear();
-        inputs
-            .ids
-            .extend(self.ids.columns.iter().map(|(_, id)| id(event)));
-        inputs.flags.clear();
-        inputs
-            .flags
-            .extend(self.flags.columns.iter().map(|(_, flag)| flag(event)));
+        inputs.values.resize(self.values.columns.len(), f64::NAN);
+        for (to, (_, value)) in inputs.values.iter_mut().zip(&self.values.columns) {
+            *to = match value(event) {
+                Some(value) if value.is_finite() => value,
+                _ => f64::NAN,
+            };
+        }
+        inputs.ids.resize(self.ids.columns.len(), None);
+        for (to, (_, id)) in inputs.ids.iter_mut().zip(&self.ids.columns) {
+            *to = id(event);
+        }
+        inputs.flags.resize(self.flags.columns.len(), None);
+        for (to, (_, flag)) in inputs.flags.iter_mut().zip(&self.flags.columns) {
+            *to = flag(event);
+        }
     }
 }

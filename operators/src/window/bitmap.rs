@@ -53,6 +53,16 @@ impl Bitmap {
     /// The first marked row in `from..to`, or `to`.
     #[inline]
     pub(crate) fn next(self, block: &[u32], from: u32, to: u32) -> u32 {
+        if from == to {
+            return to;
+        }
+        // Most often it is near.
+        let slot = from & self.mask;
+        let lane = block[self.at + (slot / 32) as usize] >> (slot % 32);
+        let unmarked = lane.trailing_zeros();
+        if lane != 0 && unmarked < to.wrapping_sub(from) {
+            return from.wrapping_add(unmarked);
+        }
         from.wrapping_add(self.unmarked_from(block, from, to.wrapping_sub(from)))
     }
 
@@ -60,6 +70,16 @@ impl Bitmap {
     #[inline]
     pub(crate) fn previous(self, block: &[u32], from: u32, to: u32) -> Option<u32> {
         let rows = to.wrapping_sub(from);
+        if rows == 0 {
+            return None;
+        }
+        // Most often it is near.
+        let slot = to.wrapping_sub(1) & self.mask;
+        let lane = block[self.at + (slot / 32) as usize] << (31 - slot % 32);
+        let unmarked = lane.leading_zeros();
+        if unmarked <= slot % 32 && unmarked < rows {
+            return Some(to.wrapping_sub(unmarked + 1));
+        }
         let unmarked = self.unmarked_before(block, to, rows);
         (unmarked < rows).then(|| to.wrapping_sub(unmarked + 1))
     }

@@ -4,8 +4,8 @@
 use super::feature::{Column, Feature, Statistic};
 use super::more::{More, Slot, SlotSpec};
 use super::program::{
-    Ever, ExtremeCell, FlagMarks, IdMarks, MomentsOutput, MomentsOutputs, Output, Program, Reads,
-    Span, Stack, Trail, TrailSource,
+    DistinctCell, Ever, ExtremeCell, FlagMarks, IdMarks, MomentsRead, Output, Program, Reads, Span,
+    Stack, Trail, TrailSource,
 };
 use crate::aggregate::extreme::Direction;
 use crate::aggregate::moments::MomentsCell;
@@ -67,7 +67,7 @@ pub(crate) fn compile(
     let longest = compiler.program.spans.iter().max_by_key(|span| span.length);
     compiler.program.longest_cursor = longest.map_or(0, |span| span.cursor);
     compiler.ever();
-    compiler.program.features = features.len();
+    compiler.program.missing = vec![f64::NAN; features.len()];
     compiler.program.more = compiler.more(visible, slots);
     for (place, feature) in features.iter().enumerate() {
         compiler.read(place, *feature);
@@ -105,6 +105,7 @@ impl Compiler<'_> {
             let marks = IdMarks {
                 present: self.bitmap(),
                 last: self.bitmap(),
+                counts: Vec::new(),
             };
             self.program.id_marks.push(marks);
         }
@@ -131,7 +132,14 @@ impl Compiler<'_> {
         for statistic in statistics {
             match statistic {
                 Statistic::Distinct(id) if span.distinct(id).is_none() => {
-                    span.distincts.push((id, self.lanes(1)));
+                    let at = self.lanes(1);
+                    span.distincts.push((id, at));
+                    let cell = DistinctCell {
+                        span: window,
+                        cursor: span.cursor,
+                        at,
+                    };
+                    self.program.id_marks[id].counts.push(cell);
                 }
                 Statistic::Min(column) => self.extreme(&mut span, column, Direction::Min),
                 Statistic::Max(column) => self.extreme(&mut span, column, Direction::Max),
@@ -148,14 +156,14 @@ impl Compiler<'_> {
                 column,
                 direction,
                 bitmap,
+                extremes: Vec::new(),
             });
             self.program.stacks.len() - 1
         });
         if span.extreme(stack).is_none() {
-            span.extremes.push(ExtremeCell {
-                stack,
-                at: self.lanes(1),
-            });
+            let at = self.lanes(1);
+            span.extremes.push(ExtremeCell { stack, at });
+            self.program.stacks[stack].extremes.push(at);
         }
     }
 
@@ -234,6 +242,7 @@ impl Compiler<'_> {
                 ever.extremes.push((column, direction, self.lanes(2)));
             }
         }
+        self.program.keeps_ever = !ever.is_empty();
         self.program.ever = ever;
     }
 
@@ -258,7 +267,7 @@ impl Compiler<'_> {
             Feature::Before(window, statistic) => (Feature::Over(window, statistic), true),
             feature => (feature, false),
         };
-        if !self.read_moments(place, read, before) {
+        if !self.read_moments(place, read, before) && !self.read_span(place, read, before) {
             let output = self.output(read);
             self.reads(before).outputs.push((place, output));
         }
@@ -278,11 +287,11 @@ impl Compiler<'_> {
         let Feature::Over(window, statistic) = feature else {
             return false;
         };
-        let (column, output) = match statistic {
-            Statistic::Sum(column) => (column, MomentsOutput::Sum),
-            Statistic::Mean(column) => (column, MomentsOutput::Mean),
-            Statistic::Variance(column) => (column, MomentsOutput::Variance),
-            Statistic::Std(column) => (column, MomentsOutput::Std),
+        let (column, place_of): (_, fn(&mut MomentsRead) -> &mut Option<u32>) = match statistic {
+            Statistic::Sum(column) => (column, |read| &mut read.sum),
+            Statistic::Mean(column) => (column, |read| &mut read.mean),
+            Statistic::Variance(column) => (column, |read| &mut read.variance),
+            Statistic::Std(column) => (column, |read| &mut read.std),
             _ => return false,
         };
         let program = &self.program;
@@ -291,15 +300,48 @@ impl Compiler<'_> {
         });
         let cell = find(cells, column).expect(SHARED);
         let moments = &mut self.reads(before).moments;
-        let known = moments.iter().position(|known| known.cell.at == cell.at);
+        // A statistic that is asked for twice is read twice.
+        let known = moments
+            .iter_mut()
+            .position(|known| known.cell.at == cell.at && place_of(known).is_none());
         let known = known.unwrap_or_else(|| {
-            moments.push(MomentsOutputs {
-                cell,
-                outputs: Vec::new(),
-            });
+            moments.push(MomentsRead::of(cell));
             moments.len() - 1
         });
-        moments[known].outputs.push((place, output));
+        let place = u32::try_from(place).expect("invariant: as many features");
+        *place_of(&mut moments[known]) = Some(place);
+        true
+    }
+
+    /// Reads a feature from the other running values of a bounded window, if it is one that is.
+    fn read_span(&mut self, place: usize, feature: Feature, before: bool) -> bool {
+        let Feature::Over(Some(window), statistic) = feature else {
+            return false;
+        };
+        let span = &self.program.spans[window];
+        let extreme = |column, direction| {
+            let stack = self.program.stack(column, direction).expect(SHARED);
+            (place, span.extreme(stack).expect(SHARED).at, column)
+        };
+        match statistic {
+            Statistic::Count => {
+                let count = (place, span.cursor);
+                self.reads(before).counts.push(count);
+            }
+            Statistic::Distinct(id) => {
+                let distinct = (place, span.distinct(id).expect(SHARED));
+                self.reads(before).distincts.push(distinct);
+            }
+            Statistic::Min(column) => {
+                let extreme = extreme(column, Direction::Min);
+                self.reads(before).extremes.push(extreme);
+            }
+            Statistic::Max(column) => {
+                let extreme = extreme(column, Direction::Max);
+                self.reads(before).extremes.push(extreme);
+            }
+            _ => return false,
+        }
         true
     }
 
@@ -346,25 +388,10 @@ impl Compiler<'_> {
 
     fn span_output(&self, window: usize, statistic: Statistic) -> Output {
         let span = &self.program.spans[window];
-        let extreme = |column, direction| {
-            let stack = self.program.stack(column, direction).expect(SHARED);
-            Output::Extreme {
-                cell: span.extreme(stack).expect(SHARED),
-                column,
-            }
-        };
         match statistic {
-            Statistic::Count => Output::CountSince {
-                cursor: span.cursor,
-            },
             Statistic::CountIf(flag) => Output::Holding(find(&span.flags, flag).expect(SHARED)),
             Statistic::Share(flag) => Output::Share(find(&span.flags, flag).expect(SHARED)),
-            Statistic::Min(column) => extreme(column, Direction::Min),
-            Statistic::Max(column) => extreme(column, Direction::Max),
-            Statistic::Distinct(id) => Output::Distinct {
-                at: span.distinct(id).expect(SHARED),
-            },
-            other => unreachable!("invariant: {other:?} is read from moments"),
+            other => unreachable!("invariant: {other:?} is read from a list of its own"),
         }
     }
 
@@ -398,6 +425,9 @@ impl Compiler<'_> {
         for span in &program.spans {
             program.entered_moments.extend_from_slice(&span.moments);
             program.entered_flags.extend_from_slice(&span.flags);
+            program.pointers.push(span.cursor);
+            let extremes = span.extremes.iter().map(|cell| cell.at);
+            program.pointers.extend(extremes);
         }
         // What takes in the same value comes together.
         program.entered_moments.sort_by_key(|(column, _)| *column);

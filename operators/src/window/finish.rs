@@ -2,12 +2,13 @@
 //! are computed from the rows.
 
 use super::lanes;
-use super::program::{Inputs, MomentsOutput, Output, Program, Reads};
+use super::program::{Inputs, Output, Program, Reads};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
 use super::update::Scratch;
 use crate::aggregate::distinct::distinct;
 use crate::aggregate::mean::mean;
+use crate::aggregate::moments::Moments;
 use crate::aggregate::variance::{std, variance};
 
 /// An event as the program sees it.
@@ -27,18 +28,14 @@ pub(super) struct Windows<'a> {
 }
 
 impl Program {
-    /// Brings every window's extremes to the first row of their stack inside the window.
-    #[inline]
+    /// Finds every window's extremes anew: the first row of their stack inside the window.
     pub(super) fn find_extremes(&self, state: &mut KeyFeatures, geometry: &Geometry) {
         let tail = state.tail;
         let (fixed, log) = state.split();
         for span in &self.spans {
             for cell in &span.extremes {
                 let bitmap = geometry.bitmap(self.stacks[cell.stack].bitmap);
-                let known = fixed[cell.at];
-                if known == tail || !bitmap.get(log, known) {
-                    fixed[cell.at] = bitmap.next(log, known, tail);
-                }
+                fixed[cell.at] = bitmap.next(log, fixed[span.cursor], tail);
             }
         }
     }
@@ -85,7 +82,7 @@ impl Program {
                 image[*lane] = distinct(ids) as u32;
             }
             for cell in &span.extremes {
-                let stack = self.stacks[cell.stack];
+                let stack = &self.stacks[cell.stack];
                 let value = |row| geometry.value(log, row, stack.column);
                 let best = rows()
                     .filter(|row| !value(*row).is_nan())
@@ -112,7 +109,7 @@ impl Program {
         row: &mut Vec<f64>,
     ) {
         let first = row.len();
-        row.resize(first + self.features, f64::NAN);
+        row.extend_from_slice(&self.missing);
         self.after
             .read(windows, state, event, before, &mut row[first..]);
     }
@@ -137,14 +134,29 @@ impl Reads {
         let log = state.log();
         for read in &self.moments {
             let moments = read.cell.load(fixed);
-            for (place, output) in &read.outputs {
-                row[*place] = match output {
-                    MomentsOutput::Sum => moments.sum.value(),
-                    MomentsOutput::Mean => mean(&moments),
-                    MomentsOutput::Variance => variance(&moments),
-                    MomentsOutput::Std => std(&moments),
-                };
-            }
+            let mut put = |place: Option<u32>, statistic: fn(&Moments) -> f64| {
+                if let Some(place) = place {
+                    row[place as usize] = statistic(&moments);
+                }
+            };
+            put(read.sum, |moments| moments.sum.value());
+            put(read.mean, mean);
+            put(read.variance, variance);
+            put(read.std, std);
+        }
+        for (place, cursor) in &self.counts {
+            row[*place] = f64::from(end.wrapping_sub(fixed[*cursor]));
+        }
+        for (place, at) in &self.distincts {
+            row[*place] = f64::from(fixed[*at]);
+        }
+        for (place, at, column) in &self.extremes {
+            let position = fixed[*at];
+            row[*place] = if position == end {
+                f64::NAN
+            } else {
+                geometry.value(log, position, *column)
+            };
         }
         for (place, output) in &self.outputs {
             row[*place] = match *output {
@@ -153,14 +165,10 @@ impl Reads {
                 Output::Since(trail) => {
                     before[trail].map_or(f64::NAN, |entry| at.abs_diff(entry.0) as f64 / 1e6)
                 }
-                Output::CountSince { cursor } => f64::from(end.wrapping_sub(fixed[cursor])),
                 Output::CountEver { at } => lanes::get_u64(fixed, at) as f64,
                 Output::Holding(cell) => cell.holding(fixed),
                 Output::Share(cell) => cell.share(fixed),
-                Output::Extreme { cell, .. } if fixed[cell.at] == end => f64::NAN,
-                Output::Extreme { cell, column } => geometry.value(log, fixed[cell.at], column),
                 Output::ExtremeEver { at } => lanes::get_f64(fixed, at),
-                Output::Distinct { at } => f64::from(fixed[at]),
                 Output::DistinctEver { set } => {
                     let seen = state.extra.as_ref().and_then(|extra| extra.seen.get(set));
                     seen.map_or(0.0, |seen| seen.len() as f64)

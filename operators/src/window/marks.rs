@@ -2,7 +2,7 @@
 //! id; and the index that finds the latter in a long log.
 
 use super::id_index::IdIndex;
-use super::program::{Inputs, Program, Span, Stack};
+use super::program::{Inputs, Program, Stack};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
 use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
@@ -10,7 +10,7 @@ use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
 impl Stack {
     /// Puts the row at `position` on the stack unless a later row takes its place, and takes those
     /// off whose place it takes. The log's rows are `head..tail`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(
         &self,
         log: &mut [u32],
@@ -25,16 +25,26 @@ impl Stack {
         }
         let mut end = position;
         while let Some(earlier) = bitmap.previous(log, head, end) {
-            if !self
-                .direction
-                .replaces(value, geometry.value(log, earlier, self.column))
-            {
+            if !self.replaces(log, geometry, value, earlier) {
                 break;
             }
             bitmap.set(log, earlier, false);
             end = earlier;
         }
         bitmap.set(log, position, true);
+    }
+
+    /// Whether a value takes the place of that of the row at a position.
+    #[inline]
+    pub(super) fn replaces(
+        &self,
+        log: &[u32],
+        geometry: &Geometry,
+        value: f64,
+        position: u32,
+    ) -> bool {
+        let known = geometry.value(log, position, self.column);
+        self.direction.replaces(value, known)
     }
 
     /// Whether a row after `position` takes the place of this value.
@@ -68,31 +78,30 @@ impl Program {
         geometry: &Geometry,
         inputs: &Inputs,
         position: u32,
-        inside: impl Fn(&Span) -> bool,
+        inside: impl Fn(usize) -> bool,
     ) {
         for (column, marks) in self.id_marks.iter().enumerate() {
-            let Some(id) = inputs.ids[column] else {
-                continue;
-            };
             let head = state.head;
             let offset = |position: u32| position.wrapping_sub(head);
+            let last = geometry.bitmap(marks.last);
+            let Some(id) = inputs.ids[column] else {
+                last.set(state.split().1, position, false);
+                continue;
+            };
             let former = self.replace_last(state, geometry, column, (id, position));
+            let (fixed, log) = state.split();
             if former.is_some_and(|former| offset(former) > offset(position)) {
+                last.set(log, position, false);
                 continue;
             }
-            let last = geometry.bitmap(marks.last);
-            let (fixed, log) = state.split();
             if let Some(former) = former {
                 last.set(log, former, false);
             }
             last.set(log, position, true);
-            for span in self.spans.iter().filter(|span| inside(span)) {
-                let Some(at) = span.distinct(column) else {
-                    continue;
-                };
-                let cursor = offset(fixed[span.cursor]);
+            for cell in marks.counts.iter().filter(|cell| inside(cell.span)) {
+                let cursor = offset(fixed[cell.cursor]);
                 if former.is_none_or(|former| offset(former) < cursor) {
-                    fixed[at] += 1;
+                    fixed[cell.at] += 1;
                 }
             }
         }
@@ -114,12 +123,13 @@ impl Program {
             let log = state.log();
             return geometry.find_slot(log, column, id, |slot| {
                 let offset = slot.wrapping_sub(head) & (slots - 1);
-                let position = head.wrapping_add(offset);
-                (offset < rows && last.get(log, position)).then_some(position)
+                let former = head.wrapping_add(offset);
+                let is_former = offset < rows && former != position && last.get(log, former);
+                is_former.then_some(former)
             });
         }
         if state.extra().indexes.is_empty() {
-            self.build_indexes(state, geometry);
+            self.build_indexes(state, geometry, position);
         }
         let log = &state.block[self.shape.fixed as usize..];
         let index = &mut state.extra.get_or_insert_default().indexes[column];
@@ -133,32 +143,39 @@ impl Program {
         former
     }
 
-    fn build_indexes(&self, state: &mut KeyFeatures, geometry: &Geometry) {
+    /// Makes the indexes anew. The row at `marked_next` does not have its marks yet.
+    fn build_indexes(&self, state: &mut KeyFeatures, geometry: &Geometry, marked_next: u32) {
         let mut indexes = vec![IdIndex::default(); self.id_marks.len()];
         let log = state.log();
         for (column, index) in indexes.iter_mut().enumerate() {
             let last = geometry.bitmap(self.id_marks[column].last);
             let mut position = last.next(log, state.head, state.tail);
             while position != state.tail {
-                let tag = geometry.tag(geometry.id(log, position, column));
-                index.insert(tag, |_| false, position);
+                if position != marked_next {
+                    let tag = geometry.tag(geometry.id(log, position, column));
+                    index.insert(tag, |_| false, position);
+                }
                 position = last.next(log, position.wrapping_add(1), state.tail);
             }
         }
         state.extra().indexes = indexes;
     }
 
-    /// Forgets the oldest row, which is about to go.
+    /// Forgets the rows before `head`, which are about to go.
     #[inline]
-    pub(super) fn unindex(&self, state: &mut KeyFeatures, geometry: &Geometry, oldest: u32) {
+    pub(super) fn unindex(&self, state: &mut KeyFeatures, geometry: &Geometry, head: u32) {
         let Some(extra) = &mut state.extra else {
             return;
         };
         let log = &state.block[self.shape.fixed as usize..];
         for (column, index) in extra.indexes.iter_mut().enumerate() {
-            if geometry.bitmap(self.id_marks[column].last).get(log, oldest) {
-                let tag = geometry.tag(geometry.id(log, oldest, column));
-                index.remove(tag, |at| at == oldest);
+            let last = geometry.bitmap(self.id_marks[column].last);
+            let rows = head.wrapping_sub(state.head);
+            for oldest in (0..rows).map(|n| state.head.wrapping_add(n)) {
+                if last.get(log, oldest) {
+                    let tag = geometry.tag(geometry.id(log, oldest, column));
+                    index.remove(tag, |at| at == oldest);
+                }
             }
         }
     }

@@ -95,8 +95,7 @@ impl fmt::Debug for Slot {
 impl More {
     /// Whether anything of the log's windows is read before the event.
     fn reads_before(&self) -> bool {
-        let Reads { moments, outputs } = &self.before;
-        !moments.is_empty() || !outputs.is_empty() || self.slots.iter().any(|slot| slot.excluding)
+        !self.before.is_empty() || self.slots.iter().any(|slot| slot.excluding)
     }
 
     /// Makes what slots keep, for a new key or from what was restored.
@@ -178,16 +177,14 @@ impl Program {
         scratch: &mut Scratch,
         row: Option<&mut Vec<f64>>,
     ) {
-        if state.fit(self.shape, self.first_slots()) {
-            self.initialise(state);
-        }
+        self.get_ready(state);
         more.wake(state);
         let late = event.at < state.newest;
         state.newest = state.newest.max(event.at);
         let wanted = row.is_some();
         if wanted {
             scratch.wide.clear();
-            scratch.wide.resize(self.features, f64::NAN);
+            scratch.wide.extend_from_slice(&self.missing);
             self.read_trails(state, event.at, &mut scratch.before);
         }
         if self.has_log() && late {
@@ -220,7 +217,6 @@ impl Program {
             self.trim(state, &geometry);
         }
         if wanted && more.reads_before() {
-            self.find_extremes(state, &geometry);
             let windows = Windows {
                 fixed: state.fixed(),
                 end: state.tail,
@@ -241,7 +237,6 @@ impl Program {
         }
         more.add(state, inputs, at, true);
         if wanted {
-            self.find_extremes(state, &geometry);
             let windows = Windows {
                 fixed: state.fixed(),
                 end: state.tail,

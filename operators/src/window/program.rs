@@ -33,6 +33,8 @@ pub(crate) struct Program {
     /// Lane of the cursor of the longest.
     pub(crate) longest_cursor: usize,
     pub(crate) lateness: i64,
+    /// Lanes that hold positions of rows: cursors and extremes.
+    pub(crate) pointers: Vec<usize>,
     /// Whether every event is a row, because something counts events.
     pub(crate) counts_events: bool,
     /// Every bounded window's moments and predicates, which the newest event always enters.
@@ -42,21 +44,30 @@ pub(crate) struct Program {
     pub(crate) id_marks: Vec<IdMarks>,
     pub(crate) flag_marks: Vec<FlagMarks>,
     pub(crate) ever: Ever,
+    /// Whether the unbounded window has any running value.
+    pub(crate) keeps_ever: bool,
     pub(crate) trails: Vec<Trail>,
-    /// Number of features, those included that only others are made of.
-    pub(crate) features: usize,
+    /// A row of nothing but missing features, those included that only others are made of.
+    pub(crate) missing: Vec<f64>,
     /// What is read when the event has been taken in.
     pub(crate) after: Reads,
     /// What most plans do without.
     pub(crate) more: Option<Box<More>>,
 }
 
-/// Features to read at one moment.
+/// Features to read at one moment, each with its place among the features. The commonest are in
+/// lists of their own, which are read without asking each what it is.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     /// Features read from moments, by cell.
-    pub(crate) moments: Vec<MomentsOutputs>,
-    /// All others, each with its place among the features.
+    pub(crate) moments: Vec<MomentsRead>,
+    /// Events since the position in a lane.
+    pub(crate) counts: Vec<(usize, usize)>,
+    /// Different ids, counted in a lane.
+    pub(crate) distincts: Vec<(usize, usize)>,
+    /// The value in a column at the position in a lane.
+    pub(crate) extremes: Vec<(usize, usize, usize)>,
+    /// All others.
     pub(crate) outputs: Vec<(usize, Output)>,
 }
 
@@ -73,7 +84,8 @@ pub(crate) struct Span {
     pub(crate) extremes: Vec<ExtremeCell>,
 }
 
-/// A window's extreme: no row of the stack lies in the window before the position in lane `at`.
+/// A window's extreme: lane `at` has the position of the first row of the stack in the window, or,
+/// where there is none, that after the log's last row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExtremeCell {
     pub(crate) stack: usize,
@@ -81,18 +93,32 @@ pub(crate) struct ExtremeCell {
 }
 
 /// A monotone stack over a value column, as a bitmap.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) column: usize,
     pub(crate) direction: Direction,
     pub(crate) bitmap: usize,
+    /// Lanes of all windows' extremes on it.
+    pub(crate) extremes: Vec<usize>,
 }
 
 /// Bitmaps of an id column: rows that have an id, rows that are the last of theirs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct IdMarks {
     pub(crate) present: usize,
     pub(crate) last: usize,
+    /// The windows that count different ids.
+    pub(crate) counts: Vec<DistinctCell>,
+}
+
+/// A window's number of different ids of a column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DistinctCell {
+    pub(crate) span: usize,
+    /// Lane of the window's cursor.
+    pub(crate) cursor: usize,
+    /// Lane of the number.
+    pub(crate) at: usize,
 }
 
 /// Bitmaps of a predicate: rows for which it holds, and, where asked for, is known.
@@ -131,20 +157,27 @@ pub(crate) enum TrailSource {
     Flag(usize),
 }
 
-/// The features read from one cell, each with its place among the features.
+/// The features read from one cell: their places.
 #[derive(Debug)]
-pub(crate) struct MomentsOutputs {
+pub(crate) struct MomentsRead {
     pub(crate) cell: MomentsCell,
-    pub(crate) outputs: Vec<(usize, MomentsOutput)>,
+    pub(crate) sum: Option<u32>,
+    pub(crate) mean: Option<u32>,
+    pub(crate) variance: Option<u32>,
+    pub(crate) std: Option<u32>,
 }
 
-/// What is made of moments.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum MomentsOutput {
-    Sum,
-    Mean,
-    Variance,
-    Std,
+impl MomentsRead {
+    /// Nothing read from a cell.
+    pub(crate) fn of(cell: MomentsCell) -> Self {
+        Self {
+            cell,
+            sum: None,
+            mean: None,
+            variance: None,
+            std: None,
+        }
+    }
 }
 
 /// Where a feature's value comes from.
@@ -153,14 +186,22 @@ pub(crate) enum Output {
     Value(usize),
     Last(usize),
     Since(usize),
-    CountSince { cursor: usize },
     CountEver { at: usize },
     Holding(FlagCell),
     Share(FlagCell),
-    Extreme { cell: ExtremeCell, column: usize },
     ExtremeEver { at: usize },
-    Distinct { at: usize },
     DistinctEver { set: usize },
+}
+
+impl Reads {
+    /// Whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.moments.is_empty()
+            && self.counts.is_empty()
+            && self.distincts.is_empty()
+            && self.extremes.is_empty()
+            && self.outputs.is_empty()
+    }
 }
 
 impl Program {
@@ -216,6 +257,15 @@ impl Span {
 }
 
 impl Ever {
+    /// Whether it has no running value.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.is_none()
+            && self.moments.is_empty()
+            && self.flags.is_empty()
+            && self.extremes.is_empty()
+            && self.distincts.is_empty()
+    }
+
     /// The lanes of the extreme of a column.
     pub(crate) fn extreme(&self, column: usize, direction: Direction) -> Option<usize> {
         self.extremes

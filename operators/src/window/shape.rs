@@ -5,6 +5,8 @@
 //! one per column. Ids lie in a column each, so that a short log can be searched for one at the
 //! speed of a scan; they take one lane each until one of the key's does not fit 32 bits.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::bitmap::Bitmap;
@@ -63,15 +65,28 @@ impl Geometry {
     }
 
     /// The lanes of the bitmaps.
-    pub(crate) fn bitmaps(&self) -> std::ops::Range<usize> {
+    pub(crate) fn bitmaps(&self) -> Range<usize> {
         0..self.rows
     }
 
     /// The lanes of time and values of the row at `position`.
     #[inline]
-    pub(crate) fn row(&self, position: u32) -> std::ops::Range<usize> {
+    pub(crate) fn row(&self, position: u32) -> Range<usize> {
         let start = self.rows + (position & self.mask) as usize * self.stride;
         start..start + self.stride
+    }
+
+    /// How many rows from `position` on lie one after another in the ring.
+    #[inline]
+    pub(crate) fn before_wrap(&self, position: u32) -> u32 {
+        self.mask - (position & self.mask) + 1
+    }
+
+    /// The lanes of some rows that lie one after another.
+    #[inline]
+    pub(crate) fn rows(&self, run: &Range<u32>) -> Range<usize> {
+        let start = self.row(run.start).start;
+        start..start + run.end.wrapping_sub(run.start) as usize * self.stride
     }
 
     /// Event time of the row at `position`, in microseconds.
@@ -90,7 +105,7 @@ impl Geometry {
 
     /// Where id `column` of the row at `position` lies.
     #[inline]
-    pub(crate) fn id_lanes(&self, position: u32, column: usize) -> std::ops::Range<usize> {
+    pub(crate) fn id_lanes(&self, position: u32, column: usize) -> Range<usize> {
         let place = column * (self.mask as usize + 1) + (position & self.mask) as usize;
         if self.wide_ids {
             self.ids + 2 * place..self.ids + 2 * place + 2

@@ -1,6 +1,9 @@
 //! The log's part of an event: rows leave the windows they have grown too old for, and the new row
 //! enters every window that it is in, at the end or, when it is late, in its place.
 
+use std::ops::Range;
+
+use super::lanes;
 use super::program::{Inputs, Program, Span};
 use super::shape::Geometry;
 use super::state::KeyFeatures;
@@ -17,51 +20,53 @@ impl Program {
         for span in &self.spans {
             let Some(edge) = span.edge(at) else { continue };
             let start = fixed[span.cursor];
-            let (mut cursor, mut is_right) = (start, true);
+            let mut cursor = start;
             while cursor != tail && geometry.time(log, cursor) <= edge {
-                is_right &= self.remove(span, fixed, (geometry, log), cursor);
                 cursor = cursor.wrapping_add(1);
             }
-            if cursor == start {
-                continue;
-            }
-            fixed[span.cursor] = cursor;
-            for cell in &span.extremes {
-                if fixed[cell.at].wrapping_sub(start) < cursor.wrapping_sub(start) {
-                    fixed[cell.at] = cursor;
-                }
-            }
-            if !is_right {
-                rebuild(span, fixed, (geometry, log), tail);
+            if cursor != start {
+                fixed[span.cursor] = cursor;
+                self.leave(span, fixed, (geometry, log), (start..cursor, tail));
             }
         }
     }
 
-    /// Lets the row at `position` leave a window. Returns whether its totals are right afterwards.
+    /// Lets rows leave a window that from now on is the other rows up to `tail`.
     #[inline]
-    fn remove(
+    fn leave(
         &self,
         span: &Span,
         fixed: &mut [u32],
         (geometry, log): (&Geometry, &[u32]),
-        position: u32,
-    ) -> bool {
+        (gone, tail): (Range<u32>, u32),
+    ) {
+        let count = gone.end.wrapping_sub(gone.start);
+        let rows = || (0..count).map(|n| gone.start.wrapping_add(n));
         let mut is_right = true;
         for (column, cell) in &span.moments {
-            let value = geometry.value(log, position, *column);
-            if !value.is_nan() {
-                is_right &= cell.remove(fixed, value);
-            }
+            let values = rows().map(|row| geometry.value(log, row, *column));
+            is_right &= cell.remove(fixed, values.filter(|value| !value.is_nan()));
         }
         for (column, cell) in &span.flags {
-            let (holds, known) = self.flag_at(log, geometry, position, *column);
-            cell.remove(fixed, holds, known);
+            for row in rows() {
+                let (holds, known) = self.flag_at(log, geometry, row, *column);
+                cell.remove(fixed, holds, known);
+            }
         }
         for (column, at) in &span.distincts {
             let last = geometry.bitmap(self.id_marks[*column].last);
-            fixed[*at] -= u32::from(last.get(log, position));
+            let lasts = rows().filter(|row| last.get(log, *row)).count();
+            fixed[*at] -= lasts as u32;
         }
-        is_right
+        for cell in &span.extremes {
+            if fixed[cell.at].wrapping_sub(gone.start) < count {
+                let bitmap = geometry.bitmap(self.stacks[cell.stack].bitmap);
+                fixed[cell.at] = bitmap.next(log, gone.end, tail);
+            }
+        }
+        if !is_right {
+            rebuild(span, fixed, (geometry, log), tail);
+        }
     }
 
     /// Whether a predicate holds at a row, and whether it is known there.
@@ -86,17 +91,22 @@ impl Program {
     /// Drops the rows that no window can need any more.
     #[inline]
     pub(super) fn trim(&self, state: &mut KeyFeatures, geometry: &Geometry) {
-        if self.lateness == 0 && state.extra.is_none() {
-            state.head = state.block[self.longest_cursor];
-            return;
-        }
-        let Some(horizon) = self.horizon(state.newest) else {
-            return;
+        let head = if self.lateness == 0 {
+            state.block[self.longest_cursor]
+        } else {
+            let Some(horizon) = self.horizon(state.newest) else {
+                return;
+            };
+            let mut head = state.head;
+            while head != state.tail && geometry.time(state.log(), head) <= horizon {
+                head = head.wrapping_add(1);
+            }
+            head
         };
-        while state.head != state.tail && geometry.time(state.log(), state.head) <= horizon {
-            self.unindex(state, geometry, state.head);
-            state.head = state.head.wrapping_add(1);
+        if state.has_indexes() {
+            self.unindex(state, geometry, head);
         }
+        state.head = head;
     }
 
     /// Adds the newest event as the last row. There must be room.
@@ -114,10 +124,22 @@ impl Program {
         let (fixed, log) = state.split();
         self.write(geometry, log, inputs, at, position);
         enter(&self.entered_moments, &self.entered_flags, fixed, inputs);
+        let tail = position.wrapping_add(1);
         for stack in &self.stacks {
             let value = inputs.values[stack.column];
-            let later = position.wrapping_add(1);
-            stack.push(log, geometry, value, (head, position, later));
+            stack.push(log, geometry, value, (head, position, tail));
+            for at in &stack.extremes {
+                let known = fixed[*at];
+                // An empty window's extreme is at the end of the log.
+                let is_first = known == position;
+                fixed[*at] = if value.is_nan() {
+                    if is_first { tail } else { known }
+                } else if is_first || stack.replaces(log, geometry, value, known) {
+                    position
+                } else {
+                    known
+                };
+            }
         }
         self.mark_ids(state, geometry, inputs, position, |_| true);
     }
@@ -151,10 +173,6 @@ impl Program {
                 (false, false) => *cursor = cursor.wrapping_add(1),
                 _ => {}
             }
-            let cursor = *cursor;
-            for cell in &span.extremes {
-                fixed[cell.at] = cursor;
-            }
             if inside(span) {
                 enter(&span.moments, &span.flags, fixed, inputs);
             }
@@ -163,6 +181,8 @@ impl Program {
             let value = inputs.values[stack.column];
             stack.push(log, &geometry, value, (head, position, tail));
         }
+        self.find_extremes(state, &geometry);
+        let inside = |span: usize| inside(&self.spans[span]);
         self.mark_ids(state, &geometry, inputs, position, inside);
     }
 
@@ -174,24 +194,18 @@ impl Program {
     }
 
     /// Writes the row at `position`: its columns, and marks that tell of the event alone.
-    #[inline]
+    #[inline(always)]
     fn write(&self, geometry: &Geometry, log: &mut [u32], inputs: &Inputs, at: i64, position: u32) {
         let row = &mut log[geometry.row(position)];
-        let at = at.cast_unsigned();
-        let values = inputs.values.iter().map(|value| value.to_bits());
-        for (lanes, bits) in row
-            .chunks_exact_mut(2)
-            .zip(std::iter::once(at).chain(values))
-        {
-            lanes[0] = bits as u32;
-            lanes[1] = (bits >> 32) as u32;
+        lanes::set_u64(row, 0, at.cast_unsigned());
+        for (lanes, value) in row[2..].chunks_exact_mut(2).zip(&inputs.values) {
+            lanes::set_f64(lanes, 0, *value);
         }
-        for ((column, marks), id) in self.id_marks.iter().enumerate().zip(&inputs.ids) {
+        for (column, marks) in self.id_marks.iter().enumerate() {
+            let id = inputs.ids[column];
             geometry.set_id(log, position, column, id.unwrap_or(0));
-            geometry
-                .bitmap(marks.present)
-                .set(log, position, id.is_some());
-            geometry.bitmap(marks.last).set(log, position, false);
+            let present = geometry.bitmap(marks.present);
+            present.set(log, position, id.is_some());
         }
         for (marks, flag) in self.flag_marks.iter().zip(&inputs.flags) {
             geometry
@@ -205,7 +219,7 @@ impl Program {
 }
 
 /// Takes the event into sums and counts.
-#[inline]
+#[inline(always)]
 fn enter(
     moments: &[(usize, MomentsCell)],
     flags: &[(usize, FlagCell)],

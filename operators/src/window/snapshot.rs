@@ -139,6 +139,7 @@ impl Record {
             shape: self.shape,
             slots,
             wide_ids: self.wide_ids,
+            is_ready: false,
         };
         if !self.seen.is_empty() || !self.older.is_empty() {
             let seen = self

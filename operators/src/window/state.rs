@@ -34,6 +34,9 @@ pub struct KeyFeatures {
     /// Slots of the ring: a power of two, or zero.
     pub(crate) slots: u32,
     pub(crate) wide_ids: bool,
+    /// Whether its plan has seen to it: a new key has no block yet, a restored one may not know its
+    /// extremes.
+    pub(crate) is_ready: bool,
 }
 
 /// State that does not fit a block of fixed shape.
@@ -61,6 +64,7 @@ impl Default for KeyFeatures {
             shape: Shape::default(),
             slots: 0,
             wide_ids: false,
+            is_ready: false,
         }
     }
 }
@@ -164,11 +168,18 @@ impl KeyFeatures {
         }
         let mut position = self.head;
         while position != self.tail {
-            to[new.row(position)].copy_from_slice(&from[old.row(position)]);
+            let together = old.before_wrap(position).min(new.before_wrap(position));
+            let run =
+                position..position.wrapping_add(together.min(self.tail.wrapping_sub(position)));
+            let lanes = &from[old.rows(&run)];
+            to[new.rows(&run)].copy_from_slice(lanes);
             for column in 0..usize::from(self.shape.ids) {
-                new.set_id(to, position, column, old.id(from, position, column));
+                for offset in 0..run.end.wrapping_sub(run.start) {
+                    let position = run.start.wrapping_add(offset);
+                    new.set_id(to, position, column, old.id(from, position, column));
+                }
             }
-            position = position.wrapping_add(1);
+            position = run.end;
         }
         let is_indexed_anew = slots <= INDEX_ABOVE_ROWS || wide_ids != self.wide_ids;
         self.block = block;
@@ -179,20 +190,17 @@ impl KeyFeatures {
         }
     }
 
-    /// Gives a key that had no event its block. Returns whether it was such a key.
+    /// Whether the key has had no event.
     #[inline]
-    pub(crate) fn fit(&mut self, shape: Shape, slots: u32) -> bool {
-        if self.shape == shape && self.block.len() >= shape.fixed as usize {
-            return false;
-        }
-        assert!(
-            self.block.is_empty() && self.shape == Shape::default(),
-            "invariant: a key's features are updated by the plan whose layout they were made with"
-        );
+    pub(crate) fn is_new(&self) -> bool {
+        self.block.is_empty() && self.shape == Shape::default()
+    }
+
+    /// Gives a new key its block.
+    pub(crate) fn fit(&mut self, shape: Shape, slots: u32) {
         self.shape = shape;
         self.slots = slots;
         self.block = vec![0; shape.fixed as usize + self.geometry().lanes()].into_boxed_slice();
-        true
     }
 
     /// Opens a row at `position` by moving the rows from there on up by one. There must be room.

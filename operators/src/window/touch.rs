@@ -15,17 +15,15 @@ impl Program {
         let states = || states.iter().flatten();
         let mut seen = 0;
         for state in states() {
-            let fixed = state.block.iter().take(self.shape.fixed as usize);
-            seen ^= fixed.step_by(LINE).fold(0, |seen, lane| seen ^ lane);
+            let lines = state.block.chunks(LINE);
+            let lines = lines.take((self.shape.fixed as usize).div_ceil(LINE));
+            seen ^= lines.fold(0, |seen, line| seen ^ line[0]);
         }
         for state in states().filter(|state| state.shape == self.shape && state.slots > 0) {
             let (geometry, fixed, log) = (state.geometry(), state.fixed(), state.log());
             seen ^= log[geometry.row(state.tail).start];
-            for span in &self.spans {
-                seen ^= log[geometry.row(fixed[span.cursor]).start];
-                for cell in &span.extremes {
-                    seen ^= log[geometry.row(fixed[cell.at]).start];
-                }
+            for at in &self.pointers {
+                seen ^= log[geometry.row(fixed[*at]).start];
             }
         }
         black_box(seen);

@@ -2,7 +2,6 @@
 
 use super::finish::{Event, Windows};
 use super::program::{Inputs, Program, TrailSource};
-use super::shape::Shape;
 use super::state::KeyFeatures;
 use crate::window::lanes;
 
@@ -33,17 +32,19 @@ impl Program {
             self.update_more(more, state, &Event { inputs, at }, scratch, row);
             return;
         }
-        if state.fit(self.shape, self.first_slots()) {
-            self.initialise(state);
-        }
+        self.get_ready(state);
         let event = Event { inputs, at };
         let late = at < state.newest;
         state.newest = state.newest.max(at);
-        if row.is_some() {
-            self.read_trails(state, at, &mut scratch.before);
+        if !self.trails.is_empty() {
+            if row.is_some() {
+                self.read_trails(state, at, &mut scratch.before);
+            }
+            self.push_trails(state, inputs, at);
         }
-        self.push_trails(state, inputs, at);
-        self.add_ever(state, inputs);
+        if self.keeps_ever {
+            self.add_ever(state, inputs);
+        }
         if self.has_log() && late {
             if self.contributes(inputs) {
                 self.insert_late(state, inputs, at);
@@ -71,9 +72,6 @@ impl Program {
                 }
                 self.append(state, &geometry, inputs, at);
             }
-            if row.is_some() {
-                self.find_extremes(state, &geometry);
-            }
         }
         if let Some(row) = row {
             let (fixed, end) = (state.fixed(), state.tail);
@@ -88,13 +86,12 @@ impl Program {
 
     /// Whether a state is of this program, as far as that shows.
     pub(crate) fn accepts(&self, state: &KeyFeatures) -> bool {
-        let is_new = state.block.is_empty() && state.shape == Shape::default();
         let slots = state.extra.as_ref().map_or(0, |extra| extra.slots.len());
         let fits = match &self.more {
             Some(more) => more.accepts(state),
             None => slots == 0,
         };
-        is_new || (state.shape == self.shape && fits)
+        state.is_new() || (state.shape == self.shape && fits)
     }
 
     /// Whether the event has anything for the log to hold.
@@ -117,13 +114,31 @@ impl Program {
                 })
     }
 
-    pub(super) fn initialise(&self, state: &mut KeyFeatures) {
-        for trail in &self.trails {
-            trail.cell.clear(&mut state.block);
+    /// Gives a new key its block, and a restored one what it can do without where it is kept.
+    #[inline]
+    pub(super) fn get_ready(&self, state: &mut KeyFeatures) {
+        assert!(
+            state.shape == self.shape || state.is_new(),
+            "invariant: a key's features are updated by the plan whose layout they were made with"
+        );
+        if !state.is_ready {
+            self.make_ready(state);
         }
-        for (_, _, at) in &self.ever.extremes {
-            lanes::set_f64(&mut state.block, *at, f64::NAN);
+    }
+
+    #[cold]
+    fn make_ready(&self, state: &mut KeyFeatures) {
+        if state.is_new() {
+            state.fit(self.shape, self.first_slots());
+            for trail in &self.trails {
+                trail.cell.clear(&mut state.block);
+            }
+            for (_, _, at) in &self.ever.extremes {
+                lanes::set_f64(&mut state.block, *at, f64::NAN);
+            }
         }
+        self.find_extremes(state, &state.geometry());
+        state.is_ready = true;
     }
 
     #[inline]

@@ -42,28 +42,32 @@ const FEW_KEYS: usize = 1_024;
 /// How many keys [`KeyedState::look_ahead`] takes.
 pub const LOOK_AHEAD: usize = 32;
 
-struct Entry<K, S> {
-    hash: u64,
-    key: K,
-    state: S,
-    changed: bool,
-}
-
 /// The state of one step on one worker: a value of `S` for every key seen.
 ///
-/// Which keys change is noted only once somebody has asked: a job without checkpoints pays for
-/// nothing, and until the first question every key counts as changed anyway.
+/// The values lie side by side, and an index of four bytes a key finds them, so little is empty and
+/// growing moves little. Which keys change is noted only once somebody has asked: a job without
+/// checkpoints pays for nothing, and until the first question every key counts as changed anyway.
 pub struct KeyedState<K, S> {
-    entries: HashTable<Entry<K, S>>,
-    /// The keys that have changed since the last question; `None` before the first.
-    changed: Option<Vec<(u64, K)>>,
+    /// Places among the entries, by the hash of the key there.
+    index: HashTable<u32>,
+    entries: Vec<(K, S)>,
+    /// The changes since the last question; `None` before the first.
+    changes: Option<Changes<K>>,
+}
+
+/// Which keys have changed.
+struct Changes<K> {
+    keys: Vec<K>,
+    /// Which entries' keys are among them.
+    marks: Vec<bool>,
 }
 
 impl<K: Key, S: State> Default for KeyedState<K, S> {
     fn default() -> Self {
         Self {
-            entries: HashTable::new(),
-            changed: None,
+            index: HashTable::new(),
+            entries: Vec::new(),
+            changes: None,
         }
     }
 }
@@ -77,30 +81,76 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// As [`KeyedState::entry`], for a key whose hash is known from [`KeyedState::look_ahead`].
     #[inline]
     pub fn entry_hashed(&mut self, hash: u64, key: &K) -> &mut S {
-        let entry = self
-            .entries
-            .entry(hash, |entry| entry.key == *key, |entry| entry.hash)
-            .or_insert_with(|| Entry {
-                hash,
-                key: key.clone(),
-                state: S::default(),
-                changed: false,
-            })
-            .into_mut();
-        if let Some(changed) = &mut self.changed
-            && !entry.changed
+        let place = match self.place(hash, key) {
+            Some(place) => place,
+            None => self.insert(hash, key.clone(), S::default()),
+        };
+        if let Some(changes) = &mut self.changes
+            && !std::mem::replace(&mut changes.marks[place], true)
         {
-            entry.changed = true;
-            changed.push((hash, key.clone()));
+            changes.keys.push(key.clone());
         }
-        &mut entry.state
+        &mut self.entries[place].1
+    }
+
+    /// Where the entry of `key` is.
+    #[inline]
+    fn place(&self, hash: u64, key: &K) -> Option<usize> {
+        let is = |place: &u32| self.entries[*place as usize].0 == *key;
+        self.index.find(hash, is).map(|place| *place as usize)
+    }
+
+    /// Adds a key that is not there, and gives its place.
+    fn insert(&mut self, hash: u64, key: K, state: S) -> usize {
+        let place = self.entries.len();
+        self.entries.push((key, state));
+        if let Some(changes) = &mut self.changes {
+            changes.marks.push(false);
+        }
+        if place == self.index.capacity() {
+            self.grow();
+        }
+        self.index
+            .insert_unique(hash, number(place), rehash(&self.entries));
+        place
+    }
+
+    /// Makes the index anew with more room: in the order of the entries, where looking their keys up
+    /// in the order of the index would wait for memory at each.
+    #[cold]
+    fn grow(&mut self) {
+        self.index = HashTable::with_capacity(2 * self.entries.len());
+        let known = self.entries.len() - 1;
+        for (place, (key, _)) in self.entries[..known].iter().enumerate() {
+            self.index
+                .insert_unique(key_hash(key), number(place), rehash(&self.entries));
+        }
+    }
+
+    /// Takes an entry out; the last one takes its place.
+    fn take_out(&mut self, hash: u64, place: usize) -> (K, S) {
+        let is = |wanted: usize| move |place: &u32| *place as usize == wanted;
+        let found = self.index.find_entry(hash, is(place));
+        found.expect("invariant: every entry is indexed").remove();
+        let taken = self.entries.swap_remove(place);
+        if let Some(changes) = &mut self.changes
+            && !changes.marks.swap_remove(place)
+        {
+            changes.keys.push(taken.0.clone());
+        }
+        if let Some((moved, _)) = self.entries.get(place) {
+            let last = is(self.entries.len());
+            let found = self.index.find_mut(key_hash(moved), last);
+            *found.expect("invariant: every entry is indexed") = number(place);
+        }
+        taken
     }
 
     /// Gives the hashes of the keys whose turn is next, after `touch` has had a look at their states.
     ///
     /// Where there are many keys, most of an event's time is waiting for memory, one place after
     /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it,
-    /// and where there are few keys it is left out.
+    /// and where there are few keys it is left out. Now and then a state is that of another key.
     ///
     /// # Panics
     /// When there are more keys than [`LOOK_AHEAD`].
@@ -120,8 +170,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
             return hashes;
         }
         for (state, hash) in states.iter_mut().zip(hashes).take(count) {
-            let found = self.entries.find(hash, |entry| entry.hash == hash);
-            *state = found.map(|entry| &entry.state);
+            // To compare the keys would be to wait for the first of them.
+            let place = self.index.find(hash, |_| true);
+            *state = place.map(|place| &self.entries[*place as usize].1);
         }
         touch(&states[..count]);
         hashes
@@ -129,34 +180,28 @@ impl<K: Key, S: State> KeyedState<K, S> {
 
     /// The state of `key`, if it has any.
     pub fn get(&self, key: &K) -> Option<&S> {
-        let hash = key_hash(key);
-        self.entries
-            .find(hash, |entry| entry.key == *key)
-            .map(|entry| &entry.state)
+        let place = self.place(key_hash(key), key)?;
+        Some(&self.entries[place].1)
     }
 
     /// Drops the state of `key` and returns it, if it had any.
     pub fn remove(&mut self, key: &K) -> Option<S> {
         let hash = key_hash(key);
-        let found = self.entries.find_entry(hash, |entry| entry.key == *key);
-        let (entry, _) = found.ok()?.remove();
-        if let (false, Some(changed)) = (entry.changed, &mut self.changed) {
-            changed.push((hash, entry.key));
-        }
-        Some(entry.state)
+        let place = self.place(hash, key)?;
+        Some(self.take_out(hash, place).1)
     }
 
     /// Drops the keys whose state `keep` refuses, and returns how many went.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut S) -> bool) -> usize {
-        let before = self.entries.len();
-        let changed = &mut self.changed;
-        self.entries.retain(|entry| {
-            let kept = keep(&entry.key, &mut entry.state);
-            if let (false, false, Some(changed)) = (kept, entry.changed, changed.as_mut()) {
-                changed.push((entry.hash, entry.key.clone()));
+        let (before, mut place) = (self.entries.len(), 0);
+        while let Some((key, state)) = self.entries.get_mut(place) {
+            if keep(key, state) {
+                place += 1;
+            } else {
+                let hash = key_hash(key);
+                self.take_out(hash, place);
             }
-            kept
-        });
+        }
         before - self.entries.len()
     }
 
@@ -172,7 +217,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
 
     /// Every key with its state, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.entries.iter().map(|entry| (&entry.key, &entry.state))
+        self.entries.iter().map(|(key, state)| (key, state))
     }
 
     /// The keys that have changed since the last call or since they were restored, encoded by key
@@ -182,25 +227,23 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
+        let marks = vec![false; self.entries.len()];
+        let changes = self.changes.replace(Changes {
+            keys: Vec::new(),
+            marks,
+        });
         let mut groups = BTreeMap::new();
-        match self.changed.replace(Vec::new()) {
+        match changes {
             None => {
-                for entry in &self.entries {
-                    encode_to(
-                        &mut groups,
-                        KeyGroup::of(entry.hash),
-                        &(&entry.key, Some(&entry.state)),
-                    )?;
+                for (key, state) in &self.entries {
+                    let group = KeyGroup::of(key_hash(key));
+                    encode_to(&mut groups, group, &(key, Some(state)))?;
                 }
             }
-            Some(changed) => {
-                for (hash, key) in changed {
-                    let entry = self.entries.find_mut(hash, |entry| entry.key == key);
-                    let state = entry.map(|entry| {
-                        entry.changed = false;
-                        &entry.state
-                    });
-                    encode_to(&mut groups, KeyGroup::of(hash), &(&key, state))?;
+            Some(changes) => {
+                for key in &changes.keys {
+                    let group = KeyGroup::of(key_hash(key));
+                    encode_to(&mut groups, group, &(key, self.get(key)))?;
                 }
             }
         }
@@ -212,25 +255,41 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// [`StateError::Decode`] when the bytes are not this step's.
     pub fn restore(&mut self, step: &str, bytes: &[u8]) -> Result<(), StateError> {
-        self.changed.get_or_insert_default();
+        if self.changes.is_none() {
+            self.changes = Some(Changes {
+                keys: Vec::new(),
+                marks: vec![false; self.entries.len()],
+            });
+        }
         decode_all(step, bytes, |(key, state)| self.put(key, state))
     }
 
     fn put(&mut self, key: K, state: Option<S>) {
         let hash = key_hash(&key);
-        if let Ok(entry) = self.entries.find_entry(hash, |entry| entry.key == key) {
-            entry.remove();
-        }
-        if let Some(state) = state {
-            let entry = Entry {
-                hash,
-                key,
-                state,
-                changed: false,
-            };
-            self.entries.insert_unique(hash, entry, |entry| entry.hash);
+        match (self.place(hash, &key), state) {
+            (Some(place), Some(state)) => self.entries[place].1 = state,
+            (None, Some(state)) => {
+                self.insert(hash, key, state);
+            }
+            (Some(place), None) => {
+                // It was gone when the bytes were written: that is no change.
+                if let Some(changes) = &mut self.changes {
+                    changes.marks[place] = true;
+                }
+                self.take_out(hash, place);
+            }
+            (None, None) => {}
         }
     }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("invariant: a worker has fewer than 2^32 keys")
+}
+
+/// The hash of the key at a place.
+fn rehash<K: Key, S>(entries: &[(K, S)]) -> impl Fn(&u32) -> u64 {
+    |place| key_hash(&entries[*place as usize].0)
 }
 
 /// Reads values that were encoded one after another.
@@ -298,7 +357,7 @@ mod tests {
         (0..100).for_each(|key| *state.entry(&key) += 1);
         state.retain(|key, _| key % 2 == 0);
         state.remove(&98);
-        assert!(state.changed.is_none(), "a key is kept for nobody");
+        assert!(state.changes.is_none(), "a key is kept for nobody");
         let mut restored = KeyedState::<u64, u32>::default();
         for bytes in state.take_changed().unwrap().values() {
             restored.restore("count", bytes).unwrap();
@@ -306,7 +365,7 @@ mod tests {
         assert_eq!(contents(&restored), contents(&state));
         assert!(state.take_changed().unwrap().is_empty());
         (0..3).for_each(|_| *restored.entry(&4) += 1);
-        assert_eq!(restored.changed.as_ref().map(Vec::len), Some(1));
+        assert_eq!(restored.changes.as_ref().map(|c| c.keys.len()), Some(1));
     }
 
     #[test]
@@ -327,6 +386,44 @@ mod tests {
             restored.restore("count", bytes).unwrap();
         }
         assert_eq!(contents(&restored), BTreeMap::from([(1, 11)]));
+    }
+
+    #[test]
+    fn many_keys_come_and_go_as_in_a_map() {
+        let (mut state, mut map) = (KeyedState::<u64, u32>::default(), BTreeMap::new());
+        let mut base = BTreeMap::new();
+        let mut random = 1u64;
+        for step in 0..60_000u32 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let key = (random >> 33) % 5_000;
+            match (random >> 60, step) {
+                (0..9, _) => {
+                    *state.entry(&key) += step;
+                    *map.entry(key).or_default() += step;
+                }
+                (9..15, _) => assert_eq!(state.remove(&key), map.remove(&key)),
+                (_, _) if step % 40 == 0 => {
+                    let kept = |key: &u64| key % 7 != u64::from(step) % 7;
+                    let before = map.len();
+                    map.retain(|key, _| kept(key));
+                    assert_eq!(state.retain(|key, _| kept(key)), before - map.len());
+                }
+                _ => assert_eq!(state.get(&key), map.get(&key)),
+            }
+            if step % 20_000 == 9_999 {
+                for (group, bytes) in state.take_changed().unwrap() {
+                    base.entry(group).or_insert_with(Vec::new).extend(bytes);
+                }
+                let mut restored = KeyedState::<u64, u32>::default();
+                for bytes in base.values() {
+                    restored.restore("count", bytes).unwrap();
+                }
+                assert_eq!(contents(&restored), map);
+                assert!(restored.take_changed().unwrap().is_empty());
+            }
+        }
+        assert_eq!((contents(&state), state.len()), (map.clone(), map.len()));
+        assert!(map.len() > 1_000);
     }
 
     #[test]

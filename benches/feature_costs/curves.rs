@@ -6,7 +6,7 @@ use thalweg::prelude::EventTime;
 use thalweg_engine::state::KeyedState;
 use thalweg_operators::features::{FeaturePlan, KeyFeatures};
 
-use super::declare::{Event, plan};
+use super::declare::{Event, Last, plan};
 
 /// Keys that take turns: few, so that what is seen is the operator and not the memory's speed.
 const KEYS: u64 = 16;
@@ -56,7 +56,11 @@ pub(crate) fn window_length() -> Curve {
         minutes,
         |minutes| {
             let window = Duration::from_secs(60 * minutes);
-            cost_ns(&|| plan(std::iter::once(window)), 64, window)
+            cost_ns(
+                &|| plan(std::iter::once(window), Last::Distinct),
+                64,
+                window,
+            )
         },
     )
 }
@@ -66,7 +70,11 @@ pub(crate) fn live_events() -> Curve {
     let counts = (0..7).map(|n| 16 * 4u64.pow(n));
     Curve::new("live events, one window", "live events", counts, |live| {
         let window = Duration::from_secs(3_600);
-        cost_ns(&|| plan(std::iter::once(window)), live, window)
+        cost_ns(
+            &|| plan(std::iter::once(window), Last::Distinct),
+            live,
+            window,
+        )
     })
 }
 
@@ -80,7 +88,7 @@ pub(crate) fn windows() -> Curve {
         |count| {
             let longest = Duration::from_secs(3_600);
             let windows = move || (1..=count).map(move |n| longest * n as u32 / count as u32);
-            cost_ns(&|| plan(windows()), 1_024, longest)
+            cost_ns(&|| plan(windows(), Last::Distinct), 1_024, longest)
         },
     );
     Curve {

@@ -14,19 +14,26 @@ mod plot;
 
 use std::path::Path;
 
+use declare::Last;
+
 fn main() {
+    if memory::print_if_asked() {
+        return;
+    }
     // `cargo test --benches` only wants to know that it builds.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let bytes_per_key = memory::bytes_per_key();
     eprintln!(
-        "memory: {} keys with {} live events each, {} windows x {} aggregates: {bytes_per_key:.0} bytes a key, resident",
+        "memory: {} keys with {} live events each, {} windows x {} aggregates",
         memory::KEYS,
         memory::LIVE,
         memory::WINDOWS,
         declare::AGGREGATES,
     );
+    let bytes_per_key = memory::measured_apart(Last::Share);
+    let with_ids = memory::measured_apart(Last::Distinct);
+    eprintln!("  {bytes_per_key:.0} bytes a key, resident; {with_ids:.0} with an id per event");
     let curves = [
         curves::window_length(),
         curves::live_events(),
@@ -45,6 +52,7 @@ fn main() {
     let line = serde_json::json!({
         "bench": "feature_costs",
         "bytes_per_key": bytes_per_key.round(),
+        "bytes_per_key_with_ids": with_ids.round(),
         "longest_window_over_shortest": length.last_over_first(),
         "most_live_events_over_fewest": live.last_over_first(),
         "most_windows": windows.points.last().unwrap().0,

@@ -119,7 +119,8 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// in the order of the index would wait for memory at each.
     #[cold]
     fn grow(&mut self) {
-        self.index = HashTable::with_capacity(2 * self.entries.len());
+        // Twice as many places, unless many are taken by keys that have gone.
+        self.index = HashTable::with_capacity(self.entries.len() * 9 / 8 + 1);
         let known = self.entries.len() - 1;
         for (place, (key, _)) in self.entries[..known].iter().enumerate() {
             self.index

@@ -177,7 +177,47 @@ impl Weather {
     }
 }
 
-/// What happens to a flight, with what all features need of it.
+/// What was measured; NaN where nothing was.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Readings {
+    pub(crate) temp: f32,
+    pub(crate) humid: f32,
+    pub(crate) wind_speed: f32,
+    pub(crate) wind_gust: f32,
+    pub(crate) precip: f32,
+    pub(crate) pressure: f32,
+    pub(crate) visib: f32,
+}
+
+impl Readings {
+    const NONE: Self = Self {
+        temp: f32::NAN,
+        humid: f32::NAN,
+        wind_speed: f32::NAN,
+        wind_gust: f32::NAN,
+        precip: f32::NAN,
+        pressure: f32::NAN,
+        visib: f32::NAN,
+    };
+}
+
+impl From<&Weather> for Readings {
+    fn from(weather: &Weather) -> Self {
+        let measured = |value: Option<f32>| value.unwrap_or(f32::NAN);
+        Self {
+            temp: measured(weather.temp),
+            humid: measured(weather.humid),
+            wind_speed: measured(weather.wind_speed),
+            wind_gust: measured(weather.wind_gust),
+            precip: measured(weather.precip),
+            pressure: measured(weather.pressure),
+            visib: measured(weather.visib),
+        }
+    }
+}
+
+/// What happens to a flight, with what all features need of it, and no more: it is moved at every
+/// step.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Event {
     pub(crate) flight: u32,
@@ -193,12 +233,12 @@ pub(crate) struct Event {
 pub(crate) enum What {
     /// One hour to the scheduled departure.
     Scheduled {
-        distance: f64,
         departs: EventTime,
-        arrives: EventTime,
+        distance: f64,
+        planned_minutes: f64,
         minute: u16,
         weekday: u8,
-        weather: Option<Weather>,
+        weather: Readings,
     },
     /// It has arrived, so many minutes late.
     Landed {
@@ -220,11 +260,11 @@ impl Event {
             arrives,
             ..
         } = s;
-        let (minute, weekday, weather) = (s.minute, s.weekday, None);
+        let (minute, weekday, weather) = (s.minute, s.weekday, Readings::NONE);
         let what = What::Scheduled {
-            distance,
             departs,
-            arrives,
+            distance,
+            planned_minutes: arrives.since(departs).as_secs_f64() / 60.0,
             minute,
             weekday,
             weather,
@@ -266,7 +306,7 @@ impl Event {
 
     pub(crate) fn with_weather(mut self, latest: Option<&Weather>) -> Self {
         if let What::Scheduled { weather, .. } = &mut self.what {
-            *weather = latest.copied();
+            *weather = latest.map_or(Readings::NONE, Readings::from);
         }
         self
     }

@@ -3,7 +3,7 @@
 
 use thalweg::prelude::*;
 
-use crate::events::{Event, Weather, What};
+use crate::events::{Event, Readings, What};
 
 /// Attaches all features; only scheduled flights get rows, landings update what they count.
 pub(crate) fn declare<'s>(events: Stream<'s, Event>) -> FeatureStream<'s, Event> {
@@ -86,26 +86,19 @@ fn scheduled(event: &Event, pick: impl Fn(u16, u8, f64, f64) -> f64) -> Option<f
             minute,
             weekday,
             distance,
-            departs,
-            arrives,
+            planned_minutes,
             ..
-        } => {
-            let planned = arrives.since(departs).as_secs_f64() / 60.0;
-            Some(pick(minute, weekday, distance, planned))
-        }
+        } => Some(pick(minute, weekday, distance, planned_minutes)),
         What::Landed { .. } => None,
     }
 }
 
 /// The weather of the last full hour at the origin.
 fn weather(f: &mut Features<Event>) {
-    let mut column = |name: &str, pick: fn(&Weather) -> Option<f32>| {
+    let mut column = |name: &str, pick: fn(&Readings) -> f32| {
         f.value(name, move |e: &Event| match &e.what {
-            What::Scheduled {
-                weather: Some(weather),
-                ..
-            } => pick(weather).map(f64::from),
-            _ => None,
+            What::Scheduled { weather, .. } => Some(pick(weather)),
+            What::Landed { .. } => None,
         });
     };
     column("temp", |w| w.temp);

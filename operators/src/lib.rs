@@ -14,6 +14,8 @@ pub mod firing;
 pub mod flow;
 pub mod infer;
 pub mod join;
+#[cfg(test)]
+mod soak;
 mod version;
 pub mod window;
 

@@ -9,7 +9,7 @@ use thalweg_engine::testing::{Collect, Events, run_flow};
 use thalweg_engine::time::{EventTime, millis, secs};
 
 use super::*;
-use crate::features::testing::cases;
+use crate::soak::cases;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Event {

@@ -1,7 +1,7 @@
 //! Every feature against its definition, recomputed from the raw events for every event: any number
 //! of windows, disorder, lateness, ties, and a state that is saved and restored mid-stream.
 //!
-//! `THALWEG_SOAK_CASES` sets the number of cases of each test in the place of its default.
+//! `THALWEG_SOAK_CASES` sets how many cases there are: see [`crate::soak`].
 
 mod aggregates;
 mod compositions;
@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use thalweg_engine::time::EventTime;
 
 use super::{FeaturePlan, Features, KeyFeatures, WindowFeatures};
-use crate::features::testing::cases;
+use crate::soak::cases;
 
 /// An event with everything that a feature can be about.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ pub mod window;
 pub mod prelude {
     pub use crate::drift::{Alert, AlertState, DriftReport, Watch};
     pub use crate::evaluate::QualityReport;
-    pub use crate::features::Features;
+    pub use crate::features::{Correction, Features, HotKey};
     pub use crate::firing::{Timing, Window, WindowResult};
     pub use crate::flow::{
         DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures, Predicted,

@@ -39,7 +39,7 @@ impl Program {
 
     /// Lets the row at `position` leave a window. Returns whether its totals are right afterwards.
     #[inline]
-    fn remove(
+    pub(super) fn remove(
         &self,
         span: &Span,
         fixed: &mut [u32],
@@ -231,7 +231,12 @@ fn enter(
 
 /// Computes totals anew, from the rows still in the window, after some had overflowed.
 #[cold]
-fn rebuild(span: &Span, fixed: &mut [u32], (geometry, log): (&Geometry, &[u32]), tail: u32) {
+pub(super) fn rebuild(
+    span: &Span,
+    fixed: &mut [u32],
+    (geometry, log): (&Geometry, &[u32]),
+    tail: u32,
+) {
     for (column, cell) in &span.moments {
         cell.clear(fixed);
         let mut position = fixed[span.cursor];

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use thalweg::prelude::*;
 use thalweg_operators::infer::{Binding, Scorer};
 
-use crate::events::{Code, Event, Landed, Scheduled, Weather, What};
+use crate::events::{Code, Event, Landed, Readings, Scheduled, Weather, What};
 
 /// Rows scored at once.
 const BATCH_ROWS: usize = 64;
@@ -387,25 +387,22 @@ impl State {
         let mut row = Vec::with_capacity(NAMES.len());
         let What::Scheduled {
             distance,
-            departs,
-            arrives,
+            planned_minutes,
             minute,
             weekday,
             weather,
+            ..
         } = &event.what
         else {
             return row;
         };
-        let planned_minutes = arrives.since(*departs).as_secs_f64() / 60.0;
         row.extend([
             f64::from(*minute) / 60.0,
             f64::from(*weekday),
             *distance,
-            planned_minutes,
+            *planned_minutes,
         ]);
-        let measured = |pick: fn(&Weather) -> Option<f32>| {
-            weather.as_ref().and_then(pick).map_or(f64::NAN, f64::from)
-        };
+        let measured = |pick: fn(&Readings) -> f32| f64::from(pick(weather));
         row.extend([
             measured(|w| w.temp),
             measured(|w| w.humid),

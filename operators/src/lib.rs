@@ -14,6 +14,8 @@ pub mod firing;
 pub mod flow;
 pub mod infer;
 pub mod join;
+#[cfg(test)]
+mod soak;
 mod version;
 pub mod window;
 
@@ -21,7 +23,7 @@ pub mod window;
 pub mod prelude {
     pub use crate::drift::{Alert, AlertState, DriftReport, Watch};
     pub use crate::evaluate::QualityReport;
-    pub use crate::features::Features;
+    pub use crate::features::{Correction, Features, HotKey};
     pub use crate::firing::{Timing, Window, WindowResult};
     pub use crate::flow::{
         DriftStreams, Evaluate, EvaluateStream, FeatureStream, Featured, KeyedFeatures, Predicted,

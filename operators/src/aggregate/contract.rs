@@ -54,6 +54,7 @@ use thalweg_engine::time::EventTime;
 ///   that are left.
 /// - A state that went through serde and back is the same, to the byte.
 /// - The same events in the same order give the same state, to the byte.
+/// - Where [`ORDERED`](Self::ORDERED) is false, events that are added in another order give the same.
 /// - [`compact`](Self::compact) changes no answer, neither now nor after more events.
 ///
 /// "The same" is the same answer, up to rounding; [`testing::check_laws`](super::testing) checks

@@ -52,6 +52,7 @@ impl Aggregate for Histogram {
     type Output = Vec<f64>;
 
     const REMOVES: bool = true;
+    const ORDERED: bool = false;
 
     fn empty(&self) -> Vec<u64> {
         Vec::new()

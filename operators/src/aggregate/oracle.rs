@@ -11,6 +11,7 @@ use thalweg_engine::time::EventTime;
 
 use super::Aggregate;
 use super::testing::check_laws;
+use crate::soak::cases;
 
 /// Generated values are whole multiples of this, and at most 2^50 of it: their sums are whole
 /// numbers too, so that oracles can be exact.
@@ -95,7 +96,7 @@ pub(crate) fn check<A: Aggregate>(
 {
     let mut runner = TestRunner::new(Config {
         failure_persistence: None,
-        ..Config::with_cases(CASES)
+        ..Config::with_cases(cases(CASES))
     });
     let result = runner.run(&strategy, |(events, plan)| {
         check_laws(aggregate, &events, same);

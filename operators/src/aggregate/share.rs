@@ -64,6 +64,11 @@ impl FlagCell {
         self.read(block, self.at) as f64
     }
 
+    /// Events for which the predicate is known; it must be kept up.
+    pub(crate) fn known(&self, block: &[u32]) -> f64 {
+        self.read(block, self.at + self.count_lanes) as f64
+    }
+
     /// The part of the known events for which the predicate holds, NaN when none is known.
     pub(crate) fn share(&self, block: &[u32]) -> f64 {
         match self.read(block, self.at + self.count_lanes) {

@@ -109,6 +109,9 @@ pub fn check_laws<A: Aggregate>(
     if A::REMOVES {
         check.remove_undoes_add();
     }
+    if !A::ORDERED {
+        check.order_does_not_matter();
+    }
 }
 
 struct Check<'a, A: Aggregate, F> {
@@ -205,6 +208,20 @@ where
             self.expect(law, &format!("merged after {cut} events"), &merged, &state);
             self.add(&mut compact, cut..n);
             self.expect(law, &format!("adding after {cut} events"), &compact, &state);
+        }
+    }
+
+    fn order_does_not_matter(&self) {
+        let law = "the order of events does not matter";
+        let n = self.events.len();
+        let all = self.of(0..n);
+        for cut in self.cuts() {
+            let mut state = self.of(cut..n);
+            (0..cut)
+                .rev()
+                .for_each(|place| self.add(&mut state, place..place + 1));
+            let at = format!("the first {cut} of {n} events last, and backwards");
+            self.expect(law, &at, &state, &all);
         }
     }
 
@@ -326,6 +343,7 @@ mod tests {
         Compact,
         Remove,
         RemoveAfterMerge,
+        Order,
     }
 
     #[derive(Clone, Default, Serialize, Deserialize)]
@@ -335,6 +353,7 @@ mod tests {
         forgotten: i64,
         merges: u64,
         number: u64,
+        greatest: i64,
     }
 
     impl Aggregate for Lawless {
@@ -343,6 +362,7 @@ mod tests {
         type Output = i64;
 
         const REMOVES: bool = true;
+        const ORDERED: bool = false;
 
         fn empty(&self) -> State {
             self.states.set(self.states.get() + 1);
@@ -358,8 +378,10 @@ mod tests {
         fn add(&self, state: &mut State, _at: EventTime, value: &i64) {
             match self.breaks {
                 Breaks::Serde => state.forgotten += value,
+                Breaks::Order if *value < state.greatest => state.sum -= value,
                 _ => state.sum += value,
             }
+            state.greatest = state.greatest.max(*value);
         }
 
         fn merge(&self, state: &mut State, later: &State) {
@@ -425,6 +447,7 @@ mod tests {
             (Breaks::Compact, "compact"),
             (Breaks::Remove, "remove undoes add"),
             (Breaks::RemoveAfterMerge, "were merged with the rest"),
+            (Breaks::Order, "the order of events"),
         ] {
             for events in [5, 40] {
                 let said = verdict(breaks, events).unwrap_err();

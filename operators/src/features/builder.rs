@@ -7,6 +7,7 @@ use super::error::FeatureError;
 use super::extract::{Extracted, Extraction};
 use super::over::WindowFeatures;
 use super::plan::{FeaturePlan, Wanted};
+use super::upkeep::Upkeep;
 use crate::window::{ColumnOrder, Feature, Formula, SlotSpec, compile};
 
 /// The most features of a step.
@@ -53,20 +54,21 @@ pub(super) const FEATURES_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Features<T> {
     pub(super) columns: Extraction<T>,
-    declared: Vec<Declared>,
+    pub(super) declared: Vec<Declared>,
     slots: Vec<(String, SlotSpec)>,
     /// Lengths of bounded windows in microseconds.
-    lengths: Vec<i64>,
-    lateness: i64,
+    pub(super) lengths: Vec<i64>,
+    pub(super) lateness: i64,
     wanted: Wanted<T>,
+    pub(super) upkeep: Upkeep,
     pub(super) errors: Vec<FeatureError>,
 }
 
 /// A feature; without a name it is there for others to be made of.
 #[derive(Debug)]
-struct Declared {
-    name: Option<String>,
-    feature: Feature,
+pub(super) struct Declared {
+    pub(super) name: Option<String>,
+    pub(super) feature: Feature,
 }
 
 impl<T: 'static> Default for Features<T> {
@@ -85,6 +87,7 @@ impl<T: 'static> Features<T> {
             lengths: Vec::new(),
             lateness: 0,
             wanted: Wanted::default(),
+            upkeep: Upkeep::default(),
             errors: Vec::new(),
         }
     }
@@ -219,7 +222,7 @@ impl<T: 'static> Features<T> {
     ///
     /// # Errors
     /// Every mistake of the declaration: a name that is empty or used twice, a window without
-    /// length, no features at all or too many.
+    /// length, no features at all or too many, rules that do not fit the windows.
     pub fn build(mut self) -> Result<FeaturePlan<T>, Vec<FeatureError>> {
         let mut known = HashSet::new();
         for (name, position) in names(&self.declared).zip(1..) {
@@ -240,10 +243,11 @@ impl<T: 'static> Features<T> {
                 limit: FEATURES_MAX,
             });
         }
+        self.drop_unused_windows();
+        self.check_upkeep();
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
-        self.drop_unused_windows();
         let features: Vec<_> = self.declared.iter().map(|d| d.feature).collect();
         let order = ColumnOrder::of(&features);
         for declared in &mut self.declared {
@@ -251,6 +255,7 @@ impl<T: 'static> Features<T> {
         }
         let layout = self.layout();
         let features = arranged(&self.declared);
+        self.upkeep.fit(&features, &self.lengths);
         let slots = self.slots.into_iter().map(|(_, slot)| slot).collect();
         let program = compile((&features, count), &self.lengths, self.lateness, slots);
         let columns = self.columns.reordered(&order);
@@ -261,6 +266,7 @@ impl<T: 'static> Features<T> {
             columns,
             program,
             self.wanted,
+            self.upkeep,
         ))
     }
 
@@ -332,7 +338,7 @@ impl<T: 'static> Features<T> {
         let mut layout = String::from("features/1");
         for Declared { name, feature } in &self.declared {
             let (window, of) = match feature {
-                Feature::Value(_) | Feature::Made(_) => continue,
+                Feature::Value(_) | Feature::Made(_) | Feature::Truncated(_) => continue,
                 Feature::Last(column) => (None, format!("last({column})")),
                 Feature::SinceLast(column) => (None, format!("since({column})")),
                 // Before the event or after it, the state is the same.
@@ -354,6 +360,7 @@ impl<T: 'static> Features<T> {
                 layout.push_str(&format!("/{}us", self.lengths[window]));
             }
         }
+        layout.push_str(&self.upkeep.layout());
         layout
     }
 }
@@ -382,7 +389,7 @@ fn arranged(declared: &[Declared]) -> Vec<Feature> {
 }
 
 /// A span in whole microseconds, saturating.
-fn micros(span: Duration) -> i64 {
+pub(super) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 

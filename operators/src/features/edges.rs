@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::time::{EventTime, days, secs};
 
 use super::testing::{Reading, check, plan, reading, run};
-use super::{Features, KeyFeatures, WindowFeatures};
+use super::{CorrectableFeatures, Features, HotKey, KeyFeatures, WindowFeatures};
 use crate::aggregate::Max;
 
 /// What can be asked of values, some of it of each kind.
@@ -34,6 +35,15 @@ fn declare<'a>(over: WindowFeatures<'a, Reading>) -> WindowFeatures<'a, Reading>
 }
 
 const NONE: f64 = f64::NAN;
+
+/// The ends of time and its middle, in no order.
+const ENDS: [EventTime; 5] = [
+    EventTime::MIN,
+    EventTime::MAX,
+    EventTime::from_micros(0),
+    EventTime::MIN,
+    EventTime::MAX,
+];
 
 #[test]
 fn an_empty_window_answers_as_documented() {
@@ -145,20 +155,51 @@ fn aggregates_live_at_the_ends_of_time() {
         f.ever().ewma("ever", days(1), |e| e.value);
     });
     let mut state = KeyFeatures::default();
-    let times = [
-        EventTime::MIN,
-        EventTime::MAX,
-        EventTime::default(),
-        EventTime::MIN,
-        EventTime::MAX,
-    ];
-    for (value, at) in [1.0, 2.0, 3.0, 4.0, 5.0].into_iter().zip(times) {
+    for (value, at) in [1.0, 2.0, 3.0, 4.0, 5.0].into_iter().zip(ENDS) {
         let mut row = Vec::new();
         plan.update(&mut state, &reading(0, value), at, &mut row);
         assert_eq!(row.len(), plan.names().len());
         if value == 5.0 {
             // The other event of this time is all that is in the short window before it.
             assert_eq!(row[8..10], [2.0, 2.0]);
+        }
+    }
+}
+
+#[test]
+fn rules_live_at_the_ends_of_time() {
+    let tiles = HotKey::Tiles(Duration::MAX);
+    for policy in [HotKey::DropOldest, HotKey::Refuse, tiles] {
+        let mut plan = plan(|f| {
+            for length in [Duration::MAX, Duration::from_micros(1)] {
+                let name = |what: &str| format!("{what}_{}", length.as_micros());
+                let over = f.over(length).count(&name("n"));
+                over.max(&name("max"), |e| e.value)
+                    .excluding()
+                    .sum(&name("before"), |e| e.value);
+            }
+            f.ever().count("ever");
+            f.lateness(Duration::MAX);
+            f.ttl(Duration::MAX);
+            f.max_events_per_key(2, policy);
+            f.corrections();
+        });
+        let (mut state, mut corrected) = (KeyFeatures::default(), CorrectableFeatures::default());
+        for (value, time) in [1.0, 2.0, 3.0, 4.0, 5.0].into_iter().zip(ENDS) {
+            let (mut row, mut again, mut corrections) = (Vec::new(), Vec::new(), Vec::new());
+            let event = reading(0, value);
+            let taken = plan.update(&mut state, &event, time, &mut row);
+            let record = Record {
+                time,
+                origin: Origin::default(),
+                ingested_ns: 0,
+                value: event,
+            };
+            plan.update_corrected(&mut corrected, &record, &mut again, &mut corrections);
+            assert_eq!(row.len(), if taken { 7 } else { 0 }, "{policy:?} at {time}");
+            // The earliest instant is out of reach of the latest, so two events are held by then.
+            assert_eq!(taken, policy != HotKey::Refuse || value < 5.0);
+            assert_eq!(row.len(), again.len());
         }
     }
 }

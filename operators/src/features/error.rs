@@ -1,5 +1,7 @@
 //! What can be wrong with declared features.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 /// A mistake in the declaration of features; all of a declaration's mistakes are reported together.
@@ -48,6 +50,36 @@ pub enum FeatureError {
         /// What it is of.
         of: String,
     },
+    /// Keys would be forgotten that windows still need.
+    #[error(
+        "keys are to be forgotten after {ttl:?}, but the longest window is {window:?} and events may \
+         be {lateness:?} late: give `ttl` at least both together, and more than nothing"
+    )]
+    ShortTtl {
+        /// After how long keys are forgotten.
+        ttl: Duration,
+        /// The longest window.
+        window: Duration,
+        /// The allowed lateness.
+        lateness: Duration,
+    },
+    /// A limit on the events of a key that cannot be.
+    #[error("at most {most} events of a key are to be held; let it be from 1 to {limit}")]
+    InvalidLimit {
+        /// The limit that was asked for.
+        most: usize,
+        /// The greatest there is.
+        limit: u32,
+    },
+    /// Tiles have no width.
+    #[error("tiles of `HotKey::Tiles` are shorter than a microsecond; give them a width")]
+    EmptyTile,
+    /// Corrections are asked for where no event can come late.
+    #[error(
+        "rows are to be corrected, but no event may be late; say with `lateness` for how long rows \
+         can change"
+    )]
+    NothingToCorrect,
     /// There is no feature at all.
     #[error("no feature is declared; declare at least one, as in `f.over(hours(1)).count(\"n\")`")]
     NoFeatures,

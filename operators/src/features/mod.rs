@@ -5,6 +5,7 @@
 //! [`crate::window`] as numbers; what each aggregate means stands in [`crate::aggregate`].
 
 mod builder;
+mod corrections;
 #[cfg(test)]
 mod edges;
 mod error;
@@ -17,11 +18,15 @@ mod over_aggregates;
 mod plan;
 #[cfg(test)]
 pub(crate) mod testing;
+mod upkeep;
 
 pub use crate::window::KeyFeatures;
 pub use builder::Features;
+pub use corrections::{CorrectableFeatures, Correction};
 pub use error::FeatureError;
 pub use extract::Extracted;
 pub use input::AggregateInput;
 pub use over::WindowFeatures;
 pub use plan::FeaturePlan;
+pub use upkeep::HotKey;
+pub(crate) use upkeep::Outcome;

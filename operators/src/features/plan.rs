@@ -5,6 +5,7 @@ use std::fmt;
 use thalweg_engine::time::EventTime;
 
 use super::extract::Extraction;
+use super::upkeep::{Outcome, Upkeep};
 use crate::window::{Inputs, KeyFeatures, Program, Scratch};
 
 /// The compiled features of one keyed step. A worker builds its own: a plan is not `Send`.
@@ -15,8 +16,10 @@ pub struct FeaturePlan<T> {
     names: Vec<String>,
     layout: String,
     columns: Extraction<T>,
-    program: Program,
+    pub(super) program: Program,
     wanted: Wanted<T>,
+    /// What most plans do without.
+    pub(super) upkeep: Option<Box<Upkeep>>,
     inputs: Inputs,
     /// Whether the event whose inputs these are gets a row.
     is_wanted: bool,
@@ -53,14 +56,17 @@ impl<T: 'static> FeaturePlan<T> {
         columns: Extraction<T>,
         program: Program,
         wanted: Wanted<T>,
+        upkeep: Upkeep,
     ) -> Self {
         let (inputs, scratch) = (Inputs::default(), Scratch::default());
+        let upkeep = upkeep.if_any(&program);
         Self {
             names,
             layout,
             columns,
             program,
             wanted,
+            upkeep,
             inputs,
             is_wanted: true,
             scratch,
@@ -85,6 +91,9 @@ impl<T: 'static> FeaturePlan<T> {
     /// finite value or NaN (missing) per name, or infinity where a sum overflows. An event that
     /// [`rows_for`](super::Features::rows_for) rules out appends nothing.
     ///
+    /// Returns whether the event was taken in: false when [`HotKey::Refuse`](super::HotKey) refuses
+    /// it, of which nothing shows.
+    ///
     /// # Panics
     /// When `state` was made with a plan of another [`layout`](Self::layout), as far as that shows.
     pub fn update(
@@ -93,9 +102,9 @@ impl<T: 'static> FeaturePlan<T> {
         event: &T,
         at: EventTime,
         row: &mut Vec<f64>,
-    ) {
+    ) -> bool {
         self.extract(event);
-        self.update_extracted(state, at, row);
+        !self.update_extracted(state, at, row).is_refused
     }
 
     /// Takes from an event what [`FeaturePlan::update_extracted`] needs: this runs all of the
@@ -111,16 +120,75 @@ impl<T: 'static> FeaturePlan<T> {
         state: &mut KeyFeatures,
         at: EventTime,
         row: &mut Vec<f64>,
-    ) {
-        let row = self.is_wanted.then_some(row);
-        self.program
-            .update(state, &self.inputs, at.as_micros(), &mut self.scratch, row);
+    ) -> Outcome {
+        if self.is_refused(state, at) {
+            return Outcome {
+                is_refused: true,
+                ..Outcome::default()
+            };
+        }
+        self.apply(state, at, Some(row))
+    }
+
+    /// Whether the extracted event is to be refused.
+    #[inline]
+    pub(super) fn is_refused(&self, state: &KeyFeatures, at: EventTime) -> bool {
+        let refused =
+            |upkeep: &Upkeep| upkeep.is_refused(&self.program, state, &self.inputs, at.as_micros());
+        self.upkeep.as_deref().is_some_and(refused)
+    }
+
+    /// Takes the extracted event in by the rules, and never refuses it.
+    #[inline]
+    pub(super) fn apply(
+        &mut self,
+        state: &mut KeyFeatures,
+        at: EventTime,
+        row: Option<&mut Vec<f64>>,
+    ) -> Outcome {
+        let event = (&self.inputs, at.as_micros());
+        let row = row.filter(|_| self.is_wanted);
+        match &self.upkeep {
+            Some(upkeep) => upkeep.update(&self.program, state, event, &mut self.scratch, row),
+            None => {
+                self.program
+                    .update(state, event.0, event.1, &mut self.scratch, row);
+                Outcome::default()
+            }
+        }
+    }
+
+    /// After how long an idle key is forgotten, and how late its events may be, if it ever is.
+    pub(crate) fn forgets_after(&self) -> Option<(i64, i64)> {
+        let ttl = self.upkeep.as_ref()?.ttl()?;
+        Some((ttl, self.program.lateness))
+    }
+
+    /// Whether events may be refused: see [`HotKey::Refuse`](super::HotKey::Refuse).
+    pub(crate) fn refuses(&self) -> bool {
+        self.upkeep.as_ref().is_some_and(|upkeep| upkeep.refuses())
+    }
+
+    /// Whether rows are to be corrected: see [`Features::corrections`](super::Features::corrections).
+    pub(crate) fn corrects(&self) -> bool {
+        self.upkeep
+            .as_ref()
+            .is_some_and(|upkeep| upkeep.corrections)
+    }
+
+    /// Whether there are any rules beside the features.
+    pub(crate) fn has_upkeep(&self) -> bool {
+        self.upkeep.is_some()
     }
 
     /// Whether a state that was restored is of this plan's layout, as far as that shows. What is not
     /// must not be given to [`update`](Self::update).
     pub fn accepts(&self, state: &KeyFeatures) -> bool {
-        self.program.accepts(state)
+        let fits = match &self.upkeep {
+            Some(upkeep) => upkeep.accepts(&self.program, state),
+            None => Upkeep::default().accepts(&self.program, state),
+        };
+        fits && self.program.accepts(state)
     }
 
     /// Looks at what the next events will need of the states of their keys; see

@@ -16,12 +16,6 @@ pub(crate) fn reading(second: i64, value: f64) -> Reading {
     Reading { second, value }
 }
 
-/// How many cases a property test runs: `THALWEG_SOAK_CASES`, or its default.
-pub(crate) fn cases(default: u32) -> u32 {
-    let soak = std::env::var("THALWEG_SOAK_CASES").ok();
-    soak.and_then(|cases| cases.parse().ok()).unwrap_or(default)
-}
-
 /// The plan of the declared features.
 pub(crate) fn plan(declare: impl FnOnce(&mut Features<Reading>)) -> FeaturePlan<Reading> {
     let mut features = Features::new();

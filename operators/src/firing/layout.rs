@@ -300,7 +300,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(2_000)))]
 
         /// What the numbers say agrees with where windows start and end.
         #[test]

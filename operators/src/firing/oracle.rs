@@ -623,7 +623,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(10_000)))]
 
     #[test]
     fn windows_give_what_their_definition_says(case in case()) {

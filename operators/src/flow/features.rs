@@ -1,20 +1,15 @@
 //! Streams of events with their features.
 
-use std::cell::Cell;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thalweg_engine::flow::{Keyed, Stream};
-use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
-use thalweg_engine::keyed::{Context, KeyedStep};
-use thalweg_engine::record::{Data, Record};
-use thalweg_engine::state::KeyedState;
+use thalweg_engine::record::Data;
 
-use crate::features::{FeaturePlan, Features};
-use crate::window::KeyFeatures;
+use super::feature_steps::{Common, CorrectingStep, FeaturesStep, RowWidth, Rows};
+use crate::features::{Correction, FeaturePlan, Features};
 
 /// An event and its feature row; the stream knows the features' names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,10 +25,10 @@ pub struct FeatureStream<'s, T> {
     stream: Stream<'s, Featured<T>>,
     names: Arc<Vec<String>>,
     width: RowWidth,
+    /// The step that gave the last of them.
+    id: String,
+    corrections: Option<Corrections<'s, T>>,
 }
-
-/// How many features a row will have when it is complete, known to the step that begins it.
-type RowWidth = Rc<Cell<usize>>;
 
 impl<T: Data> Clone for FeatureStream<'_, T> {
     fn clone(&self) -> Self {
@@ -41,6 +36,8 @@ impl<T: Data> Clone for FeatureStream<'_, T> {
             stream: self.stream.clone(),
             names: Arc::clone(&self.names),
             width: Rc::clone(&self.width),
+            id: self.id.clone(),
+            corrections: self.corrections.clone(),
         }
     }
 }
@@ -54,6 +51,55 @@ impl<'s, T: Data> FeatureStream<'s, T> {
     /// The stream itself.
     pub fn into_stream(self) -> Stream<'s, Featured<T>> {
         self.stream
+    }
+
+    /// The rows that the step's events have changed after they were given, each as it is now, with
+    /// the event that it is of; for a step that was asked for
+    /// [`corrections`](Features::corrections).
+    ///
+    /// A correction flows with the time and the origin (and an index) of the late event that caused
+    /// it; its value says when and where its own event was read. The corrections of one event come
+    /// after its own row, oldest first. In event-time order only events behind the watermark cause
+    /// any. They are of this step alone: steps before it have corrections
+    /// of their own, and what [`filter`](Self::filter) leaves out is still corrected.
+    ///
+    /// ```
+    /// use thalweg_engine::job::JobOptions;
+    /// use thalweg_engine::testing::{Events, run_flow};
+    /// use thalweg_engine::time::{EventTime, secs};
+    /// use thalweg_operators::prelude::*;
+    ///
+    /// let corrected = run_flow(JobOptions::default(), |flow| {
+    ///     let features = flow
+    ///         .source("seconds", Events::new([20_u32, 24, 22]))
+    ///         .event_time(|second| EventTime::from_seconds((*second).into()), secs(5))
+    ///         .key_by(|_| ())
+    ///         .features("counts", |f| {
+    ///             f.over(secs(10)).count("n");
+    ///             f.lateness(secs(5));
+    ///             f.corrections();
+    ///         });
+    ///     features.corrections()
+    /// })?;
+    /// assert_eq!(corrected.len(), 1);
+    /// assert_eq!((corrected[0].event, &corrected[0].features), (24, &vec![3.0]));
+    /// assert_eq!(corrected[0].origin.offset, 1);
+    /// # Ok::<(), thalweg_engine::RunError>(())
+    /// ```
+    pub fn corrections(&self) -> Stream<'s, Correction<T>> {
+        match &self.corrections {
+            Some(corrections) => corrections.clone(),
+            None => {
+                let id = &self.id;
+                self.stream.error(format!(
+                    "features `{id}` give no corrections: declare them with `f.corrections()`"
+                ));
+                let none = |_| None::<Correction<T>>;
+                self.stream
+                    .clone()
+                    .flat_map(&format!("{id}.corrections"), none)
+            }
+        }
     }
 
     /// Keeps the events that `keep` wants, with their rows; the others count as filtered.
@@ -126,12 +172,6 @@ impl<'s, K: Key, T: Data> WithFeatures<'s, T> for Keyed<'s, K, T> {
     }
 }
 
-/// How a step makes rows of what comes in, and how it gets at the event before it does.
-struct Rows<T, I> {
-    lift: fn(I) -> Featured<T>,
-    event: fn(&I) -> &T,
-}
-
 fn attach<'s, K: Key, T: Data, I: Data>(
     keyed: Keyed<'s, K, I>,
     (names, width): (&[String], RowWidth),
@@ -156,13 +196,7 @@ fn attach<'s, K: Key, T: Data, I: Data>(
         .collect();
     let all: Vec<_> = names.iter().cloned().chain(new).collect();
     width.set(width.get().max(all.len()));
-    let step = FeaturesStep {
-        plan,
-        rows,
-        width: Rc::clone(&width),
-        key: PhantomData,
-    };
-    let stream = keyed.step(id, "features", step);
+    let (stream, corrections) = run(keyed, id, plan, rows, Rc::clone(&width));
     errors
         .into_iter()
         .for_each(|error| stream.error(format!("features `{id}`: {error}")));
@@ -175,67 +209,39 @@ fn attach<'s, K: Key, T: Data, I: Data>(
         stream,
         names: Arc::new(all),
         width,
+        id: id.to_owned(),
+        corrections,
     }
 }
 
-struct FeaturesStep<K, T, I> {
-    /// `None` when it could not be built: the flow will not run.
+type Corrections<'s, T> = Stream<'s, Correction<T>>;
+
+/// Runs the step that the plan asks for.
+fn run<'s, K: Key, T: Data, I: Data>(
+    keyed: Keyed<'s, K, I>,
+    id: &str,
     plan: Option<FeaturePlan<T>>,
     rows: Rows<T, I>,
     width: RowWidth,
-    key: PhantomData<K>,
-}
-
-impl<K: Key, T: Data, I: Data> KeyedStep<I> for FeaturesStep<K, T, I> {
-    type Key = K;
-    type State = KeyFeatures;
-    type Out = Featured<T>;
-
-    fn touch(&self, records: &[Record<I>], states: &[Option<&KeyFeatures>]) {
-        if let Some(plan) = &self.plan {
-            plan.touch(
-                records
-                    .iter()
-                    .map(|record| (self.rows.event)(&record.value)),
-                states,
-            );
-        }
+) -> (Stream<'s, Featured<T>>, Option<Corrections<'s, T>>) {
+    let asks = |what: fn(&FeaturePlan<T>) -> bool| plan.as_ref().is_some_and(what);
+    let (refuses, corrects) = (asks(FeaturePlan::refuses), asks(FeaturePlan::corrects));
+    let telemetry = Arc::clone(keyed.telemetry());
+    let common = Common::new(plan, rows, width, (id, &telemetry));
+    if corrects {
+        let both = keyed.step(id, "features", CorrectingStep(common));
+        let corrections = both
+            .clone()
+            .flat_map(&format!("{id}.corrections"), |both| both.corrections);
+        let rows = both.map(&format!("{id}.rows"), |both| both.row);
+        return (rows, Some(corrections));
     }
-
-    fn accepts(&self, states: &KeyedState<K, KeyFeatures>) -> Result<(), String> {
-        let Some(plan) = &self.plan else {
-            return Ok(());
-        };
-        if states.iter().all(|(_, state)| plan.accepts(state)) {
-            return Ok(());
-        }
-        let remedy = "declare them as then, or give the step another id to start anew";
-        Err(format!(
-            "its features were declared in another way when it was written; {remedy}"
-        ))
-    }
-
-    #[inline]
-    fn process(
-        &mut self,
-        _key: &K,
-        state: &mut KeyFeatures,
-        record: Record<I>,
-        context: &mut Context<'_, Featured<T>>,
-    ) {
-        let mut record = record.map(self.rows.lift);
-        let Featured { event, features } = &mut record.value;
-        if let Some(plan) = &mut self.plan {
-            if let Err(reason) = guard(|| plan.extract(event)) {
-                return context.reject(&record.with(()), Some(&record.value.event), reason);
-            }
-            if features.capacity() == 0 && plan.has_row() {
-                features.reserve_exact(self.width.get());
-            }
-            plan.update_extracted(state, record.time, features);
-        }
-        context.emit(record);
-    }
+    let stream = if refuses {
+        keyed.step(id, "features", FeaturesStep::<_, _, _, true>(common))
+    } else {
+        keyed.step(id, "features", FeaturesStep::<_, _, _, false>(common))
+    };
+    (stream, None)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use thalweg_engine::testing::{Collect, Events, run_flow};
 use thalweg_engine::time::{EventTime, millis, secs};
 
 use super::*;
-use crate::features::testing::cases;
+use crate::soak::cases;
+use crate::window::KeyFeatures;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Event {
@@ -111,46 +112,6 @@ fn rows_are_the_same_for_any_number_of_workers_and_any_batch() {
     if let Err(failure) = result {
         panic!("{failure}");
     }
-}
-
-#[test]
-fn a_step_refuses_state_of_other_features() {
-    fn step(declare: impl FnOnce(&mut Features<Event>)) -> FeaturesStep<u64, Event, Event> {
-        let mut features = Features::new();
-        declare(&mut features);
-        FeaturesStep {
-            plan: features.build().ok(),
-            rows: Rows {
-                lift: |event| Featured {
-                    event,
-                    features: Vec::new(),
-                },
-                event: |event| event,
-            },
-            width: RowWidth::default(),
-            key: PhantomData,
-        }
-    }
-    let mut written = step(declare);
-    let mut states = KeyedState::<u64, KeyFeatures>::default();
-    let event = Event {
-        card: 7,
-        ms: 1,
-        amount: 2.0,
-    };
-    let plan = written.plan.as_mut().unwrap();
-    plan.update(states.entry(&7), &event, event.time(), &mut Vec::new());
-    let bytes = states.take_changed().unwrap();
-    let mut restored = KeyedState::<u64, KeyFeatures>::default();
-    for group in bytes.values() {
-        restored.restore("card", group).unwrap();
-    }
-    assert_eq!(written.accepts(&restored), Ok(()));
-    let other = step(|f| {
-        f.over(secs(1)).count("n");
-    });
-    let refused = other.accepts(&restored).unwrap_err();
-    assert!(refused.contains("start anew"), "{refused}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 mod drift;
 mod either;
 mod evaluate;
+mod feature_steps;
 mod features;
+mod idle_keys;
 mod infer;
 mod interval_step;
 mod joins;

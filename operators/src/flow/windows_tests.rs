@@ -140,7 +140,7 @@ fn readings() -> impl Strategy<Value = Vec<Vec<Reading>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(48)))]
 
     #[test]
     fn in_event_time_order_workers_and_batches_change_no_byte(partitions in readings()) {

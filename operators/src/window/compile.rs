@@ -263,7 +263,7 @@ impl Compiler<'_> {
     /// Notes how a feature is read, and when.
     fn read(&mut self, place: usize, feature: Feature) {
         let (read, before) = match feature {
-            Feature::Slot(_) | Feature::Made(_) => return,
+            Feature::Slot(_) | Feature::Made(_) | Feature::Truncated(_) => return,
             Feature::Before(window, statistic) => (Feature::Over(window, statistic), true),
             feature => (feature, false),
         };

@@ -21,6 +21,8 @@ pub(crate) enum Feature {
     Slot(SlotAnswer),
     /// Made of the values of other features.
     Made(Formula),
+    /// Whether a bounded window lacks events that a limit has dropped: put in by the plan.
+    Truncated(usize),
 }
 
 /// One answer of an aggregate over a bounded window, or over everything.
@@ -174,6 +176,7 @@ impl Feature {
                 id: place(&order.ids, id),
             }),
             Self::Made(formula) => Self::Made(formula),
+            Self::Truncated(window) => Self::Truncated(window),
         }
     }
 
@@ -182,6 +185,7 @@ impl Feature {
         match self {
             Self::Over(window, _) | Self::Before(window, _) => window.as_mut(),
             Self::Slot(slot) => slot.window.as_mut(),
+            Self::Truncated(window) => Some(window),
             _ => None,
         }
     }
@@ -222,7 +226,7 @@ impl Feature {
             Self::SinceLast(number) => Some(Column::Flag(number)),
             Self::Over(_, statistic) | Self::Before(_, statistic) => statistic.column(),
             Self::Slot(slot) => Some(slot.column),
-            Self::Made(_) => None,
+            Self::Made(_) | Self::Truncated(_) => None,
         }
     }
 
@@ -235,12 +239,25 @@ impl Feature {
         }
     }
 
+    /// Whether it is of the event or of a bounded window.
+    pub(crate) fn is_bounded(self) -> bool {
+        self.rank() != 1
+    }
+
+    /// Whether it asks of a bounded window what tiles cannot hold.
+    pub(crate) fn is_beyond_tiles(self) -> bool {
+        match self {
+            Self::Slot(slot) => slot.window.is_some(),
+            feature => matches!(feature.windowed_statistic(), Some(Statistic::Distinct(_))),
+        }
+    }
+
     /// 0 for features that need a log, 1 for those that need other state, 2 for those without.
     fn rank(self) -> u8 {
         match self {
             Self::Over(Some(_), _) | Self::Before(Some(_), _) => 0,
             Self::Slot(slot) if slot.window.is_some() => 0,
-            Self::Value(_) | Self::Made(_) => 2,
+            Self::Value(_) | Self::Made(_) | Self::Truncated(_) => 2,
             _ => 1,
         }
     }

@@ -17,6 +17,8 @@
 //! - Sums are double-double ([`crate::aggregate`]); a row that enters or leaves a window costs one
 //!   addition per sum.
 //! - Everything of a key but long id indexes and unbounded sets lies in one allocation.
+//! - A log may have a limit. Its oldest rows then go before their time, for good or into tiles, and
+//!   it is known which windows have lost some.
 //!
 //! # Architecture invariant
 //! The code here is not generic over the user's event: [`crate::features`] extracts columns, this
@@ -30,6 +32,7 @@ mod finish;
 mod formula;
 mod id_index;
 pub(crate) mod lanes;
+mod limit;
 mod marks;
 mod merging;
 mod more;
@@ -40,14 +43,18 @@ mod slide;
 mod slot;
 mod snapshot;
 mod state;
+mod tiles;
+mod tiling;
 mod touch;
 mod update;
 
 pub(crate) use compile::compile;
 pub(crate) use feature::{Column, ColumnOrder, Feature, SlotAnswer, Statistic};
 pub(crate) use formula::Formula;
+pub(crate) use limit::Excess;
 pub(crate) use more::SlotSpec;
 pub(crate) use program::{Inputs, Program};
 pub(crate) use slot::{SlotInput, SlotOutput};
 pub use state::KeyFeatures;
+pub(crate) use tiling::Tiling;
 pub(crate) use update::Scratch;

@@ -99,7 +99,7 @@ impl More {
     }
 
     /// Makes what slots keep, for a new key or from what was restored.
-    fn wake(&self, state: &mut KeyFeatures) {
+    pub(super) fn wake(&self, state: &mut KeyFeatures) {
         if self.slots.is_empty() {
             return;
         }
@@ -312,7 +312,7 @@ impl Program {
     }
 
     /// Lets the rows go from the slots that have left their windows.
-    fn leave_slots(&self, more: &More, state: &mut KeyFeatures, geometry: &Geometry) {
+    pub(super) fn leave_slots(&self, more: &More, state: &mut KeyFeatures, geometry: &Geometry) {
         self.each_bounded_slot(more, state, geometry, |slot, kept, rows, (_, window)| {
             slot.aggregate
                 .leave(kept_of(kept), rows, slot.column, window);

@@ -33,7 +33,7 @@ impl Program {
 
     /// Lets rows leave a window that from now on is the other rows up to `tail`.
     #[inline]
-    fn leave(
+    pub(super) fn leave(
         &self,
         span: &Span,
         fixed: &mut [u32],

@@ -4,13 +4,43 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use super::limit::Truncated;
 use super::shape::{Geometry, Shape};
 use super::slot::SlotState;
 use super::state::{Extra, KeyFeatures};
+use super::tiles::Tiles;
 use crate::aggregate::trail::Older;
 
 /// The version that is written; every version up to it can be read.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Version 3: what has become of rows beyond a limit stands after the record of version 2.
+#[derive(Serialize, Deserialize)]
+struct Record3 {
+    record: Record2,
+    truncated: Option<Truncated>,
+    tiles: Option<Box<Tiles>>,
+}
+
+impl Record3 {
+    fn of(state: &KeyFeatures) -> Result<Self, postcard::Error> {
+        let extra = state.extra.as_ref();
+        Ok(Self {
+            record: Record2::of(state)?,
+            truncated: extra.and_then(|extra| extra.truncated),
+            tiles: extra.and_then(|extra| extra.tiles.clone()),
+        })
+    }
+
+    fn restore(self) -> Result<KeyFeatures, &'static str> {
+        let mut state = self.record.restore()?;
+        if self.truncated.is_some() || self.tiles.is_some() {
+            let extra = state.extra();
+            (extra.truncated, extra.tiles) = (self.truncated, self.tiles);
+        }
+        Ok(state)
+    }
+}
 
 /// Version 2: what slots keep stands after the record of version 1.
 #[derive(Serialize, Deserialize)]
@@ -160,7 +190,7 @@ impl Record {
 
 impl Serialize for KeyFeatures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let record = Record2::of(self).map_err(ser::Error::custom)?;
+        let record = Record3::of(self).map_err(ser::Error::custom)?;
         ser::Serialize::serialize(&(VERSION, record), serializer)
     }
 }
@@ -193,6 +223,10 @@ impl<'de> de::Visitor<'de> for Versioned {
                 let record: Option<Record2> = parts.next_element()?;
                 record.ok_or_else(|| missing(1))?.restore()
             }
+            3 => {
+                let record: Option<Record3> = parts.next_element()?;
+                record.ok_or_else(|| missing(1))?.restore()
+            }
             _ => {
                 return Err(de::Error::custom(format_args!(
                     "key features of format version {version}; this build reads up to {VERSION}"
@@ -208,7 +242,7 @@ mod tests {
     use super::*;
     use crate::aggregate::Max;
     use crate::features::testing::{Reading, plan, reading};
-    use crate::features::{FeaturePlan, Features};
+    use crate::features::{FeaturePlan, Features, HotKey};
     use thalweg_engine::time::{EventTime, secs};
 
     /// State of version 1 after the events of [`saved_state`], as postcard.
@@ -279,6 +313,23 @@ mod tests {
         f.ever().excluding().top_k("top", 2, value);
     }
 
+    /// State of version 3 after the same events, of which one was dropped.
+    const VERSION_3: &str = "\
+        0380ecb80b1f050201020300240200808088810400000080c0ed81040000030402030302008080ce\
+        810400000500008080e0ff0380b6dc0500008080a8800480b6dc050000000d050d0d011580a4e803\
+        000080809080040080809080040280b6dc0500008080a88004008080a880040380b6dc0500008080\
+        a88004008080a8800403010401020309020380897a000000000000f83f80c8d00700000000000004\
+        4080ecb80b0000000000000a4003ffe79226000000000000000080c8d007000000000000000080ec\
+        b80b0000000000000000031a020300000000000004400000000000000a400000000000000a401302\
+        040000000000000a40000000000000000a4011020000000000000a40000000000000224001018089\
+        7a00";
+
+    fn declare_3(f: &mut Features<Reading>) {
+        declare_2(f);
+        f.over(secs(30)).truncated("cut");
+        f.max_events_per_key(3, HotKey::DropOldest);
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         (0..hex.len()).step_by(2).map(byte).collect()
@@ -307,13 +358,53 @@ mod tests {
     fn state_that_version_2_wrote_is_read_and_goes_on() {
         let mut plan = plan(declare_2);
         let state = saved_state(&mut plan);
+        let restored = postcard::from_bytes(&bytes(VERSION_2)).unwrap();
+        check_goes_on(&mut plan, state, restored);
+    }
+
+    #[test]
+    fn state_that_version_3_wrote_is_read_and_goes_on() {
+        let mut plan = plan(declare_3);
+        let state = saved_state(&mut plan);
         let written = postcard::to_allocvec(&state).unwrap();
         let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            hex, VERSION_2,
+            hex, VERSION_3,
             "a change of the format needs a new version and its fixture"
         );
-        let restored = postcard::from_bytes(&bytes(VERSION_2)).unwrap();
+        let restored = postcard::from_bytes(&bytes(VERSION_3)).unwrap();
+        check_goes_on(&mut plan, state, restored);
+    }
+
+    /// State of version 3 with a tile.
+    const VERSION_3_TILES: &str = "\
+        0380ecb80b0e0301000202001102008080e8800400000080c0d48104000002020202030303020880\
+        b6dc0500008080a8800480b6dc0500008080a88004000000000180dac409010080897a80c8d00702\
+        01020000000000001040000000000000000000000000000021400000000000000000000000000000\
+        f83f000000000000044001010202808ece1c01000201020000000000001040000000000000000000\
+        000000000021400000000000000000000000000000f83f000000000000044001010280ade2040100\
+        02010200000000000010400000000000000000000000000000214000000000000000000000000000\
+        00f83f0000000000000440010102";
+
+    #[test]
+    fn tiles_that_version_3_wrote_are_read_and_go_on() {
+        let mut plan = plan(|f| {
+            let value = f.column(|e: &Reading| e.value);
+            f.lateness(secs(5));
+            f.over(secs(30)).std("std", value).truncated("cut");
+            f.over(secs(5))
+                .max("max", value)
+                .share("share", |e| e.value > 2.0);
+            f.max_events_per_key(2, HotKey::Tiles(secs(10)));
+        });
+        let state = saved_state(&mut plan);
+        let written = postcard::to_allocvec(&state).unwrap();
+        let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex, VERSION_3_TILES,
+            "a change of the format needs a new version and its fixture"
+        );
+        let restored = postcard::from_bytes(&bytes(VERSION_3_TILES)).unwrap();
         check_goes_on(&mut plan, state, restored);
     }
 
@@ -321,11 +412,11 @@ mod tests {
     fn damaged_state_is_an_error() {
         let mut plan = plan(declare_2);
         let state = saved_state(&mut plan);
-        let read = |record: &(u8, Record2)| {
+        let read = |record: &(u8, Record3)| {
             let bytes = postcard::to_allocvec(record).unwrap();
             postcard::from_bytes::<KeyFeatures>(&bytes)
         };
-        let record = || Record2::of(&state).unwrap();
+        let record = || Record3::of(&state).unwrap();
         assert!(read(&(VERSION, record())).is_ok());
         assert!(read(&(VERSION + 1, record())).is_err());
         let damage: [fn(&mut Record); 4] = [
@@ -336,7 +427,7 @@ mod tests {
         ];
         for damage in damage {
             let mut record = record();
-            damage(&mut record.record);
+            damage(&mut record.record.record);
             assert!(read(&(VERSION, record)).is_err());
         }
     }

@@ -4,8 +4,10 @@
 use hashbrown::HashSet;
 
 use super::id_index::IdIndex;
+use super::limit::Truncated;
 use super::shape::{Geometry, Shape};
 use super::slot::SlotState;
+use super::tiles::Tiles;
 use crate::aggregate::distinct::INDEX_ABOVE_ROWS;
 use crate::aggregate::trail::Older;
 
@@ -50,6 +52,10 @@ pub(crate) struct Extra {
     pub(crate) older: Vec<Older>,
     /// Per aggregate in a slot, what it keeps.
     pub(crate) slots: Vec<SlotState>,
+    /// What a limit has dropped, if it has.
+    pub(crate) truncated: Option<Truncated>,
+    /// What a limit has put into tiles, if it has.
+    pub(crate) tiles: Option<Box<Tiles>>,
 }
 
 impl Default for KeyFeatures {
@@ -79,7 +85,8 @@ impl KeyFeatures {
             let seen = extra.seen.iter().map(|seen| seen.capacity() * 8);
             let older = extra.older.iter().map(|older| older.capacity() * 16);
             let slots = extra.slots.iter().map(SlotState::memory_bytes);
-            let parts = indexes.chain(seen).chain(older).chain(slots);
+            let tiles = extra.tiles.iter().map(|tiles| tiles.memory_bytes());
+            let parts = indexes.chain(seen).chain(older).chain(slots).chain(tiles);
             size_of::<Extra>() + parts.sum::<usize>()
         });
         size_of::<Self>() + size_of_val::<[u32]>(&self.block) + extra

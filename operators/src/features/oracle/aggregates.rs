@@ -1,6 +1,5 @@
 //! Aggregates in slots: each answers as one that is given the window's events and nothing else.
 
-use serde::{Deserialize, Serialize};
 use thalweg_engine::time::{EventTime, secs};
 
 use super::*;

@@ -1,21 +1,24 @@
 //! Every feature against its definition, recomputed from the raw events for every event: any number
 //! of windows, disorder, lateness, ties, and a state that is saved and restored mid-stream.
 //!
-//! `THALWEG_SOAK_CASES` sets the number of cases of each test in the place of its default.
+//! `THALWEG_SOAK_CASES` sets how many cases there are: see [`crate::soak`].
 
 mod aggregates;
 mod compositions;
+mod corrections;
 mod statistics;
+mod upkeep;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde::{Deserialize, Serialize};
 use thalweg_engine::time::EventTime;
 
 use super::{FeaturePlan, Features, KeyFeatures, WindowFeatures};
-use crate::features::testing::cases;
+use crate::soak::cases;
 
 /// An event with everything that a feature can be about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Event {
     at: i64,
     value: Option<f64>,
@@ -47,6 +50,22 @@ struct Case {
     /// One bit per family of features.
     families: u32,
     saved_after: usize,
+    /// What is held at each event, for a plan that does not hold all.
+    held: Option<Vec<Held>>,
+}
+
+/// What is held of a key when an event comes for it, by definition.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// The first event that counts for what is over everything.
+    since: usize,
+    /// The events in the log once this one is, by event time, then arrival; this one among them,
+    /// also if it goes again at once.
+    live: Vec<usize>,
+    /// The latest time of the events that were dropped before it.
+    truncated: Option<i64>,
+    /// The events in each tile.
+    tiles: Vec<Vec<usize>>,
 }
 
 impl Case {
@@ -82,20 +101,29 @@ impl Case {
         let newest = i128::from(events[..=n].iter().map(|e| e.at).max().unwrap());
         let longest = self.windows.iter().copied().max().unwrap_or(0);
         let horizon = newest - i128::from(longest) - i128::from(self.lateness);
+        let held = self.held.as_ref().map(|held| &held[n]);
         let window_of = |length: &u64| {
             let edge = i128::from(event.at) - i128::from(*length);
             let mut inside: Vec<(usize, Event)> = (0..n + usize::from(including))
                 .map(|m| (m, events[m]))
                 .filter(|(_, e)| i128::from(e.at) > edge && e.at <= event.at)
                 .filter(|(m, e)| i128::from(e.at) > horizon || *m == n)
+                .filter(|(m, _)| held.is_none_or(|held| held.live.contains(m)))
                 .collect();
             inside.sort_by_key(|(m, e)| (e.at, *m));
+            for tile in held.iter().flat_map(|held| &held.tiles) {
+                let last = tile.iter().map(|m| events[*m].at).max().unwrap();
+                if i128::from(last) > edge && last <= event.at {
+                    inside.extend(tile.iter().map(|m| (*m, events[*m])));
+                }
+            }
             inside.into_iter().map(|(_, e)| e).collect()
         };
         let bounded = self.windows.iter().map(window_of);
+        let since = held.map_or(0, |held| held.since);
         let ever = self
             .ever
-            .then(|| events[..n + usize::from(including)].to_vec());
+            .then(|| events[since..n + usize::from(including)].to_vec());
         bounded.chain(ever).collect()
     }
 }
@@ -163,6 +191,7 @@ fn case(most: usize) -> impl Strategy<Value = Case> {
             lateness,
             families,
             saved_after,
+            held: None,
         },
     )
 }

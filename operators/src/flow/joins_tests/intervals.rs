@@ -110,7 +110,7 @@ fn set(ran: &Ran<Pair>) -> BTreeSet<Pair> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(10_000)))]
 
     #[test]
     fn every_pair_comes_out_once_and_what_can_meet_nobody_is_dropped(case in case(), outer: bool) {

@@ -95,7 +95,7 @@ fn named<'a>(met: &'a [Met], name: &str) -> impl Iterator<Item = (u64, Option<u6
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(40)))]
 
     #[test]
     fn workers_and_batches_change_nothing_in_event_time_order(mut case in case(), batch_records in 1_usize..6) {

@@ -148,7 +148,7 @@ fn check_late(case: &Case, ran: &Ran<Met>, valid: impl Fn(&Item, &Item) -> bool)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::soak::cases(10_000)))]
 
     #[test]
     fn as_of_meets_the_latest_row_and_keeps_what_is_needed(case in case()) {

@@ -14,7 +14,6 @@ pub mod firing;
 pub mod flow;
 pub mod infer;
 pub mod join;
-mod version;
 pub mod window;
 
 /// What a pipeline needs in scope.

@@ -29,6 +29,7 @@ mod step_state;
 pub mod telemetry;
 pub mod testing;
 pub mod time;
+pub mod version;
 pub mod watermark;
 
 pub use runtime::{BuildResult, PlanError, RunError, plan, run};

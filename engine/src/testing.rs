@@ -1,4 +1,5 @@
-//! For tests: sources and sinks in memory, a one-line harness for flows, and one for a single step.
+//! For tests: sources and sinks in memory, a one-line harness for flows, one for a single step,
+//! and a check of the form in which state is written.
 //!
 //! ```
 //! use thalweg_engine::job::{JobOptions, Order};
@@ -15,6 +16,7 @@
 //! # Ok::<(), thalweg_engine::RunError>(())
 //! ```
 
+mod format;
 mod step;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +33,7 @@ use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError, Undecoda
 use crate::telemetry::Telemetry;
 use crate::time::millis;
 
+pub use format::check_format;
 pub use step::{StepOutput, StepRun};
 
 type Item<T> = Result<T, Undecodable>;

@@ -16,7 +16,6 @@ pub mod infer;
 pub mod join;
 #[cfg(test)]
 mod soak;
-mod version;
 pub mod window;
 
 /// What a pipeline needs in scope.

@@ -8,8 +8,13 @@ pub(crate) mod empty;
 mod event_time_queue;
 pub(crate) mod execute;
 pub(crate) mod keyed;
+mod latest_index;
+mod latest_join;
+mod latest_state;
 pub(crate) mod merge;
 pub(crate) mod relation;
+#[cfg(test)]
+mod relation_testing;
 #[cfg(test)]
 mod relation_tests;
 pub(crate) mod route;

@@ -1,57 +1,47 @@
 //! Joins a stream of facts with a table of latest values, through differential, within a horizon.
 //!
-//! The [`Gate`] turns records into updates of two relations and takes out again what the watermark
-//! has left a horizon behind; differential joins the two; [`close_ticks`] turns the updates of the
-//! join back into records. Nothing here remembers a pair once both of its sides have expired.
+//! The gate hands each complete tick to the [`LatestJoin`], which keeps facts and values and gives
+//! updates of two relations of their numbers; differential joins the two; at the end of the tick
+//! the updates of the join become records again. All of it happens on the worker that owns the
+//! key's group, so that nothing is exchanged between the gate and the end.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::{AsCollection, Hashable};
-use serde::{Deserialize, Serialize};
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::chunk::vec::{ChunkBatcher, ChunkSpine};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder, OutputBuilderSession};
-use timely::progress::operate::FrontierInterest;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::scheduling::Activator;
 
-use super::merge::merge;
+use super::keyed::{Seat, owner};
+use super::latest_index::Place;
+use super::latest_join::{FIRST, LatestJoin, Pair, RESTORED, Update};
+use super::latest_state::Number;
 use super::route::route;
-use super::unary::unary;
 use super::{Edge, Site, Tick};
-use crate::key::{Key, StableHasher};
-use crate::ledger::{Fate, Pen};
-use crate::record::{Data, Origin, Packet, Record};
+use crate::key::Key;
+use crate::record::{Data, Packet};
 use crate::relation::{Change, Fact};
-use crate::time::EventTime;
-use crate::watermark::{Watermark, WatermarkMerge};
+use crate::telemetry::StepMetrics;
+use crate::watermark::Watermark;
 
-/// The place in event-time order: of the values of a key the last in this order counts.
-type Version = (EventTime, Origin);
-type LeftUpdate<K, L> = ((K, Arrived<L>), Tick, isize);
-type RightUpdate<K, R> = ((K, (Version, R)), Tick, isize);
-type Pair<K, L, R> = (K, Arrived<L>, R);
-type PairUpdate<K, L, R> = (Pair<K, L, R>, Tick, isize);
+type Stamped = ((Place, Number), Tick, isize);
+type Numbers<'s> = StreamVec<'s, Tick, Stamped>;
+type Arrangement<'s> = Arranged<'s, TraceAgent<ChunkSpine<Place, Number, Tick, isize>>>;
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 type Output<'a, T> = OutputBuilderSession<'a, Tick, Builder<T>>;
-
-/// A fact with what its record says of it, in event-time order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Arrived<L> {
-    version: Version,
-    ingested_ns: u64,
-    value: L,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-enum Side<K, L, R> {
-    Left(K, L),
-    Right(K, R),
-}
+type Shared<K, L, R> = Rc<RefCell<LatestJoin<K, L, R>>>;
+/// Capabilities for the gate's outputs, for each tick that waits.
+type Held = BTreeMap<Tick, [Capability<Tick>; 3]>;
 
 /// Pairs each fact of `left` with the latest value of its key in `right`, when their event times
 /// are at most `horizon` apart, and tells of every revision of that value until the fact expires.
@@ -62,305 +52,193 @@ pub(crate) fn join_latest<'s, K: Key, L: Data + Fact, R: Data + Fact>(
     site: &Site<'s>,
     left: Edge<'s, (K, L)>,
     right: Edge<'s, (K, R)>,
+    metrics: Arc<StepMetrics>,
     horizon: Duration,
 ) -> Edge<'s, Change<K, L, R>> {
-    let left = side(left, |(key, value)| Side::Left(key, value));
-    let right = side(right, |(key, value)| Side::Right(key, value));
-    let (lefts, rights, watermarks) = gate(site, merge(site, vec![left, right]), horizon);
-    let lefts = lefts.as_collection().arrange_by_key();
-    let rights = rights.as_collection().arrange_by_key();
-    let near = move |key: &K, left: &Arrived<L>, (version, right): &(Version, R)| {
-        let (left_time, right_time) = (left.version.0, version.0);
-        let apart = left_time.since(right_time).max(right_time.since(left_time));
-        (apart <= horizon).then(|| (key.clone(), left.clone(), right.clone()))
+    let seat = Seat {
+        worker: site.worker(),
+        workers: site.workers(),
+        inputs: 2 * site.workers(),
     };
-    let pairs = lefts.join_core(rights, near);
-    close_ticks(site, pairs.inner, watermarks)
+    let join = LatestJoin::new(seat, &site.job, metrics, horizon);
+    run(site, left, right, &Rc::new(RefCell::new(join)))
 }
 
-fn side<'s, T: Data, K: Key, L: Data, R: Data>(
-    input: Edge<'s, T>,
-    side: impl Fn(T) -> Side<K, L, R> + 'static,
-) -> Edge<'s, Side<K, L, R>> {
-    unary(input, "join_latest side", move |packet, given| {
-        let records = packet.records.into_iter();
-        given.push(Packet {
-            from: packet.from,
-            to: packet.to,
-            records: records.map(|record| record.map(&side)).collect(),
-            watermark: packet.watermark,
-        });
-    })
+/// Runs the join on the worker's part of the records.
+pub(super) fn run<'s, K: Key, L: Data + Fact, R: Data + Fact>(
+    site: &Site<'s>,
+    left: Edge<'s, (K, L)>,
+    right: Edge<'s, (K, R)>,
+    join: &Shared<K, L, R>,
+) -> Edge<'s, Change<K, L, R>> {
+    let gate = gate(site, left, right, join);
+    let facts = arrange(gate.facts, "join_latest facts");
+    let values = arrange(gate.values, "join_latest values");
+    let meet = |place: &Place, fact: &Number, value: &Number| Some((*place, *fact, *value));
+    let pairs = facts.join_core(values, meet);
+    close_ticks(site, pairs.inner, gate.watermarks, join, gate.activator)
 }
 
-type GateStreams<'s, K, L, R> = (
-    StreamVec<'s, Tick, LeftUpdate<K, L>>,
-    StreamVec<'s, Tick, RightUpdate<K, R>>,
-    StreamVec<'s, Tick, Watermark>,
-);
+/// Keys are with their owner already: nothing is exchanged.
+fn arrange<'s>(numbers: Numbers<'s>, name: &str) -> Arrangement<'s> {
+    arrange_core::<_, _, ChunkBatcher<_, _, _, _>, _>(numbers, Pipeline, name, ChunkBatcher::new)
+}
 
-/// Runs a [`Gate`] on the worker to which differential, too, would bring the record's key.
+/// What the gate gives.
+struct Gate<'s> {
+    facts: Numbers<'s>,
+    values: Numbers<'s>,
+    /// Of each tick, the watermark at its end.
+    watermarks: StreamVec<'s, Tick, Watermark>,
+    activator: Activator,
+}
+
+/// Brings records to the owner of their key, and hands them to the join tick by tick.
 fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
     site: &Site<'s>,
-    input: Edge<'s, Side<K, L, R>>,
-    horizon: Duration,
-) -> GateStreams<'s, K, L, R> {
-    let workers = site.workers() as u64;
-    let routed = route(site, input, move |side: &Side<K, L, R>| {
-        let (Side::Left(key, _) | Side::Right(key, _)) = side;
-        (key.hashed() % workers) as usize
-    });
+    left: Edge<'s, (K, L)>,
+    right: Edge<'s, (K, R)>,
+    join: &Shared<K, L, R>,
+) -> Gate<'s> {
+    let workers = site.workers();
+    let left = route(site, left, move |(key, _): &(K, L)| owner(key, workers));
+    let right = route(site, right, move |(key, _): &(K, R)| owner(key, workers));
     let mut builder = OperatorBuilder::new("join_latest gate".to_owned(), site.scope);
-    let to_owner = Exchange::new(|packet: &Packet<_>| packet.to as u64);
-    let mut input = builder.new_input(routed, to_owner);
-    builder.set_notify_for(0, FrontierInterest::Never);
-    let (lefts, left_stream) = builder.new_output();
-    let (rights, right_stream) = builder.new_output();
+    let mut left = builder.new_input(left, Exchange::new(|p: &Packet<(K, L)>| p.to as u64));
+    let mut right = builder.new_input(right, Exchange::new(|p: &Packet<(K, R)>| p.to as u64));
+    let (facts, fact_stream) = builder.new_output();
+    let (values, value_stream) = builder.new_output();
     let (watermarks, watermark_stream) = builder.new_output();
-    let mut lefts = OutputBuilder::<_, Builder<LeftUpdate<K, L>>>::from(lefts);
-    let mut rights = OutputBuilder::<_, Builder<RightUpdate<K, R>>>::from(rights);
-    let mut watermarks = OutputBuilder::<_, Builder<Watermark>>::from(watermarks);
-    let mut gate = Gate::new(site, horizon);
-    builder.build(move |_| {
-        move |_| {
-            let (mut lefts, mut rights) = (lefts.activate(), rights.activate());
-            let mut watermarks = watermarks.activate();
-            input.for_each(|capability, packets| {
-                let tick = gate.enter(*capability.stamp().expect_singleton());
-                packets.drain(..).for_each(|packet| gate.take_in(packet));
-                let at = |output| capability.delayed(&tick, output);
-                lefts.session(&at(0)).give_iterator(gate.lefts.drain(..));
-                rights.session(&at(1)).give_iterator(gate.rights.drain(..));
-                watermarks.session(&at(2)).give(gate.watermarks.current());
+    let mut outputs = Outputs {
+        facts: OutputBuilder::from(facts),
+        values: OutputBuilder::from(values),
+        watermarks: OutputBuilder::from(watermarks),
+    };
+    let activator = site.scope.activator_for(builder.operator_info().address);
+    let join = Rc::clone(join);
+    builder.build(move |initial| {
+        let mut initial = Some(initial);
+        let mut held = Held::new();
+        move |frontiers| {
+            let join = &mut *join.borrow_mut();
+            if let Some(initial) = initial.take() {
+                if join.has_waiting() {
+                    held.insert(
+                        FIRST,
+                        [0, 1, 2].map(|output| initial[output].delayed(&FIRST)),
+                    );
+                }
+                let watermark = join.open_restored();
+                outputs.give(&mut join.updates, &initial, watermark);
+            }
+            left.for_each(|capability, packets| {
+                let tick = hold(&mut held, &capability);
+                let packets = packets.drain(..);
+                packets.for_each(|packet| join.wait_facts(tick, packet));
             });
+            right.for_each(|capability, packets| {
+                let tick = hold(&mut held, &capability);
+                let packets = packets.drain(..);
+                packets.for_each(|packet| join.wait_values(tick, packet));
+            });
+            let is_complete = |tick| frontiers.iter().all(|front| !front.less_equal(tick));
+            if !join.is_open()
+                && let Some(first) = held.first_entry()
+                && is_complete(first.key())
+            {
+                let (tick, at) = first.remove_entry();
+                let watermark = join.take_in(tick);
+                outputs.give(&mut join.updates, &at, watermark);
+            }
         }
     });
-    (left_stream, right_stream, watermark_stream)
-}
-
-/// Turns records into updates of the two relations, in an order of ticks that never goes back, and
-/// takes out what has expired when a tick begins: no record is in time for a tick and expired in it.
-struct Gate<K, L, R> {
-    horizon: Duration,
-    watermarks: WatermarkMerge,
-    tick: Tick,
-    /// What the table of values has of each key.
-    latest: HashMap<K, (Version, R), BuildHasherDefault<StableHasher>>,
-    expiring_lefts: Expiring<(K, Arrived<L>)>,
-    expiring_rights: Expiring<(K, Version)>,
-    lefts: Vec<LeftUpdate<K, L>>,
-    rights: Vec<RightUpdate<K, R>>,
-    pen: Pen,
-}
-
-impl<K: Key, L: Data + Fact, R: Data + Fact> Gate<K, L, R> {
-    fn new(site: &Site<'_>, horizon: Duration) -> Self {
-        Self {
-            horizon,
-            watermarks: WatermarkMerge::new(site.workers()),
-            tick: 0,
-            latest: HashMap::default(),
-            expiring_lefts: Expiring::new(horizon),
-            expiring_rights: Expiring::new(horizon),
-            lefts: Vec::new(),
-            rights: Vec::new(),
-            pen: site.job.telemetry.ledger().pen(),
-        }
-    }
-
-    /// Begins a tick, unless another worker was faster; gives the tick that is open now.
-    fn enter(&mut self, tick: Tick) -> Tick {
-        if tick > self.tick {
-            self.tick = tick;
-            self.expire(self.watermarks.current());
-        }
-        self.tick
-    }
-
-    fn take_in(&mut self, packet: Packet<Side<K, L, R>>) {
-        for record in packet.records {
-            self.pen.mark(record.origin, Fate::Processed);
-            let (version, ingested_ns) = ((record.time, record.origin), record.ingested_ns);
-            match record.value {
-                Side::Left(key, value) => self.insert_left(key, version, ingested_ns, value),
-                Side::Right(key, value) => self.insert_right(key, version, value),
-            }
-        }
-        self.watermarks.update(packet.from, packet.watermark);
-    }
-
-    fn insert_left(&mut self, key: K, version: Version, ingested_ns: u64, value: L) {
-        let left = Arrived {
-            version,
-            ingested_ns,
-            value,
-        };
-        let last = version.0.saturating_add(self.horizon);
-        self.expiring_lefts.push(last, (key.clone(), left.clone()));
-        self.lefts.push(((key, left), self.tick, 1));
-    }
-
-    fn insert_right(&mut self, key: K, version: Version, value: R) {
-        let known = self.latest.get(&key);
-        if known.is_some_and(|(latest, _)| *latest >= version) {
-            return;
-        }
-        // As long as the last fact that it can pair with: what revises it until then must find it.
-        let last = version.0.saturating_add(self.horizon.saturating_mul(2));
-        self.expiring_rights.push(last, (key.clone(), version));
-        let value = (version, value);
-        if let Some(former) = self.latest.insert(key.clone(), value.clone()) {
-            self.rights.push(((key.clone(), former), self.tick, -1));
-        }
-        self.rights.push(((key, value), self.tick, 1));
-    }
-
-    fn expire(&mut self, watermark: Watermark) {
-        for (key, left) in self.expiring_lefts.take_passed(watermark) {
-            self.lefts.push(((key, left), self.tick, -1));
-        }
-        for (key, version) in self.expiring_rights.take_passed(watermark) {
-            let known = self.latest.get(&key);
-            if known.is_some_and(|(latest, _)| *latest == version)
-                && let Some(former) = self.latest.remove(&key)
-            {
-                self.rights.push(((key, former), self.tick, -1));
-            }
-        }
+    Gate {
+        facts: fact_stream,
+        values: value_stream,
+        watermarks: watermark_stream,
+        activator,
     }
 }
 
-/// What waits for the watermark to pass its last instant, in spans that go as a whole: which pairs
-/// there are does not depend on how long something stays beyond its last instant.
-struct Expiring<T> {
-    span_us: i64,
-    spans: BTreeMap<i64, Vec<T>>,
+/// The gate's outputs.
+struct Outputs {
+    facts: OutputBuilder<Tick, Builder<Stamped>>,
+    values: OutputBuilder<Tick, Builder<Stamped>>,
+    watermarks: OutputBuilder<Tick, Builder<Watermark>>,
 }
 
-impl<T> Expiring<T> {
-    /// Spans of a small part of the horizon.
-    fn new(horizon: Duration) -> Self {
-        let span_us = i64::try_from(horizon.as_micros() / 64).unwrap_or(i64::MAX);
-        Self {
-            span_us: span_us.max(1),
-            spans: BTreeMap::new(),
-        }
-    }
-
-    fn push(&mut self, last: EventTime, item: T) {
-        let span = last.as_micros().div_euclid(self.span_us);
-        self.spans.entry(span).or_default().push(item);
-    }
-
-    /// The end of input passes nothing: there is no later tick to do it in.
-    fn take_passed(&mut self, watermark: Watermark) -> Vec<T> {
-        let mut passed = Vec::new();
-        let reached = watermark.time.as_micros().div_euclid(self.span_us);
-        while let Some(entry) = self.spans.first_entry()
-            && *entry.key() < reached
-            && !watermark.is_end()
-        {
-            passed.extend(entry.remove());
-        }
-        passed
+impl Outputs {
+    fn give(
+        &mut self,
+        updates: &mut (Vec<Update>, Vec<Update>),
+        at: &[Capability<Tick>],
+        watermark: Watermark,
+    ) {
+        let tick = *at[0].time();
+        let stamp = move |(number, diff): Update| (number, tick, diff);
+        let (mut facts, mut values) = (self.facts.activate(), self.values.activate());
+        let (mut facts, mut values) = (facts.session(&at[0]), values.session(&at[1]));
+        facts.give_iterator(updates.0.drain(..).map(stamp));
+        values.give_iterator(updates.1.drain(..).map(stamp));
+        let mut watermarks = self.watermarks.activate();
+        watermarks.session(&at[2]).give(watermark);
     }
 }
 
-/// What has come of a tick so far.
-struct OpenTick<K, L, R> {
-    capability: Capability<Tick>,
-    pairs: Vec<(Pair<K, L, R>, isize)>,
-    watermark: Option<Watermark>,
+/// Holds the gate's capabilities for the tick of a message, and tells which tick that is.
+fn hold(held: &mut Held, capability: &InputCapability<Tick>) -> Tick {
+    let tick = FIRST.max(*capability.stamp().expect_singleton());
+    let all = || [0, 1, 2].map(|output| capability.delayed(&tick, output));
+    held.entry(tick).or_insert_with(all);
+    tick
 }
 
-impl<K, L, R> OpenTick<K, L, R> {
-    fn new(capability: Capability<Tick>) -> Self {
-        Self {
-            capability,
-            pairs: Vec::new(),
-            watermark: None,
-        }
-    }
-}
-
-/// Gives the changes of each tick, and the watermark at its end, in one packet once it is complete.
+/// Gives the changes of each tick, and the watermark at its end, in one packet once it is complete,
+/// and has the gate go on.
 fn close_ticks<'s, K: Key, L: Data + Fact, R: Data + Fact>(
     site: &Site<'s>,
-    pairs: StreamVec<'s, Tick, PairUpdate<K, L, R>>,
+    pairs: StreamVec<'s, Tick, (Pair, Tick, isize)>,
     watermarks: StreamVec<'s, Tick, Watermark>,
+    join: &Shared<K, L, R>,
+    gate: Activator,
 ) -> Edge<'s, Change<K, L, R>> {
     let (worker, id) = (site.worker(), "join_latest changes");
-    let mut ticks = BTreeMap::new();
+    let join = Rc::clone(join);
     let mut told = Watermark::START;
+    // The gate gives one tick at a time.
+    let mut updates = Vec::new();
+    let mut open: Option<(Capability<Tick>, Watermark)> = None;
     pairs.binary_frontier(watermarks, Pipeline, Pipeline, id, move |_, _| {
         move |(pairs, front), (watermarks, watermarks_front), output: &mut Output<'_, _>| {
-            pairs.for_each(|capability, updates| {
-                for (pair, tick, diff) in updates.drain(..) {
-                    let open = || OpenTick::new(capability.delayed(&tick, 0));
-                    let tick = ticks.entry(tick).or_insert_with(open);
-                    tick.pairs.push((pair, diff));
-                }
+            pairs.for_each(|_, given| {
+                updates.extend(given.drain(..).map(|(pair, _, diff)| (pair, diff)));
             });
             watermarks.for_each(|capability, given| {
                 let tick = *capability.stamp().expect_singleton();
-                let open = || OpenTick::new(capability.delayed(&tick, 0));
-                ticks.entry(tick).or_insert_with(open).watermark = given.pop();
+                open = given
+                    .pop()
+                    .map(|watermark| (capability.delayed(&tick, 0), watermark));
             });
-            while let Some(entry) = ticks.first_entry()
-                && !front.less_equal(entry.key())
-                && !watermarks_front.less_equal(entry.key())
-            {
-                let tick = entry.remove();
-                let watermark = tick.watermark.unwrap_or(told);
-                let records = changes(tick.pairs);
-                if !records.is_empty() || watermark != told {
-                    told = watermark;
-                    let packet = Packet::local(worker, records, watermark);
-                    output.session(&tick.capability).give(packet);
-                }
+            let is_complete = |(capability, _): &mut (Capability<Tick>, Watermark)| {
+                let tick = capability.time();
+                !front.less_equal(tick) && !watermarks_front.less_equal(tick)
+            };
+            let Some((capability, watermark)) = open.take_if(is_complete) else {
+                return;
+            };
+            if *capability.time() == RESTORED {
+                // These pairs had been told before the restart.
+                updates.clear();
             }
+            let records = join
+                .borrow_mut()
+                .close(std::mem::take(&mut updates), watermark);
+            if !records.is_empty() || watermark != told {
+                told = watermark;
+                let packet = Packet::local(worker, records, watermark);
+                output.session(&capability).give(packet);
+            }
+            gate.activate();
         }
     })
-}
-
-/// The changes that a tick's updates of pairs amount to, in event-time order.
-fn changes<K: Key, L: Data + Fact, R: Data + Fact>(
-    mut updates: Vec<(Pair<K, L, R>, isize)>,
-) -> Vec<Record<Change<K, L, R>>> {
-    consolidate(&mut updates);
-    let mut records = Vec::new();
-    for group in updates.chunk_by(|(a, _), (b, _)| (&a.0, &a.1) == (&b.0, &b.1)) {
-        let Some(((key, left, new), added)) = group.iter().find(|(_, diff)| *diff > 0) else {
-            // The fact or the value has expired.
-            continue;
-        };
-        let removed = group.iter().find(|(_, diff)| *diff < 0);
-        // Several, when one record came to the join by several ways.
-        for nth in 0..*added {
-            let old = removed.filter(|(_, diff)| nth < -diff);
-            let (key, fact, new) = (key.clone(), left.value.clone(), new.clone());
-            let value = match old.map(|((_, _, old), _)| old.clone()) {
-                Some(old) => Change::Revised {
-                    key,
-                    left: fact,
-                    old,
-                    new,
-                },
-                None => Change::Added {
-                    key,
-                    left: fact,
-                    right: new,
-                },
-            };
-            let ((time, origin), ingested_ns) = (left.version, left.ingested_ns);
-            records.push(Record {
-                time,
-                origin,
-                ingested_ns,
-                value,
-            });
-        }
-    }
-    records.sort_by_key(|record| (record.time, record.origin));
-    records
 }

@@ -1,30 +1,9 @@
 //! Runs `join_latest` on real workers, tick by tick.
 
-use std::sync::{Arc, Mutex};
-
-use timely::dataflow::operators::{Input, Inspect, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle};
-
-use super::relation::join_latest;
-use super::{Site, Tick};
-use crate::job::{JobContext, JobOptions, StopHandle};
-use crate::record::{Origin, Packet, Record};
+use super::Tick;
+use super::relation_testing::{HORIZON, Run, Step, execute};
 use crate::relation::Change;
-use crate::telemetry::Telemetry;
-use crate::time::{EventTime, secs};
-use crate::watermark::Watermark;
-
-const HORIZON: u64 = 10;
-
-/// What happens in a tick: facts and values as (key, seconds, value), then the watermark's seconds.
-#[derive(Clone, Default)]
-struct Step {
-    left: Vec<(u64, i64, i64)>,
-    right: Vec<(u64, i64, i64)>,
-    watermark: i64,
-    /// Whether the next step belongs to the same tick.
-    goes_on: bool,
-}
+use crate::time::EventTime;
 
 fn step(left: &[(u64, i64, i64)], right: &[(u64, i64, i64)], watermark: i64) -> Step {
     Step {
@@ -33,124 +12,6 @@ fn step(left: &[(u64, i64, i64)], right: &[(u64, i64, i64)], watermark: i64) -> 
         watermark,
         goes_on: false,
     }
-}
-
-type Seen = Vec<(Tick, usize, Packet<Change<u64, i64, i64>>)>;
-
-/// `lag` lets worker `w` give its part of a tick only `w * lag` ticks later in wall time.
-fn execute(workers: usize, steps: Vec<Step>, end: bool, lockstep: bool) -> (Seen, Arc<Telemetry>) {
-    let telemetry = Arc::new(Telemetry::default());
-    let job = Arc::new(JobContext::new(
-        JobOptions::default(),
-        Arc::clone(&telemetry),
-        StopHandle::default(),
-    ));
-    let seen: Arc<Mutex<Seen>> = Arc::default();
-    let out = Arc::clone(&seen);
-    let config = match workers {
-        1 => timely::Config::thread(),
-        n => timely::Config::process(n),
-    };
-    let guards = timely::execute(config, move |worker| {
-        let mut left = InputHandle::<Tick, _>::new();
-        let mut right = InputHandle::<Tick, _>::new();
-        let probe = ProbeHandle::new();
-        let (index, peers) = (worker.index(), worker.peers());
-        let out = Arc::clone(&out);
-        worker.dataflow::<Tick, _, _>(|scope| {
-            let site = Site {
-                scope,
-                job: Arc::clone(&job),
-                probe: probe.clone(),
-                planning: false,
-            };
-            let (l, r) = (scope.input_from(&mut left), scope.input_from(&mut right));
-            join_latest::<u64, i64, i64>(&site, l, r, secs(HORIZON))
-                .inspect_core(move |event| {
-                    if let Ok((stamp, packets)) = event {
-                        let mut out = out.lock().unwrap();
-                        packets
-                            .iter()
-                            .for_each(|p| out.push((*stamp.expect_singleton(), index, p.clone())));
-                    }
-                })
-                .probe_with(&probe);
-        });
-        let mut pen = job.telemetry.ledger().pen();
-        let mut offset = 0;
-        let mut tick = 10;
-        for (n, step) in steps.iter().enumerate() {
-            left.advance_to(tick);
-            right.advance_to(tick);
-            let watermark = Watermark::active(EventTime::from_seconds(step.watermark));
-            let mut records = |source: u16, events: &[(u64, i64, i64)]| {
-                let mut mine = Vec::new();
-                for &(key, at, value) in events {
-                    offset += 1;
-                    if offset as usize % peers == index {
-                        let origin = Origin {
-                            source,
-                            offset,
-                            ..Origin::default()
-                        };
-                        pen.read(origin);
-                        mine.push(Record {
-                            time: EventTime::from_seconds(at),
-                            origin,
-                            ingested_ns: offset,
-                            value: (key, value),
-                        });
-                    }
-                }
-                mine
-            };
-            left.send(Packet::local(index, records(0, &step.left), watermark));
-            right.send(Packet::local(index, records(1, &step.right), watermark));
-            if step.goes_on {
-                left.flush();
-                right.flush();
-                for _ in 0..5 {
-                    worker.step();
-                }
-                continue;
-            }
-            if lockstep {
-                left.advance_to(tick + 1);
-                right.advance_to(tick + 1);
-                while probe.less_equal(&tick) {
-                    worker.step();
-                }
-            } else if (n + index) % 3 == 0 {
-                worker.step();
-            }
-            tick += 10;
-        }
-        if end {
-            left.send(Packet::local(index, Vec::new(), Watermark::END));
-            right.send(Packet::local(index, Vec::new(), Watermark::END));
-        }
-    })
-    .unwrap();
-    for guard in guards.join() {
-        guard.unwrap();
-    }
-    let seen = seen.lock().unwrap().clone();
-    for worker in 0..workers {
-        let mine: Vec<_> = seen.iter().filter(|(_, w, _)| *w == worker).collect();
-        assert!(
-            mine.windows(2).all(|p| p[0].0 < p[1].0),
-            "one packet per tick, in order"
-        );
-        assert!(
-            mine.windows(2)
-                .all(|p| p[0].2.watermark.time <= p[1].2.watermark.time)
-        );
-        assert!(mine.iter().all(|p| p.2.from == worker && p.2.to == worker));
-        for (_, _, packet) in &mine {
-            assert!(packet.records.is_sorted_by_key(|r| (r.time, r.origin)));
-        }
-    }
-    (seen, telemetry)
 }
 
 fn added(key: u64, left: i64, right: i64) -> Change<u64, i64, i64> {
@@ -171,7 +32,8 @@ type Told = (Tick, Vec<Change<u64, i64, i64>>);
 /// Expects the changes tick by tick, and each tick's watermark from every worker.
 fn check(steps: &[Step], expected: &[Told]) {
     for workers in [1, 2, 3] {
-        let (seen, telemetry) = execute(workers, steps.to_vec(), true, true);
+        let done = execute(Run::to_end(workers, steps.to_vec()));
+        let (seen, telemetry) = (done.seen, done.telemetry);
         let mut got = std::collections::BTreeMap::<Tick, Vec<_>>::new();
         for (tick, _, packet) in &seen {
             got.entry(*tick)
@@ -368,7 +230,9 @@ fn the_last_value_of_every_pair_is_the_oracles() {
         // supersede beyond the horizon, so the oracle replays the steps in order.
         for workers in [1, 2, 3] {
             for lockstep in [true, false] {
-                let (seen, telemetry) = execute(workers, steps.clone(), true, lockstep);
+                let run = Run::to_end(workers, steps.clone());
+                let done = execute(Run { lockstep, ..run });
+                let (seen, telemetry) = (done.seen, done.telemetry);
                 assert!(telemetry.ledger().fates().balance());
                 let mut state = std::collections::HashMap::new();
                 let mut by_worker: Vec<_> = seen.clone();

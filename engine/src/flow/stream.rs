@@ -330,12 +330,12 @@ where
         horizon: Duration,
     ) -> Stream<'s, Change<K, L, R>> {
         let inputs = [self.node, latest.node];
-        let (node, _) = self
+        let (node, metrics) = self
             .shared
             .add_step(id, StepKind::Keyed, "join_latest", &inputs);
         let (_, right) = latest.into_edge();
         let (shared, left) = self.into_edge();
-        let edge = join_latest(&shared.site, left, right, horizon);
+        let edge = join_latest(&shared.site, left, right, metrics, horizon);
         Stream::new(shared, node, edge)
     }
 }

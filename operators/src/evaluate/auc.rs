@@ -9,17 +9,22 @@ use super::pair::Pair;
 /// Source: Hanley and McNeil, "The meaning and use of the area under a ROC curve" (1982); the
 /// same as scikit-learn's `roc_auc_score`.
 pub(super) fn auc(sorted: &[Pair]) -> Option<f64> {
-    let (mut positives, mut negatives) = (0_u128, 0_u128);
+    let (mut positives, mut negatives) = (0_i128, 0_i128);
     // Twice the couples in the right order, so that a tie is a whole number.
-    let mut twice_ordered = 0_u128;
+    let mut twice_ordered = 0_i128;
     for ties in sorted.chunk_by(|a, b| a.score() == b.score()) {
-        let positive_ties = ties.iter().filter(|pair| pair.label()).count() as u128;
-        let negative_ties = ties.len() as u128 - positive_ties;
+        let positive_ties = ties.iter().filter(|pair| pair.label()).count() as i128;
+        let negative_ties = ties.len() as i128 - positive_ties;
         twice_ordered += positive_ties * (2 * negatives + negative_ties);
         positives += positive_ties;
         negatives += negative_ties;
     }
-    let couples = positives * negatives;
+    share_in_order(twice_ordered, positives * negatives)
+}
+
+/// The share of couples that are in the right order, of which twice as many are given; `None`
+/// without couples.
+pub(super) fn share_in_order(twice_ordered: i128, couples: i128) -> Option<f64> {
     (couples > 0).then(|| twice_ordered as f64 / (2 * couples) as f64)
 }
 

@@ -35,36 +35,48 @@ pub struct CalibrationBin {
 }
 
 /// The sums of one bin.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     n: u64,
     positives: u64,
     scores: f64,
 }
 
-impl Calibration {
-    /// The calibration of pairs, which are summed in the order given.
-    pub(super) fn of(pairs: &[Pair]) -> Self {
-        let mut sums = [Sums::default(); CALIBRATION_BINS];
-        for pair in pairs {
-            let bin = (pair.score() * CALIBRATION_BINS as f64) as usize;
-            let sums = &mut sums[bin.min(CALIBRATION_BINS - 1)];
-            sums.n += 1;
-            sums.positives += u64::from(pair.label());
-            sums.scores += pair.score();
+/// The sums of all bins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bins([Sums; CALIBRATION_BINS]);
+
+impl Bins {
+    /// Counts a pair.
+    pub(super) fn count(&mut self, pair: Pair) {
+        let bin = (pair.score() * CALIBRATION_BINS as f64) as usize;
+        let sums = &mut self.0[bin.min(CALIBRATION_BINS - 1)];
+        sums.n += 1;
+        sums.positives += u64::from(pair.label());
+        sums.scores += pair.score();
+    }
+
+    /// Adds the sums of other pairs.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sums, other) in self.0.iter_mut().zip(&other.0) {
+            sums.n += other.n;
+            sums.positives += other.positives;
+            sums.scores += other.scores;
         }
-        let distances: f64 = sums
+    }
+
+    /// The calibration of the pairs counted.
+    pub(super) fn finish(&self) -> Calibration {
+        let n: u64 = self.0.iter().map(|bin| bin.n).sum();
+        let distances: f64 = self
+            .0
             .iter()
             .map(|bin| (bin.scores - bin.positives as f64).abs())
             .sum();
-        let bins = sums
-            .iter()
-            .enumerate()
-            .map(|(index, bin)| bin.finish(index))
-            .collect();
-        Self {
-            ece: (!pairs.is_empty()).then(|| distances / pairs.len() as f64),
-            bins,
+        let bins = self.0.iter().enumerate();
+        Calibration {
+            ece: (n > 0).then(|| distances / n as f64),
+            bins: bins.map(|(index, bin)| bin.finish(index)).collect(),
         }
     }
 }
@@ -88,7 +100,9 @@ mod tests {
 
     fn calibration(scored: &[(f64, bool)]) -> Calibration {
         let pair = |&(score, label)| Pair::new(score, label, 0.5).unwrap();
-        Calibration::of(&scored.iter().map(pair).collect::<Vec<_>>())
+        let mut bins = Bins::default();
+        scored.iter().map(pair).for_each(|pair| bins.count(pair));
+        bins.finish()
     }
 
     #[test]

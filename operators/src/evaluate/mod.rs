@@ -37,6 +37,7 @@ mod loss;
 mod pair;
 mod periods;
 mod quality;
+mod ranks;
 mod report;
 mod score_book;
 

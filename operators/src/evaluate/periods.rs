@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use thalweg_engine::time::{EventTime, days};
 
 use super::pair::Pair;
-use super::quality::Quality;
+use super::quality::{Quality, Totals};
+use super::ranks::Ranks;
 use super::report::QualityReport;
 use super::score_book::ScoreBook;
 
 /// Predictions and their pairs by the period that holds the **prediction's** event time, however
 /// late the label comes.
 ///
-/// Pairs are kept after their period was closed, for [`Periods::overall`].
+/// Pairs are kept after their period was closed, for [`Periods::overall`]: 16 bytes each, and from
+/// the first [`Periods::so_far`] on 24 bytes for each score beside them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Periods {
     size: Duration,
@@ -26,6 +28,9 @@ pub struct Periods {
     after_close: u64,
     #[serde(skip)]
     overall: Option<QualityReport>,
+    /// The pairs of all periods; `None` before somebody looks.
+    #[serde(skip)]
+    ranks: Option<Ranks>,
 }
 
 /// One period.
@@ -64,6 +69,7 @@ impl Periods {
             closed_until: EventTime::MIN,
             after_close: 0,
             overall: None,
+            ranks: None,
         }
     }
 
@@ -81,12 +87,14 @@ impl Periods {
     pub fn insert(&mut self, at: EventTime, pair: Pair) {
         self.count_after_close(at);
         self.period(at).book.insert(pair);
+        self.rank(pair, true);
     }
 
     /// Takes the pair of the prediction made at `at` out again, as when its label is revised.
     pub fn remove(&mut self, at: EventTime, pair: Pair) {
         self.count_after_close(at);
         self.period(at).book.remove(pair);
+        self.rank(pair, false);
     }
 
     /// Adds everything that `other` was given, as when several workers have counted.
@@ -111,6 +119,7 @@ impl Periods {
         self.closed_until = self.closed_until.max(other.closed_until);
         self.after_close += other.after_close;
         self.overall = None;
+        self.ranks = None;
     }
 
     /// Reports, each once and in their order, the periods that ended `horizon` before `watermark`
@@ -143,20 +152,53 @@ impl Periods {
             .expect("invariant: the report was just made")
     }
 
+    /// As [`Periods::overall`], without a look at every pair: its cost is that of the pairs that are
+    /// new since the last time, and of the periods that have changed. The area under the ROC curve
+    /// is the same to the bit; means are made of the periods' sums, so that they may differ from
+    /// those of [`Periods::overall`] in the last digits of a double.
+    pub fn so_far(&mut self) -> QualityReport {
+        let mut totals = Totals::default();
+        let mut has_waiting = false;
+        for period in self.periods.values_mut() {
+            totals.add(period.book.totals());
+            has_waiting |= period.book.has_waiting();
+        }
+        if has_waiting {
+            // Ranks know of no pair that is removed before it comes.
+            self.ranks = None;
+            return self.overall().clone();
+        }
+        let ranks = self.ranks.get_or_insert_with(|| {
+            let mut ranks = Ranks::default();
+            let books = self.periods.values_mut().map(|period| &mut period.book);
+            books.for_each(|book| book.pairs().iter().for_each(|&p| ranks.change(p, true)));
+            ranks
+        });
+        let quality = totals.finish(ranks.auc());
+        let (span, predictions) = self.span();
+        QualityReport::new(span, predictions, quality)
+    }
+
     /// How many insertions and removals came after their period was closed: they are in
     /// [`Periods::overall`], but not in their period's report.
     pub fn after_close(&self) -> u64 {
         self.after_close
     }
 
-    fn report_overall(&mut self) -> QualityReport {
+    /// From the first period's start to the last one's end, and all predictions.
+    fn span(&self) -> ((EventTime, EventTime), u64) {
         let first = self.periods.first_key_value().map(|(&start, _)| start);
         let last = self.periods.last_key_value().map(|(&start, _)| start);
         let span = (
             first.unwrap_or_default(),
             last.map_or_else(EventTime::default, |s| self.end(s)),
         );
-        let predictions = self.periods.values().map(|period| period.predictions).sum();
+        let predictions = self.periods.values().map(|period| period.predictions);
+        (span, predictions.sum())
+    }
+
+    fn report_overall(&mut self) -> QualityReport {
+        let (span, predictions) = self.span();
         let mut pairs = Vec::new();
         for period in self.periods.values_mut() {
             pairs.extend_from_slice(period.book.pairs());
@@ -164,6 +206,12 @@ impl Periods {
         // Sorted runs, which the stable sort recognises and merges.
         pairs.sort();
         QualityReport::new(span, predictions, Quality::of(&pairs))
+    }
+
+    fn rank(&mut self, pair: Pair, insert: bool) {
+        if let Some(ranks) = &mut self.ranks {
+            ranks.change(pair, insert);
+        }
     }
 
     /// The period that holds `at`, about to be changed.
@@ -197,6 +245,7 @@ mod tests {
     use thalweg_engine::time::{hours, secs};
 
     use super::*;
+    use crate::evaluate::calibration::CalibrationBin;
     use crate::evaluate::pair::tests::pairs;
 
     fn at(second: i64) -> EventTime {
@@ -311,6 +360,69 @@ mod tests {
                 serde_json::to_string(&(overall, periods.close(EventTime::MAX, secs(0)))).unwrap()
             };
             prop_assert_eq!(bits(&mut merged), bits(&mut alone));
+        }
+    }
+
+    /// The figures of a report that are means, with those of its bins.
+    fn means(report: &QualityReport) -> Vec<Option<f64>> {
+        let of_bin = |bin: &CalibrationBin| [bin.mean_score, bin.positives_share];
+        let bins = report.calibration.iter().flat_map(of_bin);
+        let losses = [report.log_loss, report.baseline_log_loss, report.brier];
+        losses.into_iter().chain([report.ece]).chain(bins).collect()
+    }
+
+    /// Expects figures so far that are those of all pairs: counts and the area under the curve
+    /// exactly, means but for the rounding of sums.
+    fn check_so_far(periods: &mut Periods) -> Result<(), TestCaseError> {
+        let so_far = periods.so_far();
+        let overall = periods.overall().clone();
+        let exact = |report: &QualityReport| QualityReport {
+            log_loss: None,
+            baseline_log_loss: None,
+            brier: None,
+            ece: None,
+            calibration: Vec::new(),
+            ..report.clone()
+        };
+        prop_assert_eq!(exact(&so_far), exact(&overall));
+        let counts = |report: &QualityReport| -> Vec<u64> {
+            report.calibration.iter().map(|bin| bin.n).collect()
+        };
+        prop_assert_eq!(counts(&so_far), counts(&overall));
+        for (found, expected) in means(&so_far).into_iter().zip(means(&overall)) {
+            let distance = found.unwrap_or(-1.0) - expected.unwrap_or(-1.0);
+            prop_assert!(distance.abs() <= 1e-12, "{:?} is not {:?}", found, expected);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// Pairs come, labels are revised (some before they come), periods are closed, the state is
+        /// saved and read again, and in between somebody looks.
+        #[test]
+        fn the_figures_so_far_are_those_of_all_pairs(
+            pairs in pairs(0..80),
+            turns in prop::collection::vec((-40i64..40, 0..8_u8), 80),
+        ) {
+            let mut periods = Periods::new(secs(10), secs(3));
+            for (index, (&pair, &(second, turn))) in pairs.iter().zip(&turns).enumerate() {
+                periods.predicted(at(second));
+                periods.insert(at(second), pair);
+                // One that has come, or is still to come in this period, or never comes.
+                let other = index * 3 / 2 % pairs.len();
+                match turn {
+                    0 => periods.remove(at(turns[other].0), pairs[other]),
+                    1 => periods.remove(at(second), pair),
+                    2 | 3 => check_so_far(&mut periods)?,
+                    4 => drop(periods.close(at(second), secs(5))),
+                    5 => {
+                        let bytes = postcard::to_allocvec(&periods).unwrap();
+                        periods = postcard::from_bytes(&bytes).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            check_so_far(&mut periods)?;
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::auc::auc;
-use super::calibration::{Calibration, CalibrationBin};
+use super::calibration::{Bins, Calibration, CalibrationBin};
 use super::loss;
 use super::pair::Pair;
 
@@ -34,27 +34,61 @@ impl Quality {
     /// The quality of pairs in their order; summed in that order, so the same pairs give the same
     /// bits.
     pub(super) fn of(sorted: &[Pair]) -> Self {
+        Totals::of(sorted).finish(auc(sorted))
+    }
+}
+
+/// What every measure but the area under the ROC curve is made of: sums over pairs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Totals {
+    labels: u64,
+    positives: u64,
+    log_loss: f64,
+    baseline_log_loss: f64,
+    brier: f64,
+    bins: Bins,
+}
+
+impl Totals {
+    /// The sums over pairs in their order.
+    pub(super) fn of(sorted: &[Pair]) -> Self {
         debug_assert!(sorted.is_sorted(), "invariant: pairs are in their order");
-        let (mut positives, mut log_loss, mut baseline_log_loss, mut brier) =
-            (0_u64, 0.0, 0.0, 0.0);
+        let mut totals = Self::default();
         for pair in sorted {
-            positives += u64::from(pair.label());
-            log_loss += loss::log_loss(pair.score(), pair.label());
-            baseline_log_loss += loss::log_loss(pair.baseline(), pair.label());
-            brier += loss::brier(pair.score(), pair.label());
+            totals.labels += 1;
+            totals.positives += u64::from(pair.label());
+            totals.log_loss += loss::log_loss(pair.score(), pair.label());
+            totals.baseline_log_loss += loss::log_loss(pair.baseline(), pair.label());
+            totals.brier += loss::brier(pair.score(), pair.label());
+            totals.bins.count(*pair);
         }
+        totals
+    }
+
+    /// Adds the sums over other pairs.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.labels += other.labels;
+        self.positives += other.positives;
+        self.log_loss += other.log_loss;
+        self.baseline_log_loss += other.baseline_log_loss;
+        self.brier += other.brier;
+        self.bins.add(&other.bins);
+    }
+
+    /// The quality of the pairs, given the area under their ROC curve.
+    pub(super) fn finish(&self, auc: Option<f64>) -> Quality {
         let Calibration {
             ece,
             bins: calibration,
-        } = Calibration::of(sorted);
-        let mean = |sum: f64| (!sorted.is_empty()).then(|| sum / sorted.len() as f64);
-        Self {
-            labels: sorted.len() as u64,
-            positives_share: mean(positives as f64),
-            auc: auc(sorted),
-            log_loss: mean(log_loss),
-            baseline_log_loss: mean(baseline_log_loss),
-            brier: mean(brier),
+        } = self.bins.finish();
+        let mean = |sum: f64| (self.labels > 0).then(|| sum / self.labels as f64);
+        Quality {
+            labels: self.labels,
+            positives_share: mean(self.positives as f64),
+            auc,
+            log_loss: mean(self.log_loss),
+            baseline_log_loss: mean(self.baseline_log_loss),
+            brier: mean(self.brier),
             ece,
             calibration,
         }

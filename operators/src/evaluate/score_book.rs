@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::auc::auc;
 use super::pair::Pair;
-use super::quality::Quality;
+use super::quality::{Quality, Totals};
 
 /// Pairs, and their quality on demand.
 ///
@@ -21,7 +22,7 @@ pub struct ScoreBook {
     /// Pairs to take out; after settling only those that have not come yet.
     removed: Vec<Pair>,
     #[serde(skip)]
-    quality: Option<Quality>,
+    answer: Option<(Totals, Quality)>,
 }
 
 impl ScoreBook {
@@ -33,20 +34,20 @@ impl ScoreBook {
     /// Adds a pair; equal pairs count each.
     pub fn insert(&mut self, pair: Pair) {
         self.pairs.push(pair);
-        self.quality = None;
+        self.answer = None;
     }
 
     /// Takes an equal pair out again, as when its label is revised.
     pub fn remove(&mut self, pair: Pair) {
         self.removed.push(pair);
-        self.quality = None;
+        self.answer = None;
     }
 
     /// Adds all that was inserted into and removed from `other`.
     pub fn merge(&mut self, other: Self) {
         self.pairs.extend(other.pairs);
         self.removed.extend(other.removed);
-        self.quality = None;
+        self.answer = None;
     }
 
     /// How many pairs were inserted and not removed; negative where removals have come first.
@@ -66,8 +67,27 @@ impl ScoreBook {
 
     /// The quality of the pairs the book holds.
     pub fn quality(&mut self) -> &Quality {
+        &self.answer().1
+    }
+
+    /// The sums that the quality was made of.
+    pub(super) fn totals(&mut self) -> &Totals {
+        &self.answer().0
+    }
+
+    fn answer(&mut self) -> &(Totals, Quality) {
         self.settle();
-        self.quality.get_or_insert_with(|| Quality::of(&self.pairs))
+        let pairs = &self.pairs;
+        self.answer.get_or_insert_with(|| {
+            let totals = Totals::of(pairs);
+            let quality = totals.finish(auc(pairs));
+            (totals, quality)
+        })
+    }
+
+    /// Whether a removal still waits for its insertion, once the book has answered.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.removed.is_empty()
     }
 
     /// The pairs the book holds, in order.

@@ -16,8 +16,8 @@ use thalweg_engine::time::EventTime;
 
 use super::plan::FeaturePlan;
 use super::upkeep::{Outcome, Upkeep, truncated};
-use crate::version::Version;
 use crate::window::KeyFeatures;
+use thalweg_engine::version::Version;
 
 /// The row of an event, given again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -284,7 +284,7 @@ impl<T: Clone + 'static> FeaturePlan<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::testing::check_format;
+    use thalweg_engine::testing::check_format;
     use thalweg_engine::time::secs;
 
     /// A key whose first event is final and whose others are open.

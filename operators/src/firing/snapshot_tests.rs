@@ -1,10 +1,10 @@
 //! The format of the state: what version 1 wrote is read, and goes on.
 
+use thalweg_engine::testing::check_format;
 use thalweg_engine::time::secs;
 
 use super::testing::{END, Harness, Listed, event, rows, watermark};
 use super::{KeyWindows, Window};
-use crate::version::testing::check_format;
 
 /// Hopping windows of version 1 after the events of [`saved_by_version_1`], as postcard.
 const VERSION_1: &str = "\

@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thalweg_engine::expiry::Expiry;
 use thalweg_engine::key::Key;
 use thalweg_engine::time::EventTime;
+use thalweg_engine::version::Version;
 
 use super::blocks::Blocks;
 use super::layout::position;
 use super::slice::Slice;
-use crate::version::Version;
 
 /// No early firing is due.
 pub(super) const NEVER: i64 = i64::MAX;

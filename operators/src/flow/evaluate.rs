@@ -13,6 +13,7 @@ use thalweg_engine::relation::Change;
 use thalweg_engine::state::KeyedState;
 use thalweg_engine::telemetry::Gauge;
 use thalweg_engine::time::{EventTime, days};
+use thalweg_engine::version::Version;
 
 use crate::evaluate::{InvalidPair, Pair, Periods, QualityReport};
 
@@ -142,8 +143,8 @@ impl Gauges {
 /// Periods are laid out from a Monday: the epoch was a Thursday.
 const MONDAY: Duration = days(4);
 
-/// How many closed periods lie between two looks at the quality of all of them: a look sorts
-/// every score so far.
+/// How many closed periods lie between two looks at the quality of all of them: a look adds up the
+/// sums of all periods.
 const PERIODS_BETWEEN_LOOKS: usize = 8;
 
 struct EvaluateStep {
@@ -154,6 +155,7 @@ struct EvaluateStep {
 /// All periods so far.
 #[derive(Default, Serialize, Deserialize)]
 struct Evaluated {
+    format: Version<1>,
     /// `None` before the first prediction.
     periods: Option<Periods>,
     closed: usize,
@@ -216,8 +218,10 @@ where
         let reports = periods.close(watermark.time, self.evaluate.horizon);
         let before = evaluated.closed / PERIODS_BETWEEN_LOOKS;
         evaluated.closed += reports.len();
-        if evaluated.closed / PERIODS_BETWEEN_LOOKS != before || watermark.is_end() {
+        if watermark.is_end() {
             self.gauges.set(evaluated.periods(&self.evaluate).overall());
+        } else if evaluated.closed / PERIODS_BETWEEN_LOOKS != before {
+            self.gauges.set(&evaluated.periods(&self.evaluate).so_far());
         }
         for report in reports {
             let origin = Origin::derived(evaluated.given);
@@ -244,5 +248,33 @@ where
                 self.evaluate.period
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_engine::testing::check_format;
+    use thalweg_engine::time::secs;
+
+    use super::*;
+
+    #[test]
+    fn the_format_is_that_of_version_1() {
+        let at = EventTime::from_seconds(12);
+        let mut periods = Periods::new(secs(10), MONDAY);
+        periods.predicted(at);
+        insert(&mut periods, at, Predicted::new(0.5, 0.25), true);
+        let evaluated = Evaluated {
+            periods: Some(periods),
+            closed: 3,
+            given: 2,
+            ..Evaluated::default()
+        };
+        let read = check_format(
+            &evaluated,
+            "01010a00808c15000180dac4090101000000000000e03f01000000000000d03f0000ffffffffffffffffff0100\
+             0302",
+        );
+        assert_eq!((read.closed, read.given), (3, 2));
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
+use thalweg_engine::version::Version;
 use thalweg_engine::watermark::Watermark;
 
 use super::{Ageing, LatePolicy, Stamp, Table};
-use crate::version::Version;
 
 /// How events are joined with the rows that were the latest at their own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +134,11 @@ impl<R: Data> Table for Rows<R> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::testing::check_format;
     use thalweg_engine::time::secs;
 
     use super::super::testing::{at, stamp};
     use super::*;
-    use crate::version::testing::check_format;
 
     fn rows(stamps: &[(i64, u64)]) -> Rows<u64> {
         let mut rows = Rows::default();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
+use thalweg_engine::version::Version;
 use thalweg_engine::watermark::Watermark;
 
 use super::{Ageing, LatePolicy, Stamp};
-use crate::version::Version;
 
 /// Which events of two streams are partners: event `b` of the other stream is a partner of event `a`
 /// when `a.time - before <= b.time <= a.time + after`, both ends included.
@@ -268,11 +268,11 @@ impl<A: Data, B: Data> Ageing for Pending<A, B> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::testing::check_format;
     use thalweg_engine::time::secs;
 
     use super::super::testing::{at, stamp};
     use super::*;
-    use crate::version::testing::check_format;
 
     type Letters = Pending<char, char>;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_engine::record::Data;
 use thalweg_engine::time::EventTime;
+use thalweg_engine::version::Version;
 use thalweg_engine::watermark::Watermark;
 
 use super::{Ageing, LatePolicy, Stamp, Table};
-use crate::version::Version;
 
 /// How events look up the row of their key in an upsert table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +108,11 @@ impl<R: Data> Table for Latest<R> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::testing::check_format;
     use thalweg_engine::time::secs;
 
     use super::super::testing::{at, stamp};
     use super::*;
-    use crate::version::testing::check_format;
 
     fn latest(rows: &[(i64, u64, Option<char>)]) -> Latest<char> {
         let mut latest = Latest::default();

@@ -5,11 +5,14 @@
 
 mod csv;
 mod decode;
+mod encode;
 mod fields;
 mod json;
 mod row;
 
 pub use csv::CsvDecoder;
 pub use decode::Decode;
+pub(crate) use decode::{Check, checked, undecodable};
+pub use encode::{Encode, JsonEncoder};
 pub use json::JsonDecoder;
 pub use row::RowWriter;

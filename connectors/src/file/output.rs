@@ -9,6 +9,7 @@ use thalweg_engine::sink::SinkError;
 use zstd::Encoder;
 
 use super::is_compressed;
+use crate::probe;
 
 /// Bytes gathered before they are handed to the file, or to the compressor.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -41,24 +42,20 @@ pub(crate) fn create(path: &Path) -> Result<Output, SinkError> {
 }
 
 /// Shows that the file can be written, creating the folders above it but leaving the file as it is.
-pub(crate) fn probe(path: &Path) -> Result<(), SinkError> {
-    let probe = || match fs::metadata(path) {
+pub(crate) fn check(path: &Path) -> Result<(), SinkError> {
+    let tried = || match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(there) if there.is_file() => OpenOptions::new().append(true).open(path).map(drop),
         // A pipe or a device; opening it could wait for its reader.
         Ok(_) => Ok(()),
         Err(_) => probe_folder(path),
     };
-    probe().map_err(|error| open_error(path, &error))
+    tried().map_err(|error| open_error(path, &error))
 }
 
 fn probe_folder(path: &Path) -> io::Result<()> {
-    let folder = folder(path);
-    fs::create_dir_all(&folder)?;
     let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
-    let probe = folder.join(format!(".{}.{}.check", name.display(), std::process::id()));
-    File::create(&probe)?.write_all(b"check")?;
-    fs::remove_file(&probe)
+    probe::folder(&folder(path), &name.display().to_string())
 }
 
 fn folder(path: &Path) -> PathBuf {

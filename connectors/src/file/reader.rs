@@ -1,17 +1,13 @@
 //! Reads one file as one partition.
 
 use std::io;
-use std::sync::Arc;
 
 use thalweg_engine::guard::guard;
 use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 
 use super::input::read_error;
 use super::lines::{Line, Lines};
-use crate::codec::Decode;
-
-/// Says why a value that was decoded is to be refused.
-pub(crate) type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
+use crate::codec::{Check, Decode, checked, undecodable};
 
 /// The reader of the data lines of a file.
 pub(crate) struct FileReader<T> {
@@ -31,18 +27,8 @@ impl<T> FileReader<T> {
         check: Option<&Check<T>>,
         line: &[u8],
     ) -> Result<T, Undecodable> {
-        let undecodable = |reason| Undecodable {
-            reason,
-            raw: line.to_vec(),
-        };
-        let decode_and_check = || {
-            let value = decoder.decode(line)?;
-            if let Some(check) = check {
-                check(&value).map_err(undecodable)?;
-            }
-            Ok(value)
-        };
-        guard(decode_and_check).unwrap_or_else(|reason| Err(undecodable(reason)))
+        guard(|| checked(decoder.decode(line)?, check, line))
+            .unwrap_or_else(|reason| Err(undecodable(reason, line)))
     }
 }
 
@@ -81,8 +67,5 @@ fn too_long(head: &[u8], bytes: u64) -> Undecodable {
         "the line has {bytes} bytes, more than the limit of {}; raise it with `line_bytes_max`",
         head.len()
     );
-    Undecodable {
-        reason,
-        raw: head.to_vec(),
-    }
+    undecodable(reason, head)
 }

@@ -113,7 +113,7 @@ impl<T: 'static> Sink<T> for FileSink<T> {
     }
 
     fn check(&self) -> Result<(), SinkError> {
-        output::probe(&self.path)
+        output::check(&self.path)
     }
 
     fn open(&self) -> Opened<T> {

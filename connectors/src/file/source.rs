@@ -8,8 +8,8 @@ use thalweg_engine::source::{Reader, Source, SourceError};
 
 use super::input::{self, read_error};
 use super::lines::{Line, Lines};
-use super::reader::{Check, FileReader};
-use crate::codec::{CsvDecoder, Decode, JsonDecoder};
+use super::reader::FileReader;
+use crate::codec::{Check, CsvDecoder, Decode, JsonDecoder};
 
 /// Bytes of a line beyond which it is dead-lettered, unless set otherwise.
 const LINE_BYTES_MAX: usize = 1024 * 1024;

@@ -103,6 +103,13 @@ fn files_as_sources() {
         let source = FileSource::<Item>::csv(at(&format!("a.csv{ending}")));
         check_source(&source, std::slice::from_ref(&csv_held), Ending::Ends);
     }
+    for path in ["a.jsonl", "a.jsonl.zst"] {
+        let pattern = at(path).display().to_string();
+        let source = FileSource::<Item>::json_lines_matching(pattern);
+        check_source(&source, std::slice::from_ref(&json_held), Ending::Ends);
+    }
+    let source = FileSource::<Item>::json_lines(at("a.jsonl")).follow();
+    check_source(&source, &[json_held], Ending::Waits);
     let missing = FileSource::<Item>::json_lines(at("nowhere.jsonl"));
     check_missing_source(
         &missing,
@@ -113,7 +120,7 @@ fn files_as_sources() {
 #[test]
 fn files_as_sinks() {
     let folder = tempdir().unwrap();
-    for name in ["a.jsonl", "a.jsonl.zst"] {
+    for name in ["a.jsonl", "a.jsonl.zst", "a.jsonl.gz"] {
         let path = folder.path().join(name);
         let sink = FileSink::json_lines(&path);
         let source = FileSource::json_lines(&path);

@@ -16,6 +16,7 @@ use thalweg_engine::time::EventTime;
 
 use crate::codec::{Encode, JsonEncoder};
 use crate::file::{FileSink, FileSource};
+use crate::generator::GeneratorSource;
 use crate::log::{LogSink, LogSource};
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -193,4 +194,18 @@ fn a_log_as_a_sink() {
         &LogSink::<Item>::json(file, "items"),
         &["file", "permissions"],
     );
+}
+
+#[test]
+fn a_generator_as_a_source() {
+    let source = GeneratorSource::new(5, |m| item(m.number()))
+        .partitions(2)
+        .count(23);
+    let held = |partition: u32, count| {
+        let records = (0..count).map(|n| (n, Ok(item(n * 2 + u64::from(partition)))));
+        Held::partition(partition, records)
+    };
+    check_source(&source, &[held(0, 12), held(1, 11)], Ending::Ends);
+    let wrong = GeneratorSource::new(5, |m| m.number()).rate(f64::NAN);
+    check_missing_source(&wrong, &["no rate", "set it otherwise"]);
 }

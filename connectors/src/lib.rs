@@ -1,21 +1,32 @@
 //! Sources and sinks of Thalweg, one feature each, and the codecs they share.
 //!
 //! - [`codec`]: how lines become values and values become lines;
-//! - [`file`](mod@file) (feature `file`, on by default): CSV and JSON-lines files, plain or
-//!   zstd-compressed;
-//! - [`log`] (feature `log`, on by default): an embedded log, for a durable broker-like source and
-//!   sink without a service.
+//! - [`file`](mod@file): CSV and JSON-lines files, plain or compressed;
+//! - [`generator`]: events made on the spot;
+//! - [`http`]: a sink that posts webhooks or CloudEvents;
+//! - [`log`]: an embedded log, for a durable broker-like source and sink without a service;
+//! - [`stdout`]: standard output as a sink.
+//!
+//! Each is a feature of its own name, on by default. `http-tls` adds `https://` to [`http`].
 //!
 //! A record that cannot be decoded is given on as a dead letter with its reason; only a source or
 //! sink that is itself broken is an error.
 #![deny(missing_docs)]
 
 pub mod codec;
-#[cfg(all(test, feature = "file", feature = "log"))]
+#[cfg(all(test, feature = "file", feature = "generator", feature = "log"))]
 mod conformance;
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(feature = "generator")]
+pub mod generator;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(any(feature = "file", feature = "log"))]
 mod probe;
+#[cfg(any(feature = "generator", feature = "http"))]
+mod rng;
+#[cfg(feature = "stdout")]
+pub mod stdout;

@@ -14,7 +14,8 @@
 #![deny(missing_docs)]
 
 pub mod codec;
-#[cfg(all(test, feature = "file", feature = "generator", feature = "log"))]
+#[cfg(test)]
+#[cfg(all(feature = "file", feature = "generator", feature = "log"))]
 mod conformance;
 #[cfg(feature = "file")]
 pub mod file;

@@ -154,6 +154,15 @@ impl Event {
         self.is_payment().then_some(self.card)
     }
 
+    /// Counts reported frauds among payments, so that their mean is the share known so far. Settled
+    /// payments do not count, as they are known a day later than frauds.
+    pub(crate) fn reported(&self) -> Option<f64> {
+        match self.what {
+            What::Paid { .. } => Some(0.0),
+            What::Known { fraud } => fraud.then_some(1.0),
+        }
+    }
+
     /// Whether it was fraud, once that is known.
     pub(crate) fn fraud(&self) -> Option<bool> {
         match self.what {

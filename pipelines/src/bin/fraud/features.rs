@@ -27,7 +27,7 @@ pub(crate) fn declare<'s>(events: Stream<'s, Event>) -> FeatureStream<'s, Event>
         .key_by(|_| ())
         .features("everywhere", |f| {
             f.rows_for(Event::is_payment);
-            f.ever().share("fraud_share", Event::fraud);
+            f.ever().mean("fraud_share", Event::reported);
         })
 }
 

@@ -17,12 +17,12 @@ pub(crate) struct Prediction {
     pub(crate) merchant: u32,
     /// The probability that it is fraud.
     pub(crate) probability: f32,
-    /// The share of frauds in all that is known so far: the answer without a model.
+    /// The share of payments that were reported as frauds so far: the answer without a model.
     pub(crate) baseline: f64,
 }
 
-/// The share of frauds that is believed in before anything is known.
-const SHARE_AT_FIRST: f64 = 0.01;
+/// What the baseline says at least: nobody is sure that there is no fraud.
+const BASELINE_MIN: f64 = 0.001;
 
 impl Prediction {
     pub(crate) fn new(row: &Scored<Event>, baseline: usize) -> Self {
@@ -33,20 +33,13 @@ impl Prediction {
             merchant,
             ..
         } = row.event;
-        let share = row.features[baseline];
-        let known = if share.is_nan() {
-            SHARE_AT_FIRST
-        } else {
-            share
-        };
         Self {
             payment,
             at,
             card,
             merchant,
             probability: row.score,
-            // The first labels are of one kind: nobody is sure because of them.
-            baseline: known.clamp(0.001, 0.999),
+            baseline: row.features[baseline].max(BASELINE_MIN),
         }
     }
 }

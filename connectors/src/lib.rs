@@ -7,12 +7,16 @@
 //! - [`log`]: an embedded log, for a durable broker-like source and sink without a service;
 //! - [`stdout`]: standard output as a sink.
 //!
-//! Each is a feature of its own name, on by default. `http-tls` adds `https://` to [`http`].
+//! Each is a feature of its own name, on by default. Off by default are the codecs `avro` and
+//! `protobuf`, the client of a schema `registry` that the first of them needs, and `http-tls`, with
+//! which [`http`] and the registry reach `https://` addresses.
 //!
 //! A record that cannot be decoded is given on as a dead letter with its reason; only a source or
 //! sink that is itself broken is an error.
 #![deny(missing_docs)]
 
+#[cfg(any(feature = "http", feature = "registry"))]
+mod backoff;
 pub mod codec;
 #[cfg(test)]
 #[cfg(all(feature = "file", feature = "generator", feature = "log"))]
@@ -27,7 +31,10 @@ pub mod http;
 pub mod log;
 #[cfg(any(feature = "file", feature = "log"))]
 mod probe;
-#[cfg(any(feature = "generator", feature = "http"))]
+#[cfg(any(feature = "generator", feature = "http", feature = "registry"))]
 mod rng;
 #[cfg(feature = "stdout")]
 pub mod stdout;
+#[cfg(test)]
+#[cfg(any(feature = "http", feature = "registry"))]
+mod testing;

@@ -111,7 +111,10 @@ mod tests {
             ("[[]]]][[[", 3),
         ] {
             assert!(!is_deeper(json.as_bytes(), depth), "{json}");
-            assert!(depth == 0 || is_deeper(json.as_bytes(), depth - 1), "{json}");
+            assert!(
+                depth == 0 || is_deeper(json.as_bytes(), depth - 1),
+                "{json}"
+            );
         }
     }
 
@@ -120,8 +123,18 @@ mod tests {
         let mut codec = Limited::new(BytesCodec).bytes_max(5_000);
         let large = vec![7; 5_001];
         let bad = Decode::<Vec<u8>>::decode(&mut codec, &large).unwrap_err();
-        assert!(bad.reason.contains("5001 bytes, more than the limit of 5000"), "{}", bad.reason);
+        assert!(
+            bad.reason
+                .contains("5001 bytes, more than the limit of 5000"),
+            "{}",
+            bad.reason
+        );
         assert_eq!(bad.raw, large[..4_096]);
-        assert_eq!(Decode::<Vec<u8>>::decode(&mut codec, &large[1..]).unwrap().len(), 5_000);
+        assert_eq!(
+            Decode::<Vec<u8>>::decode(&mut codec, &large[1..])
+                .unwrap()
+                .len(),
+            5_000
+        );
     }
 }

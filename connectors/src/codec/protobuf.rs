@@ -81,7 +81,13 @@ mod tests {
         let old = ProtobufCodec::<Old>::default().decode(&bytes);
         assert_eq!(old, Ok(Old { card: 300 }));
         let new = ProtobufCodec::<New>::default().decode(b"\x08\x01");
-        assert_eq!(new, Ok(New { card: 1, note: None }));
+        assert_eq!(
+            new,
+            Ok(New {
+                card: 1,
+                note: None
+            })
+        );
     }
 
     #[test]

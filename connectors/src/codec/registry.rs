@@ -256,7 +256,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::HttpServer;
+    use crate::testing::{Answer, HttpServer};
 
     fn registry(server: &HttpServer) -> Registry {
         let quick = Duration::from_millis(1);
@@ -266,30 +266,44 @@ mod tests {
     #[test]
     fn a_schema_is_asked_for_once_and_a_failure_again() {
         let server = HttpServer::start([
-            (503, "later".to_owned()),
-            (200, r#"{"schema":"\"long\""}"#.to_owned()),
-            (404, r#"{"error_code":40403}"#.to_owned()),
+            Answer::Status(503),
+            Answer::Body(200, r#"{"schema":"\"long\""}"#.to_owned()),
+            Answer::Body(404, r#"{"error_code":40403}"#.to_owned()),
         ]);
         let registry = registry(&server).basic_auth("user", "pass");
         for _ in 0..3 {
             assert_eq!(registry.schema(7), Ok("\"long\"".to_owned()));
             let missing = registry.schema(8).unwrap_err();
-            assert!(missing.contains("status 404") && missing.contains("40403"), "{missing}");
+            assert!(
+                missing.contains("status 404") && missing.contains("40403"),
+                "{missing}"
+            );
         }
         let requests = server.requests();
         assert_eq!(requests.len(), 3);
         assert!(requests[0].head.starts_with("get /schemas/ids/7 "));
-        assert!(requests[0].head.contains("authorization: basic dxnlcjpwyxnz"));
+        assert!(
+            requests[0]
+                .head
+                .contains("authorization: basic dxnlcjpwyxnz")
+        );
     }
 
     #[test]
     fn a_schema_is_registered_under_its_subject() {
-        let server = HttpServer::start([(200, r#"{"id":9}"#.to_owned())]);
+        let server = HttpServer::start([Answer::Body(200, r#"{"id":9}"#.to_owned())]);
         let id = registry(&server).register("a/b-value", "\"long\"", SchemaKind::Avro);
         assert_eq!(id, Ok(9));
         let requests = server.requests();
-        assert!(requests[0].head.starts_with("post /subjects/a%2fb-value/versions "));
-        assert_eq!(requests[0].body, r#"{"schema":"\"long\"","schemaType":"AVRO"}"#);
+        assert!(
+            requests[0]
+                .head
+                .starts_with("post /subjects/a%2fb-value/versions ")
+        );
+        assert_eq!(
+            requests[0].body,
+            r#"{"schema":"\"long\"","schemaType":"AVRO"}"#
+        );
     }
 
     #[test]
@@ -297,12 +311,21 @@ mod tests {
         let quick = Duration::from_millis(1);
         let registry = Registry::new("http://127.0.0.1:9").retries(1, quick, quick);
         let error = registry.schema(1).unwrap_err();
-        assert!(error.contains("after 2 tries; see to it that it is up"), "{error}");
+        assert!(
+            error.contains("after 2 tries; see to it that it is up"),
+            "{error}"
+        );
     }
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (text, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(text.as_bytes()), expected);
         }
     }

@@ -5,7 +5,6 @@
 //!
 //! Addresses with `https://` need the feature `http-tls`.
 
-mod backoff;
 mod message;
 mod sink;
 #[cfg(test)]

@@ -12,9 +12,9 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 use ureq::http::Uri;
 
-use super::backoff::Backoff;
 use super::message::{EventMode, Form};
 use super::writer::HttpWriter;
+use crate::backoff::Backoff;
 
 /// What a server has refused for good.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Against a server of the standard library's sockets.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -14,73 +12,7 @@ use thalweg_engine::testing::conformance::{Reopening, check_missing_sink, check_
 use thalweg_engine::time::{EventTime, millis, secs};
 
 use super::{EventMode, HttpSink};
-
-/// A request as the server got it.
-struct Request {
-    head: String,
-    body: String,
-}
-
-/// What the server does with a request.
-#[derive(Clone, Copy)]
-enum Answer {
-    Status(u16),
-    RetryAfter(u16, u32),
-    HangUp,
-}
-
-/// A server that answers as told, then with 204 for ever; where it is, and what it gets.
-fn server(answers: impl IntoIterator<Item = Answer>) -> (String, Receiver<Request>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (sender, requests) = channel();
-    let answers: Vec<_> = answers.into_iter().collect();
-    std::thread::spawn(move || {
-        let mut answers = answers.into_iter();
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            while let Some(request) = request(&mut stream) {
-                if sender.send(request).is_err() {
-                    return;
-                }
-                let (status, more) = match answers.next().unwrap_or(Answer::Status(204)) {
-                    Answer::Status(status) => (status, String::new()),
-                    Answer::RetryAfter(status, seconds) => {
-                        (status, format!("retry-after: {seconds}\r\n"))
-                    }
-                    Answer::HangUp => break,
-                };
-                let body = if status == 204 { "" } else { "because" };
-                let answer = format!(
-                    "HTTP/1.1 {status} so\r\ncontent-length: {}\r\n{more}\r\n{body}",
-                    body.len()
-                );
-                stream.get_mut().write_all(answer.as_bytes()).unwrap();
-            }
-        }
-    });
-    (url, requests)
-}
-
-/// The next request on a connection; none when there is no more.
-fn request(stream: &mut impl BufRead) -> Option<Request> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let head = head.to_lowercase();
-    let length = head
-        .split("content-length: ")
-        .nth(1)?
-        .split("\r\n")
-        .next()?;
-    let mut body = vec![0; length.parse().ok()?];
-    stream.read_exact(&mut body).ok()?;
-    let body = String::from_utf8(body).ok()?;
-    Some(Request { head, body })
-}
+use crate::testing::{Answer, HttpServer};
 
 fn records(values: impl IntoIterator<Item = u64>) -> Vec<Record<u64>> {
     let record = |value| Record {
@@ -95,29 +27,26 @@ fn records(values: impl IntoIterator<Item = u64>) -> Vec<Record<u64>> {
     values.into_iter().map(record).collect()
 }
 
-fn bodies(requests: &Receiver<Request>) -> Vec<String> {
-    requests.try_iter().map(|request| request.body).collect()
-}
-
 fn quick(sink: HttpSink<u64>) -> HttpSink<u64> {
     sink.retries(3, millis(1), millis(4)).timeout(secs(5))
 }
 
 #[test]
 fn a_webhook_conforms() {
-    let (url, requests) = server([]);
+    let server = HttpServer::start([]);
     let got = Mutex::new(Vec::new());
     let held = || {
         let mut got = got.lock().unwrap();
         got.extend(
-            bodies(&requests)
+            server
+                .bodies()
                 .iter()
                 .map(|body| body.parse::<u64>().unwrap()),
         );
         got.clone()
     };
     check_sink(
-        &HttpSink::webhook(url),
+        &HttpSink::webhook(server.url()),
         &records(0..20),
         held,
         Reopening::GoesOn,
@@ -126,16 +55,16 @@ fn a_webhook_conforms() {
 
 #[test]
 fn what_may_pass_is_tried_again_in_order() {
-    let (url, requests) = server([
+    let server = HttpServer::start([
         Answer::Status(503),
         Answer::HangUp,
         Answer::Status(200),
         Answer::RetryAfter(429, 0),
         Answer::Status(201),
     ]);
-    let sink = quick(HttpSink::webhook(url));
+    let sink = quick(HttpSink::webhook(server.url()));
     sink.open().unwrap().write(&records([7, 8])).unwrap();
-    let got: Vec<_> = requests.try_iter().collect();
+    let got = server.requests();
     let got: Vec<_> = got
         .iter()
         .map(|request| {
@@ -151,8 +80,8 @@ fn what_may_pass_is_tried_again_in_order() {
 
 #[test]
 fn a_server_that_does_not_recover_ends_the_run_after_the_last_try() {
-    let (url, requests) = server([Answer::Status(500); 9]);
-    let sink = quick(HttpSink::webhook(url));
+    let server = HttpServer::start(std::iter::repeat_with(|| Answer::Status(500)).take(9));
+    let sink = quick(HttpSink::webhook(server.url()));
     let error = sink
         .open()
         .unwrap()
@@ -160,12 +89,12 @@ fn a_server_that_does_not_recover_ends_the_run_after_the_last_try() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("status 500, after 4 tries"), "{error}");
-    assert_eq!(bodies(&requests), ["7"; 4]);
+    assert_eq!(server.bodies(), ["7"; 4]);
 }
 
 #[test]
 fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
-    let (url, requests) = server([
+    let server = HttpServer::start([
         Answer::Status(204),
         Answer::Status(422),
         Answer::Status(400),
@@ -175,7 +104,7 @@ fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
         Collect::<DeadLetter>::default(),
     );
     let tell = Arc::clone(&told);
-    let sink = HttpSink::<u64>::webhook(url)
+    let sink = HttpSink::<u64>::webhook(server.url())
         .refused_to("hook", letters.clone())
         .on_refused(move |refused| {
             let told = (
@@ -187,7 +116,7 @@ fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
         });
     let refused = sink.refused();
     sink.open().unwrap().write(&records([1, 2, 3, 4])).unwrap();
-    assert_eq!(bodies(&requests), ["1", "2", "3", "4"]);
+    assert_eq!(server.bodies(), ["1", "2", "3", "4"]);
     assert_eq!(refused.get(), 2);
     let expected = [
         (2, 422, "because".to_owned()),
@@ -204,25 +133,26 @@ fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
 #[test]
 fn an_answer_that_is_not_about_the_record_ends_the_run_at_once() {
     for status in [301, 401, 404] {
-        let (url, requests) = server([Answer::Status(status)]);
-        let error = quick(HttpSink::webhook(url))
+        let server = HttpServer::start([Answer::Status(status)]);
+        let error = quick(HttpSink::webhook(server.url()))
             .open()
             .unwrap()
             .write(&records([7, 8]));
         let error = error.unwrap_err().to_string();
         assert!(error.contains(&format!("status {status}")), "{error}");
-        assert_eq!(bodies(&requests), ["7"]);
+        assert_eq!(server.bodies(), ["7"]);
     }
 }
 
 #[test]
 fn events_arrive_as_such() {
-    let (url, requests) = server([]);
-    let events = || HttpSink::<u64>::cloud_events(&url, "/numbers", "number").bearer("s3cret");
+    let server = HttpServer::start([]);
+    let events =
+        || HttpSink::<u64>::cloud_events(server.url(), "/numbers", "number").bearer("s3cret");
     events().open().unwrap().write(&records([7])).unwrap();
     let binary = events().mode(EventMode::Binary);
     binary.open().unwrap().write(&records([8])).unwrap();
-    let got: Vec<_> = requests.try_iter().collect();
+    let got = server.requests();
     let event: Value = serde_json::from_str(&got[0].body).unwrap();
     assert_eq!(
         (&event["id"], &event["data"]),

@@ -9,9 +9,9 @@ use thalweg_engine::sink::{SinkError, Writer};
 use tracing::warn;
 use ureq::Agent;
 
-use super::backoff::{Backoff, jitter};
 use super::message::{Form, Message};
 use super::sink::{HttpSink, OnRefused, Refused, RefusedCount};
+use crate::backoff::{Backoff, jitter};
 use crate::rng::Rng;
 
 /// Bytes of an answer that are looked at.

@@ -1,10 +1,9 @@
 //! Apache Avro, with schemas of a registry or one that is known, and schema evolution.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use apache_avro::{
-    Schema, from_avro_datum, from_value, max_allocation_bytes, to_avro_datum, to_value,
-};
+use apache_avro::{Schema, from_avro_datum, from_value, to_avro_datum, to_value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thalweg_engine::source::Undecodable;
@@ -19,7 +18,7 @@ use super::registry::{Registry, SchemaKind};
 const ALLOCATION_BYTES_MAX: usize = 64 << 20;
 
 fn parse(schema: &str) -> Result<Schema, String> {
-    max_allocation_bytes(ALLOCATION_BYTES_MAX);
+    apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
     Schema::parse_str(schema).map_err(|error| format!("the Avro schema is malformed: {error}"))
 }
 
@@ -104,10 +103,11 @@ impl AvroDecoder {
             Writers::One(schema) => (&**schema, line),
             Writers::Registry { registry, schemas } => {
                 let (id, payload) = split_schema_id(line)?;
-                if !schemas.contains_key(&id) {
-                    schemas.insert(id, parse(&registry.schema(id)?)?);
-                }
-                (&schemas[&id], payload)
+                let schema = match schemas.entry(id) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(parse(&registry.schema(id)?)?),
+                };
+                (&*schema, payload)
             }
         };
         let value = from_avro_datum(schema, &mut payload, self.reader.as_ref())

@@ -128,18 +128,13 @@ impl Registry {
             return known.clone();
         }
         let path = format!("/schemas/ids/{id}");
-        let answer = self.ask(&path, None);
-        let found = answer.and_then(|answer| match answer {
-            Ok(body) => {
-                let found = serde_json::from_str::<Found>(&body);
-                Ok(found
-                    .map(|found| found.schema)
-                    .map_err(|error| format!("the registry's answer to {path} is none: {error}")))
-            }
-            Err(reason) => Ok(Err(reason)),
-        });
         // What could not be asked for is asked for again; what was answered is not.
-        let found = found?;
+        let found = self.ask(&path, None)?.and_then(|body| {
+            let found = serde_json::from_str::<Found>(&body);
+            found
+                .map(|found| found.schema)
+                .map_err(|error| format!("the registry's answer to {path} is none: {error}"))
+        });
         known().insert(id, found.clone());
         found
     }

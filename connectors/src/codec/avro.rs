@@ -254,6 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn payloads_are_those_of_confluent_s_own_serializer() {
+        // Made by AvroSerializer of the Python package confluent-kafka 2.16.1, schema number 1.
+        let large = Payment {
+            card: 1 << 62,
+            amount: -0.1,
+            note: None,
+            tags: Vec::new(),
+        };
+        let registered = Answer::Body(200, r#"{"id":1}"#.to_owned());
+        let server = HttpServer::start([registered, schema_answer(SCHEMA)]);
+        let registry = registry(&server);
+        let mut encoder = AvroEncoder::confluent(&registry, "payments-value", SCHEMA).unwrap();
+        let mut decoder = AvroDecoder::confluent(registry);
+        for (payment, hex) in [
+            (
+                payment(),
+                "0000000001d70400000000000023400206e282ac0402610000",
+            ),
+            (large, "0000000001808080808080808080019a9999999999b9bf0000"),
+        ] {
+            let theirs: Vec<_> = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect();
+            let mut ours = Vec::new();
+            encoder.encode(&payment, &mut ours).unwrap();
+            assert_eq!(ours, theirs);
+            assert_eq!(decoder.decode(&theirs), Ok(payment));
+        }
+    }
+
+    #[test]
     fn payloads_of_two_schemas_are_read_as_one() {
         let registered = || Answer::Body(200, r#"{"id":3}"#.to_owned());
         let server = HttpServer::start([registered(), schema_answer(SCHEMA), schema_answer(NEXT)]);

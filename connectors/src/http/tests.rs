@@ -97,7 +97,7 @@ fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
     let server = HttpServer::start([
         Answer::Status(204),
         Answer::Status(422),
-        Answer::Status(400),
+        Answer::Body(400, "why not".to_owned()),
     ]);
     let (told, letters) = (
         Arc::new(Mutex::new(Vec::new())),
@@ -120,7 +120,7 @@ fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
     assert_eq!(refused.get(), 2);
     let expected = [
         (2, 422, "because".to_owned()),
-        (3, 400, "because".to_owned()),
+        (3, 400, "why not".to_owned()),
     ];
     assert_eq!(*told.lock().unwrap(), expected);
     let letters = letters.values();

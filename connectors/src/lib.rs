@@ -7,9 +7,9 @@
 //! - [`log`]: an embedded log, for a durable broker-like source and sink without a service;
 //! - [`stdout`]: standard output as a sink.
 //!
-//! Each is a feature of its own name, on by default. Off by default are the codecs `avro` and
-//! `protobuf`, the client of a schema `registry` that the first of them needs, and `http-tls`, with
-//! which [`http`] and the registry reach `https://` addresses.
+//! Each is a feature of its own name, on by default. Off by default are Parquet files (`parquet`), the
+//! codecs `avro` and `protobuf`, the client of a schema `registry` that the first of them needs, and
+//! `http-tls`, with which [`http`] and the registry reach `https://` addresses.
 //!
 //! A record that cannot be decoded is given on as a dead letter with its reason; only a source or
 //! sink that is itself broken is an error.
@@ -29,7 +29,9 @@ pub mod generator;
 pub mod http;
 #[cfg(feature = "log")]
 pub mod log;
-#[cfg(any(feature = "file", feature = "log"))]
+#[cfg(feature = "parquet")]
+pub mod parquet;
+#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
 mod probe;
 #[cfg(any(feature = "generator", feature = "http", feature = "registry"))]
 mod rng;

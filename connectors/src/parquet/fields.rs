@@ -29,7 +29,9 @@ impl de::Error for Mismatch {
     }
 }
 
-fn of_row(row: &Row) -> MapDeserializer<'_, impl Iterator<Item = (&str, Cell<'_>)>, Mismatch> {
+fn of_row<'de, 'a>(
+    row: &'a Row,
+) -> MapDeserializer<'de, impl Iterator<Item = (&'a str, Cell<'a>)>, Mismatch> {
     let columns = row.get_column_iter();
     MapDeserializer::new(columns.map(|(name, field)| (name.as_str(), Cell { name, field })))
 }

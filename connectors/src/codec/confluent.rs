@@ -1,10 +1,10 @@
 //! The wire format of Confluent's serializers: a zero, the number of the schema, the payload.
 
+use thalweg_engine::source::Undecodable;
+
 use super::decode::{Decode, undecodable};
 use super::encode::Encode;
 use super::registry::{Registry, SchemaKind};
-
-use thalweg_engine::source::Undecodable;
 
 const MAGIC: u8 = 0;
 const HEAD_BYTES: usize = 5;
@@ -86,5 +86,32 @@ impl<T, E: Encode<T>> Encode<T> for ConfluentEncoder<E> {
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), String> {
         put_schema_id(self.id, out);
         self.encoder.encode(value, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{JsonDecoder, JsonEncoder};
+    use crate::testing::{Answer, HttpServer};
+
+    #[test]
+    fn json_comes_back_and_a_dead_letter_has_all_of_its_bytes() {
+        let server = HttpServer::start([Answer::Body(200, r#"{"id":258}"#.to_owned())]);
+        let registry = Registry::new(server.url());
+        let schema = r#"{"type":"number"}"#;
+        let encoder = ConfluentEncoder::json(&registry, "amounts-value", schema, JsonEncoder);
+        let mut bytes = Vec::new();
+        encoder.unwrap().encode(&9.5, &mut bytes).unwrap();
+        assert_eq!(bytes, b"\x00\x00\x00\x01\x029.5");
+        assert!(server.requests()[0].body.contains(r#""schemaType":"JSON""#));
+
+        let mut decoder = ConfluentDecoder::new(JsonDecoder);
+        assert_eq!(decoder.decode(&bytes), Ok(9.5));
+        bytes.push(b'x');
+        for raw in [&bytes[..], b"\x01\x00\x00\x00\x001", b"\x00\x00"] {
+            let bad = Decode::<f64>::decode(&mut decoder, raw).unwrap_err();
+            assert_eq!(bad.raw, raw);
+        }
     }
 }

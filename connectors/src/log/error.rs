@@ -37,6 +37,8 @@ pub(crate) enum LogError {
     Ahead { offset: u64, end: u64 },
     #[error("a record cannot be written: {0}")]
     Record(String),
+    #[error("an earlier write has failed, and what came after it is lost")]
+    Broken,
     #[error("`{}`: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
 }
@@ -65,6 +67,7 @@ impl LogError {
                 "restore the log as it was, or start from the beginning without the checkpoint"
             }
             Self::Record(_) => "leave it out before the sink",
+            Self::Broken => "see the first error",
             Self::Io { .. } => "check the folder, its permissions and the disk",
         }
     }

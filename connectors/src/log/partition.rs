@@ -153,9 +153,7 @@ impl PartitionLog {
 
     fn write_out(&mut self) -> Result<(), LogError> {
         if self.is_broken {
-            return Err(LogError::Record(
-                "an earlier write has failed, and the records after it are lost".to_owned(),
-            ));
+            return Err(LogError::Broken);
         }
         if self.gathered.is_empty() {
             return Ok(());

@@ -13,8 +13,8 @@ use super::topic::{Topic, shown};
 use super::writer::LogWriter;
 use crate::codec::{Encode, JsonEncoder};
 
-/// Writes a record's key, or says that it has none.
-pub(crate) type KeyOf<T> = Arc<dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync>;
+/// Appends a record's key.
+pub(crate) type KeyOf<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 /// Makes a record's headers.
 pub(crate) type HeadersOf<T> = Arc<dyn Fn(&Record<T>) -> Vec<(String, Vec<u8>)> + Send + Sync>;
 type MakeEncoder<T> = dyn Fn() -> Box<dyn Encode<T>> + Send + Sync;
@@ -93,7 +93,6 @@ impl<T: 'static> LogSink<T> {
     pub fn key<K: AsRef<[u8]>>(mut self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         self.key = Some(Arc::new(move |value, out| {
             out.extend_from_slice(key(value).as_ref());
-            true
         }));
         self
     }

@@ -160,12 +160,11 @@ impl Topic {
             }
             Err(TryLockError::Error(error)) => return Err(LogError::io(&path)(error)),
         }
-        let note = || {
+        let mut note = || {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "process {}", std::process::id())
         };
-        let mut note = note;
         note().map_err(LogError::io(&path))?;
         Ok(Lock { _file: file })
     }

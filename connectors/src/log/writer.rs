@@ -46,22 +46,23 @@ impl<T> LogWriter<T> {
 
     fn append(&mut self, record: &Record<T>) -> Result<(), LogError> {
         self.key.clear();
-        let has_key = match &self.key_of {
-            Some(key_of) => key_of(&record.value, &mut self.key),
-            None => false,
-        };
+        if let Some(key_of) = &self.key_of {
+            key_of(&record.value, &mut self.key);
+        }
+        let key = self.key_of.as_ref().map(|_| self.key.as_slice());
         let headers = match &self.headers_of {
             Some(headers_of) => headers_of(record),
             None => Vec::new(),
         };
         let count = self.partitions.len();
-        let partition = if has_key {
-            partition_of_key(&self.key, u32::try_from(count).unwrap_or(u32::MAX)) as usize
-        } else {
-            self.turn = (self.turn + 1) % count;
-            self.turn
+        let partition = match key {
+            Some(key) => partition_of_key(key, u32::try_from(count).unwrap_or(u32::MAX)) as usize,
+            None => {
+                self.turn = (self.turn + 1) % count;
+                self.turn
+            }
         };
-        let (encoder, key) = (&mut self.encoder, has_key.then_some(self.key.as_slice()));
+        let encoder = &mut self.encoder;
         self.partitions[partition].append(record.time, key, &headers, |out| {
             encoder.encode(&record.value, out)
         })

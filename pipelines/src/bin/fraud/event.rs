@@ -37,14 +37,6 @@ pub(crate) struct Label {
     pub(crate) fraud: bool,
 }
 
-impl Label {
-    /// Any label will do that can be read.
-    #[expect(clippy::unnecessary_wraps, reason = "it is a check as others are")]
-    pub(crate) fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 /// What happens to a card at a merchant.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Event {

@@ -40,7 +40,10 @@ fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
         )
         .event_time(|p: &Payment| p.at, secs(5));
     let labels = flow
-        .source("labels", settings.topic_source("labels", Label::check))
+        .source(
+            "labels",
+            settings.topic_source("labels", |_: &Label| Ok(())),
+        )
         .event_time(|l: &Label| l.at, secs(5));
 
     let known = labels.clone().map("known", |l| (l.payment, l.fraud));

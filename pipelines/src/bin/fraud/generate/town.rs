@@ -1,6 +1,6 @@
 //! What happens in town, in the order in which one hears of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use thalweg::connectors::generator::Rng;
 use thalweg::prelude::EventTime;
@@ -40,8 +40,8 @@ pub(super) struct Town {
     made: u64,
     /// When somebody next pays as usual.
     usual_us: i64,
-    planned: BTreeSet<(i64, u64)>,
-    plans: BTreeMap<u64, Planned>,
+    /// What is going to be paid, by when, and the number of the plan.
+    planned: BTreeMap<(i64, u64), Planned>,
     plan: u64,
     /// What one is going to hear of, by when, and what number it has.
     news: BTreeMap<(i64, u64), Happened>,
@@ -61,8 +61,7 @@ impl Town {
             events: generate.events,
             made: 0,
             usual_us: START_US,
-            planned: BTreeSet::new(),
-            plans: BTreeMap::new(),
+            planned: BTreeMap::new(),
             plan: 0,
             news: BTreeMap::new(),
             news_number: 0,
@@ -89,14 +88,10 @@ impl Town {
     /// Makes the next payment of all.
     fn pay(&mut self) {
         self.course.advance(self.made as f64 / self.events as f64);
-        let planned = match self.planned.first().copied() {
-            Some((at_us, plan)) if at_us <= self.usual_us => {
-                self.planned.pop_first();
-                self.plans.remove(&plan)
-            }
-            _ => None,
+        let planned = match self.planned.first_entry() {
+            Some(first) if first.key().0 <= self.usual_us => first.remove(),
+            _ => self.usual(),
         };
-        let planned = planned.unwrap_or_else(|| self.usual());
         self.make(planned);
     }
 
@@ -106,8 +101,7 @@ impl Town {
         let rng = &mut self.rng;
         for plan in frauds::begin(at_us, &self.actors, &self.course, rng) {
             self.plan += 1;
-            self.planned.insert((plan.at_us, self.plan));
-            self.plans.insert(self.plan, plan);
+            self.planned.insert((plan.at_us, self.plan), plan);
         }
         let card = self.actors.any_card(rng);
         let travel = 0.000_5 + 0.02 * self.course.level(Drift::Travel);

@@ -29,8 +29,15 @@ pub(crate) struct Topic {
 }
 
 /// Held by the one writer of a topic; the operating system takes it back when the process ends.
-pub(crate) struct Lock {
-    _file: File,
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Gives the lock back by itself: a process that is being started by this one may hold the file
+    /// open for a moment longer.
+    fn drop(&mut self) {
+        // Closed, the file is unlocked all the same, if later.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Topic {
@@ -166,7 +173,7 @@ impl Topic {
             write!(file, "process {}", std::process::id())
         };
         note().map_err(LogError::io(&path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock(file))
     }
 }
 

@@ -18,6 +18,21 @@ use crate::codec::Check;
 /// Columns go by their names into the fields of a struct; what is missing is `None` where the struct
 /// has an `Option`. Instants and dates are the numbers that they are stored as. A row that does not
 /// fit is a dead letter; a file that is damaged ends the run.
+///
+/// ```no_run
+/// use serde::Deserialize;
+/// use thalweg_connectors::parquet::ParquetSource;
+///
+/// #[derive(Deserialize)]
+/// struct Payment {
+///     card: u64,
+///     amount: Option<f64>,
+/// }
+///
+/// let payments = ParquetSource::<Payment>::new("payments.parquet").check_with(|p| {
+///     if p.card > 0 { Ok(()) } else { Err("there is no card 0".to_owned()) }
+/// });
+/// ```
 pub struct ParquetSource<T> {
     paths: Vec<PathBuf>,
     check: Option<Check<T>>,

@@ -33,8 +33,6 @@ pub mod log;
 pub mod parquet;
 #[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
 mod probe;
-#[cfg(any(feature = "generator", feature = "http", feature = "registry"))]
-mod rng;
 #[cfg(feature = "stdout")]
 pub mod stdout;
 #[cfg(test)]

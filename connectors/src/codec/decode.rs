@@ -1,7 +1,5 @@
 //! The contract of a decoder.
 
-use std::sync::Arc;
-
 use thalweg_engine::source::Undecodable;
 
 /// Makes a `T` of one line, which comes without its line break.
@@ -21,21 +19,6 @@ pub trait Decode<T>: Send {
     /// # Errors
     /// When it is not a `T`, with a reason that names the field and what is wrong with it.
     fn decode(&mut self, line: &[u8]) -> Result<T, Undecodable>;
-}
-
-/// Says why a value that was decoded is to be refused.
-pub(crate) type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
-
-/// The value that was decoded of `line`, unless the check refuses it.
-pub(crate) fn checked<T>(
-    value: T,
-    check: Option<&Check<T>>,
-    line: &[u8],
-) -> Result<T, Undecodable> {
-    match check.map_or(Ok(()), |check| check(&value)) {
-        Ok(()) => Ok(value),
-        Err(reason) => Err(undecodable(reason, line)),
-    }
 }
 
 /// The dead letter of a line.

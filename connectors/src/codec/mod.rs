@@ -6,6 +6,8 @@
 #[cfg(feature = "avro")]
 mod avro;
 mod bytes;
+#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+mod check;
 #[cfg(feature = "registry")]
 mod confluent;
 mod csv;
@@ -23,11 +25,14 @@ mod row;
 #[cfg(feature = "avro")]
 pub use avro::{AvroDecoder, AvroEncoder};
 pub use bytes::BytesCodec;
+#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+pub(crate) use check::{Check, checked};
 #[cfg(feature = "registry")]
 pub use confluent::{ConfluentDecoder, ConfluentEncoder, split_schema_id};
 pub use csv::CsvDecoder;
 pub use decode::Decode;
-pub(crate) use decode::{Check, checked, undecodable};
+#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+pub(crate) use decode::undecodable;
 pub use encode::{Encode, JsonEncoder};
 pub use json::JsonDecoder;
 pub use limits::Limited;

@@ -158,14 +158,14 @@ impl Registry {
 
     /// Sends a request until it is answered; the outer error is that it was not.
     fn ask(&self, path: &str, body: Option<&str>) -> Result<Result<String, String>, String> {
-        let (mut rng, mut tries) = (jitter(), 0);
+        let mut tries = 0;
         loop {
             let reason = match self.send(path, body) {
                 Answer::Good(answer) => return Ok(Ok(answer)),
                 Answer::Refused(reason) => return Ok(Err(reason)),
                 Answer::Failed(reason) => reason,
             };
-            let Some(wait) = self.backoff.wait(tries, None, &mut rng) else {
+            let Some(wait) = self.backoff.wait(tries, None, jitter()) else {
                 return Err(format!(
                     "the schema registry cannot be asked for {path}: {reason}, after {} tries; \
                      see to it that it is up",

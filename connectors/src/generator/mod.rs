@@ -5,9 +5,10 @@
 
 mod moment;
 mod reader;
+mod rng;
 mod schedule;
 mod source;
 
-pub use crate::rng::Rng;
 pub use moment::Moment;
+pub use rng::Rng;
 pub use source::GeneratorSource;

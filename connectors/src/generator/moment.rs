@@ -2,8 +2,8 @@
 
 use thalweg_engine::time::EventTime;
 
+use super::rng::Rng;
 use super::schedule::Schedule;
-use crate::rng::Rng;
 
 /// The moment of one event, for the closure that makes it.
 pub struct Moment<'a> {

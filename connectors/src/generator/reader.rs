@@ -8,8 +8,8 @@ use thalweg_engine::guard::guard;
 use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 
 use super::moment::Moment;
+use super::rng::Rng;
 use super::source::Made;
-use crate::rng::Rng;
 
 /// The longest wait for an event that is not due yet.
 const PAUSE_MAX: Duration = Duration::from_millis(5);

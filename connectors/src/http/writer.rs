@@ -12,7 +12,6 @@ use ureq::Agent;
 use super::message::{Form, Message};
 use super::sink::{HttpSink, OnRefused, Refused, RefusedCount};
 use crate::backoff::{Backoff, jitter};
-use crate::rng::Rng;
 
 /// Bytes of an answer that are looked at.
 const ANSWER_BYTES_MAX: u64 = 4_096;
@@ -24,7 +23,6 @@ pub(crate) struct HttpWriter<T> {
     form: Form,
     headers: Vec<(String, String)>,
     backoff: Backoff,
-    rng: Rng,
     on_refused: Option<OnRefused<T>>,
     dead_letters: Option<(String, Box<dyn Writer<DeadLetter>>)>,
     refused: RefusedCount,
@@ -66,7 +64,6 @@ impl<T: Serialize> HttpWriter<T> {
             form: sink.form.clone(),
             headers: sink.headers.clone(),
             backoff: sink.backoff,
-            rng: jitter(),
             on_refused: sink.on_refused.clone(),
             dead_letters,
             refused: sink.refused.clone(),
@@ -88,7 +85,7 @@ impl<T: Serialize> HttpWriter<T> {
                 Outcome::Hopeless(reason) => return Err(self.broken(reason)),
                 Outcome::Failed { reason, wait } => (reason, wait),
             };
-            let Some(wait) = self.backoff.wait(tries, asked, &mut self.rng) else {
+            let Some(wait) = self.backoff.wait(tries, asked, jitter()) else {
                 return Err(self.broken(format!("{reason}, after {} tries", tries + 1)));
             };
             tries += 1;

@@ -331,12 +331,14 @@ fn what_was_flushed_survives_kill_9() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = lines
+        let mut said = lines
             .map_while(Result::ok)
             .filter_map(|line| line.strip_prefix("flushed ")?.parse::<u64>().ok());
-        flushed = said.take(3 + round * 7).last().unwrap();
+        flushed = said.by_ref().take(3 + round * 7).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        // Until here, so that it is the signal that ends it and not a pipe without a reader.
+        drop(said);
         let there = numbers(folder.path(), "numbers", 0).unwrap();
         assert!(
             there.len() as u64 >= flushed,

@@ -40,8 +40,11 @@ impl OwnCommand {
 
     /// The command for the command line: its own options, and those of topics and of output.
     pub(crate) fn command(&self) -> Command {
-        let command = (self.augment)(Command::new(self.name).about(self.about));
+        let command = (self.augment)(Command::new(self.name));
         BuildArgs::augment_args(OutArgs::augment_args(command))
+            // Options bring descriptions of their own with them.
+            .about(self.about)
+            .long_about(None)
             .mut_arg("data", |arg| arg.hide(true))
             .mut_arg("model", |arg| arg.hide(true))
     }
@@ -75,5 +78,24 @@ impl OwnTask {
                 Outcome::Failed
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Args)]
+    struct Nothing {}
+
+    #[test]
+    fn the_help_says_what_the_command_does() {
+        let own = OwnCommand::new("wait", "Wait a little", |_: Nothing, _| Ok(()));
+        let help = own.command().render_long_help().to_string();
+        assert!(help.starts_with("Wait a little\n"), "{help}");
+        assert!(
+            help.contains("--log") && !help.contains("--model"),
+            "{help}"
+        );
     }
 }

@@ -16,6 +16,7 @@
 //! # Ok::<(), thalweg_engine::RunError>(())
 //! ```
 
+pub mod conformance;
 mod format;
 mod step;
 
@@ -74,7 +75,13 @@ impl<T: Clone + Send + Sync + 'static> Source<T> for Events<T> {
     }
 
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
-        let items = self.0[partition as usize].clone();
+        let Some(items) = self.0.get(partition as usize).cloned() else {
+            return Err(SourceError::Open {
+                what: format!("partition {partition} of the events in memory"),
+                reason: format!("there are {} partitions", self.0.len()),
+                remedy: "ask for one of them".to_owned(),
+            });
+        };
         let offset = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(items.len());

@@ -5,14 +5,21 @@ use std::ffi::{OsStr, OsString};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::layer::{Layer, variable};
+use crate::own_command::OwnTask;
 use crate::pipeline::Pipeline;
 use crate::settings::Settings;
 use crate::{settings_file, value};
 
 /// What a program was asked to do.
+pub(crate) enum Cli {
+    Shared(Box<SharedCli>),
+    Own(OwnTask),
+}
+
+/// The command line that all pipelines share.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-pub(crate) struct Cli {
+pub(crate) struct SharedCli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -45,6 +52,27 @@ pub(crate) struct BuildArgs {
     /// TOML file with these options under [run]
     #[arg(long, value_name = "FILE")]
     settings: Option<OsString>,
+    /// What holds the topics to read: log
+    #[arg(long, value_name = "KIND")]
+    source: Option<OsString>,
+    /// What holds the topics to write: log, or file for JSON lines in the folder to write to
+    #[arg(long, value_name = "KIND")]
+    sink: Option<OsString>,
+    /// Folder of the embedded log
+    #[arg(long, value_name = "DIR")]
+    log: Option<OsString>,
+    /// Read topics to the end they have at the start, instead of following them
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    until_end: Option<OsString>,
+}
+
+/// Where a command of a pipeline's own writes to.
+#[derive(Debug, Default, Args)]
+pub(crate) struct OutArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<OsString>,
 }
 
 /// The options of a run.
@@ -98,7 +126,6 @@ pub(crate) enum GraphFormat {
 }
 
 /// What to do, once the settings are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Run the pipeline or its backfill.
     Run,
@@ -106,6 +133,8 @@ pub(crate) enum Task {
     Graph(GraphFormat),
     /// Build only.
     Check,
+    /// A command of the pipeline's own.
+    Own(OwnTask),
 }
 
 /// What to do and how.
@@ -122,7 +151,41 @@ impl Cli {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, clap::Error> {
         let matches = command(pipeline).try_get_matches_from(arguments)?;
-        Self::from_arg_matches(&matches)
+        if let Some((name, matches)) = matches.subcommand()
+            && let Some(own) = pipeline.commands().iter().find(|own| own.name == name)
+        {
+            return Ok(Self::Own(OwnTask::new(own.clone(), matches.clone())));
+        }
+        let shared = SharedCli::from_arg_matches(&matches)?;
+        Ok(Self::Shared(Box::new(shared)))
+    }
+
+    fn task(self) -> (Task, bool, JobArgs) {
+        let SharedCli { command, job } = match self {
+            Self::Shared(shared) => *shared,
+            Self::Own(own) => {
+                let (out, build) = own.arguments();
+                let job = JobArgs {
+                    out,
+                    build,
+                    ..JobArgs::default()
+                };
+                return (Task::Own(own), false, job);
+            }
+        };
+        match command {
+            None => (Task::Run, false, job),
+            Some(Command::Run(job)) => (Task::Run, false, job),
+            Some(Command::Backfill(job)) => (Task::Run, true, job),
+            Some(Command::Check(job)) => (Task::Check, false, job),
+            Some(Command::Graph(GraphArgs { format, build })) => {
+                let job = JobArgs {
+                    build,
+                    ..JobArgs::default()
+                };
+                (Task::Graph(format), false, job)
+            }
+        }
     }
 
     /// Puts the command line on top of the environment, and both on top of the settings file.
@@ -134,20 +197,7 @@ impl Cli {
         pipeline: &Pipeline,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Request, Vec<String>> {
-        let (task, is_backfill, job) = match self.command {
-            None => (Task::Run, false, self.job),
-            Some(Command::Run(job)) => (Task::Run, false, job),
-            Some(Command::Backfill(job)) => (Task::Run, true, job),
-            Some(Command::Check(job)) => (Task::Check, false, job),
-            Some(Command::Graph(GraphArgs { format, build })) => (
-                Task::Graph(format),
-                false,
-                JobArgs {
-                    build,
-                    ..JobArgs::default()
-                },
-            ),
-        };
+        let (task, is_backfill, job) = self.task();
         let mut errors = Vec::new();
         let upper = Layer::from_environment(environment, &mut errors);
         let upper = job.layer(&mut errors).over(upper);
@@ -159,7 +209,14 @@ impl Cli {
         let lower = file.map(|file| settings_file::read(file.as_ref(), &mut errors));
         let layer = upper.over(lower.unwrap_or_default());
         let settings = pipeline.settings(is_backfill).under(&layer);
-        settings.check_folders(&mut errors);
+        if !matches!(task, Task::Own(_)) {
+            settings.check_folders(&mut errors);
+        }
+        if !pipeline.has_topics() {
+            errors.extend(layer.topic_keys().map(|key| {
+                format!("`{key}` is about topics, and this pipeline has none: leave it out")
+            }));
+        }
         if errors.is_empty() {
             Ok(Request {
                 task,
@@ -174,7 +231,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 10] = [
+        let given: [(&str, Option<&OsStr>); 14] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -185,6 +242,10 @@ impl JobArgs {
             ("keep-features", self.keep_features.as_deref()),
             ("quiet", self.quiet.as_deref()),
             ("log-level", self.log_level.as_deref()),
+            ("source", self.build.source.as_deref()),
+            ("sink", self.build.sink.as_deref()),
+            ("log", self.build.log.as_deref()),
+            ("until-end", self.build.until_end.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {
@@ -199,7 +260,7 @@ impl JobArgs {
 /// The command line of a pipeline, with its name, its defaults and its examples.
 fn command(pipeline: &Pipeline) -> clap::Command {
     let name = pipeline.name();
-    let mut command = with_defaults(Cli::command(), pipeline, false)
+    let mut command = with_defaults(SharedCli::command(), pipeline, false)
         .name(name)
         .bin_name(name)
         .about(pipeline.about_text())
@@ -212,6 +273,9 @@ fn command(pipeline: &Pipeline) -> clap::Command {
             with_defaults(command, pipeline, is_backfill)
                 .after_help(format!("{SETTINGS}\n\n{EXIT_CODES}"))
         });
+    }
+    for own in pipeline.commands() {
+        command = command.subcommand(with_build_defaults(own.command(), pipeline));
     }
     command.mut_subcommand("graph", |command| with_build_defaults(command, pipeline))
 }
@@ -243,9 +307,22 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
         "Folder of the model [default: {}]",
         settings.model().display()
     );
-    command
+    let log = format!(
+        "Folder of the embedded log [default: {}]",
+        settings.log().display()
+    );
+    let mut command = command
         .mut_arg("data", |arg| arg.help(data))
         .mut_arg("model", |arg| arg.help(model))
+        .mut_arg("log", |arg| arg.help(log));
+    if pipeline.has_topics() {
+        command = command.mut_arg("data", |arg| arg.hide(true));
+    } else {
+        for name in ["source", "sink", "log", "until_end"] {
+            command = command.mut_arg(name, |arg| arg.hide(true));
+        }
+    }
+    command
 }
 
 const SETTINGS: &str = "\
@@ -343,7 +420,8 @@ mod tests {
         for arguments in [&["--workers", "3"][..], &["run", "--workers", "3"]] {
             let request = resolve(arguments, &[]).map_err(|errors| errors.join("\n"));
             let request = request.expect("a request");
-            assert_eq!((request.task, request.settings.workers()), (Task::Run, 3));
+            assert!(matches!(request.task, Task::Run));
+            assert_eq!(request.settings.workers(), 3);
             assert_eq!(request.settings.order(), Order::EventTime);
             assert_eq!(request.settings.out(), Path::new("./out/flights"));
             assert!(!request.settings.is_backfill());

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use thalweg_engine::job::{Order, Pace};
 use tracing::level_filters::LevelFilter;
 
+use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 14] = [
     "out",
     "data",
     "model",
@@ -20,6 +21,10 @@ pub(crate) const KEYS: [&str; 10] = [
     "keep-features",
     "quiet",
     "log-level",
+    "source",
+    "sink",
+    "log",
+    "until-end",
 ];
 
 /// What one place says; `None` where it says nothing.
@@ -35,6 +40,10 @@ pub(crate) struct Layer {
     pub(crate) keep_features: Option<bool>,
     pub(crate) quiet: Option<bool>,
     pub(crate) log_level: Option<LevelFilter>,
+    pub(crate) source: Option<SourceKind>,
+    pub(crate) sink: Option<SinkKind>,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) until_end: Option<bool>,
 }
 
 impl Layer {
@@ -72,6 +81,10 @@ impl Layer {
             "keep-features" => self.keep_features = Some(value::switch(text(value)?)?),
             "quiet" => self.quiet = Some(value::switch(text(value)?)?),
             "log-level" => self.log_level = Some(value::log_level(text(value)?)?),
+            "source" => self.source = Some(SourceKind::parse(text(value)?)?),
+            "sink" => self.sink = Some(SinkKind::parse(text(value)?)?),
+            "log" => self.log = Some(folder(value)?),
+            "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             _ => {
                 return Err(format!(
                     "there is no setting of this name: it may be {KEYS:?}"
@@ -79,6 +92,19 @@ impl Layer {
             }
         }
         Ok(())
+    }
+
+    /// The settings of topics that it says something of.
+    pub(crate) fn topic_keys(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("source", self.source.is_some()),
+            ("sink", self.sink.is_some()),
+            ("log", self.log.is_some()),
+            ("until-end", self.until_end.is_some()),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(key, is_given)| is_given.then_some(key))
     }
 
     /// This layer on top of another: what it leaves open, the other decides.
@@ -94,6 +120,10 @@ impl Layer {
             keep_features: self.keep_features.or(lower.keep_features),
             quiet: self.quiet.or(lower.quiet),
             log_level: self.log_level.or(lower.log_level),
+            source: self.source.or(lower.source),
+            sink: self.sink.or(lower.sink),
+            log: self.log.or(lower.log),
+            until_end: self.until_end.or(lower.until_end),
         }
     }
 }
@@ -142,7 +172,8 @@ mod tests {
     #[test]
     fn every_key_can_be_set_by_its_variable() {
         let values = [
-            "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug",
+            "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
+            "l", "true",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -162,6 +193,10 @@ mod tests {
             keep_features: Some(true),
             quiet: Some(true),
             log_level: Some(LevelFilter::DEBUG),
+            source: Some(SourceKind::Log),
+            sink: Some(SinkKind::File),
+            log: Some("l".into()),
+            until_end: Some(true),
         };
         assert_eq!(layer, expected);
     }

@@ -1,5 +1,6 @@
 //! A pipeline as a whole program.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use thalweg_engine::job::Order;
 use crate::cli::{Cli, Task};
 use crate::job::{self, Build};
 use crate::outcome::{Outcome, print_errors};
+use crate::own_command::OwnCommand;
 use crate::settings::Settings;
 
 /// Runs a pipeline as a whole program: reads the command line, the environment and the settings
@@ -45,7 +47,7 @@ pub fn run(
 ///         .run(build)
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pipeline {
     name: &'static str,
     about: &'static str,
@@ -53,6 +55,8 @@ pub struct Pipeline {
     data: Option<&'static str>,
     model: Option<&'static str>,
     order: Option<Order>,
+    log: Option<&'static str>,
+    commands: Vec<OwnCommand>,
 }
 
 impl Pipeline {
@@ -65,6 +69,8 @@ impl Pipeline {
             data: None,
             model: None,
             order: None,
+            log: None,
+            commands: Vec::new(),
         }
     }
 
@@ -105,6 +111,27 @@ impl Pipeline {
         }
     }
 
+    /// Reads and writes topics ([`Settings::topic_source`], [`Settings::topic_sink`]): in the embedded
+    /// log of this folder unless the settings say otherwise. Gives the program the options of topics.
+    pub fn topics(self, log: &'static str) -> Self {
+        Self {
+            log: Some(log),
+            ..self
+        }
+    }
+
+    /// Gives the program a command of its own, beside those that every pipeline has, with options
+    /// `A`. Its errors are printed, and end the program with exit code 1.
+    pub fn command<A: clap::Args + 'static>(
+        mut self,
+        name: &'static str,
+        about: &'static str,
+        run: impl Fn(A, &Settings) -> Result<(), Box<dyn Error>> + Send + Sync + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand::new(name, about, run));
+        self
+    }
+
     /// Runs the pipeline as a whole program, as [`run`] does.
     pub fn run(
         self,
@@ -130,6 +157,9 @@ impl Pipeline {
         }
         if let Some(order) = self.order {
             settings = settings.with_order(order);
+        }
+        if let Some(log) = self.log {
+            settings = settings.with_log(log);
         }
         settings
     }
@@ -165,8 +195,18 @@ impl Pipeline {
             Task::Run => job::run(&request.settings, &request.layer, build),
             Task::Graph(format) => job::graph(&request.settings, format, build),
             Task::Check => job::check(&request.settings, build),
+            Task::Own(own) => own.run(&request.settings),
         };
         outcome.code()
+    }
+
+    /// Whether it reads or writes topics.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.log.is_some()
+    }
+
+    pub(crate) fn commands(&self) -> &[OwnCommand] {
+        &self.commands
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -205,6 +245,43 @@ mod tests {
         })
     }
 
+    #[derive(clap::Args)]
+    struct Twice {
+        #[arg(long)]
+        text: String,
+    }
+
+    #[test]
+    fn a_command_of_its_own_gets_its_options_and_the_settings() {
+        let run = |twice: Twice, settings: &Settings| {
+            let text = format!("{0}{0} {1}", twice.text, settings.log().display());
+            if text == "abab l" {
+                Ok(())
+            } else {
+                Err(text.into())
+            }
+        };
+        let pipeline =
+            Pipeline::new("doubling")
+                .topics("log")
+                .command("twice", "Says it twice", run);
+        for (arguments, expected) in [
+            (&["twice", "--text", "ab", "--log", "l"][..], Outcome::Done),
+            (&["twice", "--text", "cd", "--log", "l"], Outcome::Failed),
+            (&["twice", "--text", "ab"], Outcome::Failed),
+            (&["twice", "--txt", "ab"], Outcome::Refused),
+            (
+                &["twice", "--text", "ab", "--sink", "fax"],
+                Outcome::Refused,
+            ),
+            (&["twice", "--help"], Outcome::Done),
+        ] {
+            let arguments = ["doubling"].iter().chain(arguments).map(OsString::from);
+            let code = pipeline.run_with(arguments, &|_| None, good());
+            assert_eq!(code, expected.code());
+        }
+    }
+
     #[test]
     fn the_outcome_becomes_the_exit_code() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -214,6 +291,7 @@ mod tests {
         check(&["--nonsense"], good(), Outcome::Refused);
         check(&["check", "--workers", "0"], good(), Outcome::Refused);
         check(&["graph", "--data", "no/such"], good(), Outcome::Refused);
+        check(&["check", "--log", "no/topics"], good(), Outcome::Refused);
         let broken: Build = Box::new(|_, _| Err("the model cannot be read".into()));
         check(&["check", "--out", out], broken, Outcome::Refused);
         let panics: Build = Box::new(|_, _| panic!("no such model"));

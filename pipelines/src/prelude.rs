@@ -1,6 +1,10 @@
 //! What a pipeline needs, for `use thalweg::prelude::*`.
 
 pub use thalweg_connectors::file::*;
+pub use thalweg_connectors::generator::GeneratorSource;
+pub use thalweg_connectors::http::{EventMode, HttpSink};
+pub use thalweg_connectors::log::{Fsync, LogSink, LogSource, Retention};
+pub use thalweg_connectors::stdout::StdoutSink;
 pub use thalweg_engine::BuildResult;
 pub use thalweg_engine::flow::{Flow, Keyed, SourceStep, Stream};
 pub use thalweg_engine::job::{Order, Pace};

@@ -10,6 +10,7 @@ use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
 
 use crate::layer::Layer;
+use crate::topics::Topics;
 
 /// The settings of one run: where it reads and writes, and how it works.
 ///
@@ -33,6 +34,7 @@ pub struct Settings {
     order: Order,
     batch_records: usize,
     keeps_features: bool,
+    topics: Topics,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -81,6 +83,7 @@ impl Settings {
             order: options.order,
             batch_records: options.batch_records,
             keeps_features: false,
+            topics: Topics::in_log(format!("./log/{name}")),
             notes: Arc::default(),
         }
     }
@@ -165,6 +168,16 @@ impl Settings {
         self.batch_records
     }
 
+    /// The folder of the embedded log, in which topics are read and written unless the settings say
+    /// otherwise.
+    pub fn log(&self) -> &Path {
+        &self.topics.log
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     /// Tells the span of event time that the sources cover, so that progress can be shown as a
     /// share of it. A span that ends before it begins is disregarded.
     pub fn progress_span(&self, first: EventTime, last: EventTime) {
@@ -195,6 +208,18 @@ impl Settings {
             model: Folder::named(model),
             ..self
         }
+    }
+
+    /// The same settings with another folder of the embedded log.
+    pub fn with_log(mut self, log: impl Into<PathBuf>) -> Self {
+        self.topics.log = log.into();
+        self
+    }
+
+    /// The same settings, but topics are read to the end that they have when the run begins.
+    pub fn until_end(mut self) -> Self {
+        self.topics.until_end = true;
+        self
     }
 
     /// The same settings with another number of worker threads.
@@ -252,6 +277,13 @@ impl Settings {
         self.pace = layer.rate.unwrap_or(self.pace);
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
+        let topics = &mut self.topics;
+        topics.source = layer.source.unwrap_or(topics.source);
+        topics.sink = layer.sink.unwrap_or(topics.sink);
+        topics.until_end = layer.until_end.unwrap_or(topics.until_end);
+        if let Some(log) = &layer.log {
+            topics.log.clone_from(log);
+        }
         self
     }
 

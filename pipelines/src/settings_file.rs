@@ -1,4 +1,5 @@
-//! Reads a settings file: TOML, with the keys of the command line under `[run]`.
+//! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
+//! also under `[source]` and `[sink]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,6 +9,19 @@ use toml::{Table, Value};
 use crate::layer::{KEYS, Layer};
 
 const SECTION: &str = "run";
+
+/// The sections of topics, and the settings that their keys stand for.
+const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
+    (
+        "source",
+        &[
+            ("kind", "source"),
+            ("folder", "log"),
+            ("until-end", "until-end"),
+        ],
+    ),
+    ("sink", &[("kind", "sink")]),
+];
 
 /// Reads the file, adding all that is wrong with it to `errors`.
 pub(crate) fn read(path: &Path, errors: &mut Vec<String>) -> Layer {
@@ -48,19 +62,34 @@ fn parse(text: &str, file: &str, errors: &mut Vec<String>) -> Layer {
 fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in table {
-        match value {
-            Value::Table(run) if name == SECTION => {
+        let topics = TOPIC_SECTIONS.iter().find(|(section, _)| section == name);
+        match (value, topics) {
+            (Value::Table(run), _) if name == SECTION => {
                 for (key, value) in run {
-                    set(&mut layer, key, value, file, errors);
+                    if KEYS.contains(&key.as_str()) {
+                        set(&mut layer, key, value, &format!("{file}, `{key}`"), errors);
+                    } else {
+                        errors.push(unknown(file, SECTION, key, KEYS.into_iter()));
+                    }
                 }
             }
-            _ if name == SECTION => {
-                errors.push(format!(
-                    "{file}: `{SECTION}` is not a section: write [{SECTION}]"
-                ));
+            (Value::Table(section), Some((_, keys))) => {
+                for (key, value) in section {
+                    let place = format!("{file}, `{key}` under [{name}]");
+                    match keys.iter().find(|(known, _)| known == key) {
+                        Some((_, setting)) => set(&mut layer, setting, value, &place, errors),
+                        None => {
+                            let known = keys.iter().map(|(known, _)| *known);
+                            errors.push(unknown(file, name, key, known));
+                        }
+                    }
+                }
             }
-            Value::Table(_) => errors.push(format!(
-                "{file}: unknown section [{name}]: the only section is [{SECTION}]"
+            (_, topics) if name == SECTION || topics.is_some() => {
+                errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
+            }
+            (Value::Table(_), _) => errors.push(format!(
+                "{file}: unknown section [{name}]: there are [run], [source] and [sink]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -70,15 +99,21 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
     layer
 }
 
-fn set(layer: &mut Layer, key: &str, value: &Value, file: &str, errors: &mut Vec<String>) {
-    let place = format!("{file}, `{key}`");
-    if !KEYS.contains(&key) {
-        errors.push(format!(
-            "{file}: unknown key `{key}` under [{SECTION}]: the nearest known key is `{}`",
-            nearest_key(key)
-        ));
-        return;
-    }
+fn unknown(
+    file: &str,
+    section: &str,
+    key: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> String {
+    let plain = key.replace('_', "-").to_lowercase();
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(&plain, known));
+    format!(
+        "{file}: unknown key `{key}` under [{section}]: the nearest known key is `{}`",
+        nearest.unwrap_or_default()
+    )
+}
+
+fn set(layer: &mut Layer, key: &str, value: &Value, place: &str, errors: &mut Vec<String>) {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
@@ -92,15 +127,7 @@ fn set(layer: &mut Layer, key: &str, value: &Value, file: &str, errors: &mut Vec
             return;
         }
     };
-    layer.set(key, OsStr::new(&text), &place, errors);
-}
-
-fn nearest_key(key: &str) -> &'static str {
-    let key = key.replace('_', "-").to_lowercase();
-    let distance = |known: &&&str| strsim::damerau_levenshtein(&key, known);
-    KEYS.iter()
-        .min_by_key(distance)
-        .expect("invariant: there are keys")
+    layer.set(key, OsStr::new(&text), place, errors);
 }
 
 #[cfg(test)]
@@ -108,6 +135,7 @@ mod tests {
     use thalweg_engine::job::{Order, Pace};
 
     use super::*;
+    use crate::topics::{SinkKind, SourceKind};
 
     fn check(text: &str, expected: Layer, expected_errors: &[&str]) {
         let mut errors = Vec::new();
@@ -129,6 +157,26 @@ mod tests {
                     out = \"results\"";
         check(text, expected, &[]);
         check("", Layer::default(), &[]);
+    }
+
+    #[test]
+    fn topics_have_sections_of_their_own() {
+        let expected = Layer {
+            source: Some(SourceKind::Log),
+            sink: Some(SinkKind::File),
+            log: Some("topics".into()),
+            until_end: Some(true),
+            ..Layer::default()
+        };
+        let text = "[source]\nkind = \"log\"\nfolder = \"topics\"\nuntil-end = true\n\
+                    [sink]\nkind = \"file\"";
+        check(text, expected, &[]);
+        let errors = [
+            "f: unknown key `type` under [sink]: the nearest known key is `kind`",
+            "f, `kind` under [source]: `fax` is not a source of topics: give `log`",
+        ];
+        let text = "[source]\nkind = \"fax\"\n[sink]\ntype = \"file\"";
+        check(text, Layer::default(), &errors);
     }
 
     #[test]
@@ -154,7 +202,7 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: the only section is [run]",
+                "f: unknown section [runs]: there are [run], [source] and [sink]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use thalweg_engine::source::SourceError;
 
-use super::is_compressed;
+use super::compression::Compression;
 
 /// Bytes taken from the file, or out of the decompressor, at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -25,17 +26,20 @@ fn open_bytes(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if file.metadata()?.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
-    if is_compressed(path) {
-        Ok(Box::new(zstd::Decoder::new(file)?))
-    } else {
-        Ok(Box::new(file))
-    }
+    Ok(match Compression::of(path) {
+        Compression::None => Box::new(file),
+        Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+    })
 }
 
 fn open_error(what: &str, error: &io::Error) -> SourceError {
     let (reason, remedy) = match error.kind() {
         ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
-        ErrorKind::IsADirectory => ("it is a folder".to_owned(), "name the files in it"),
+        ErrorKind::IsADirectory => (
+            "it is a folder".to_owned(),
+            "name the files in it, or a pattern such as `folder/*.csv`",
+        ),
         ErrorKind::PermissionDenied => (
             "permission denied".to_owned(),
             "let the user that runs the job read it",

@@ -21,8 +21,14 @@ pub(crate) struct Lines {
     bytes_max: usize,
     /// Bytes at the start of the input's buffer that were handed out last.
     handed_out: usize,
-    /// The line that does not lie whole in the buffer, up to the limit.
+    /// The line that does not lie whole in the buffer, up to the limit; its bytes, and the last one.
     carried: Vec<u8>,
+    carried_bytes: u64,
+    carried_last: Option<u8>,
+    /// Only a line break ends a line: the rest of the last one may still be written.
+    is_followed: bool,
+    /// Bytes of the lines so far, and of the one that is carried.
+    read_bytes: u64,
     at_start: bool,
 }
 
@@ -33,16 +39,44 @@ impl Lines {
             bytes_max,
             handed_out: 0,
             carried: Vec::new(),
+            carried_bytes: 0,
+            carried_last: None,
+            is_followed: false,
+            read_bytes: 0,
             at_start: true,
         }
     }
 
+    /// The lines of a file that may still grow: one without a line break is not handed out, and
+    /// there may be more after the last.
+    pub(crate) fn followed(input: Input, bytes_max: usize) -> Self {
+        Self {
+            is_followed: true,
+            ..Self::new(input, bytes_max)
+        }
+    }
+
+    /// Bytes taken from the file so far.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.input.consume(bytes);
+        self.read_bytes += bytes as u64;
+    }
+
     /// The next line; none at the end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.input.consume(std::mem::take(&mut self.handed_out));
+        let handed_out = std::mem::take(&mut self.handed_out);
+        self.consume(handed_out);
         self.fill()?;
-        if std::mem::take(&mut self.at_start) {
+        if self.at_start && !self.input.buffer().is_empty() {
+            self.at_start = false;
             self.skip_byte_order_mark();
+        }
+        if self.carried_bytes > 0 {
+            return self.next_carried();
         }
         let Some(end) = memchr(b'\n', self.input.buffer()) else {
             return self.next_carried();
@@ -54,9 +88,10 @@ impl Lines {
 
     /// The next line when it reaches beyond what is in the buffer.
     fn next_carried(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.carried.clear();
-        let mut bytes = 0;
-        let mut last = None;
+        if self.carried_bytes == 0 {
+            self.carried.clear();
+            self.carried_last = None;
+        }
         loop {
             self.fill()?;
             let buffer = self.input.buffer();
@@ -69,18 +104,19 @@ impl Lines {
                 .saturating_sub(self.carried.len());
             self.carried
                 .extend_from_slice(&part[..part.len().min(room)]);
-            bytes += part.len() as u64;
-            last = part.last().copied().or(last);
+            self.carried_bytes += part.len() as u64;
+            self.carried_last = part.last().copied().or(self.carried_last);
             let (part_bytes, is_at_end) = (part.len(), buffer.is_empty());
-            self.input.consume(part_bytes + usize::from(end.is_some()));
-            if is_at_end && bytes == 0 {
+            self.consume(part_bytes + usize::from(end.is_some()));
+            if is_at_end && (self.carried_bytes == 0 || self.is_followed) {
                 return Ok(None);
             }
             if end.is_some() || is_at_end {
                 break;
             }
         }
-        if last == Some(b'\r') {
+        let mut bytes = std::mem::take(&mut self.carried_bytes);
+        if self.carried_last == Some(b'\r') {
             bytes -= 1;
             self.carried
                 .truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -108,7 +144,7 @@ impl Lines {
     /// Spreadsheets put a byte order mark before the header, which is no part of its first name.
     fn skip_byte_order_mark(&mut self) {
         if self.input.buffer().starts_with(b"\xef\xbb\xbf") {
-            self.input.consume(3);
+            self.consume(3);
         }
     }
 }

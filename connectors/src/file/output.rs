@@ -4,64 +4,73 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::write::GzEncoder;
 use thalweg_engine::sink::SinkError;
-use zstd::Encoder;
 
-use super::is_compressed;
+use super::compression::Compression;
+use crate::probe;
 
 /// Bytes gathered before they are handed to the file, or to the compressor.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The level of compression: zstd's own default.
-const COMPRESSION_LEVEL: i32 = 3;
+/// The levels of compression: zstd's and gzip's own defaults.
+const ZSTD_LEVEL: i32 = 3;
+const GZIP_LEVEL: u32 = 6;
 
 /// A file being written; a flush leaves it complete.
 pub(crate) type Output = BufWriter<Target>;
 
-/// Where the gathered bytes go.
-pub(crate) enum Target {
+/// Where the gathered bytes go; it counts them.
+pub(crate) struct Target {
+    to: To,
+    bytes: Arc<AtomicU64>,
+}
+
+enum To {
     Plain(File),
     Compressed(Frames),
 }
 
-/// Creates the file, or empties the one there is, with the folders above it.
-pub(crate) fn create(path: &Path) -> Result<Output, SinkError> {
-    let target = || -> io::Result<Target> {
+/// Creates the file, or empties the one there is, with the folders above it. `bytes` counts what is written, before it is compressed.
+pub(crate) fn create(
+    path: &Path,
+    compression: Compression,
+    bytes: Arc<AtomicU64>,
+) -> Result<Output, SinkError> {
+    let to = || -> io::Result<To> {
         fs::create_dir_all(folder(path))?;
         let file = File::create(path)?;
-        Ok(if is_compressed(path) {
-            Target::Compressed(Frames::new(file)?)
-        } else {
-            Target::Plain(file)
+        Ok(match compression {
+            Compression::None => To::Plain(file),
+            Compression::Zstd | Compression::Gzip => {
+                To::Compressed(Frames::new(file, compression)?)
+            }
         })
     };
-    let target = target().map_err(|error| open_error(path, &error))?;
-    Ok(BufWriter::with_capacity(BUFFER_BYTES, target))
+    let to = to().map_err(|error| open_error(path, &error))?;
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, Target { to, bytes }))
 }
 
 /// Shows that the file can be written, creating the folders above it but leaving the file as it is.
-pub(crate) fn probe(path: &Path) -> Result<(), SinkError> {
-    let probe = || match fs::metadata(path) {
+pub(crate) fn check(path: &Path) -> Result<(), SinkError> {
+    let tried = || match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(there) if there.is_file() => OpenOptions::new().append(true).open(path).map(drop),
         // A pipe or a device; opening it could wait for its reader.
         Ok(_) => Ok(()),
         Err(_) => probe_folder(path),
     };
-    probe().map_err(|error| open_error(path, &error))
+    tried().map_err(|error| open_error(path, &error))
 }
 
 fn probe_folder(path: &Path) -> io::Result<()> {
-    let folder = folder(path);
-    fs::create_dir_all(&folder)?;
     let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
-    let probe = folder.join(format!(".{}.{}.check", name.display(), std::process::id()));
-    File::create(&probe)?.write_all(b"check")?;
-    fs::remove_file(&probe)
+    probe::folder(&folder(path), &name.display().to_string())
 }
 
-fn folder(path: &Path) -> PathBuf {
+pub(crate) fn folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -90,33 +99,57 @@ fn open_error(path: &Path, error: &io::Error) -> SinkError {
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.write(bytes),
-            Self::Compressed(frames) => frames.write(bytes),
-        }
+        let written = match &mut self.to {
+            To::Plain(file) => file.write(bytes),
+            To::Compressed(frames) => frames.write(bytes),
+        }?;
+        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(file) => file.flush(),
-            Self::Compressed(frames) => frames.flush(),
+        match &mut self.to {
+            To::Plain(file) => file.flush(),
+            To::Compressed(frames) => frames.flush(),
         }
     }
 }
 
 /// Compresses what is written between two flushes into a frame of its own, so that after a flush
 /// the file is whole even if the process is killed.
-pub(crate) struct Frames {
+struct Frames {
     file: Arc<File>,
-    frame: Option<Encoder<'static, Arc<File>>>,
+    compression: Compression,
+    frame: Option<Frame>,
+}
+
+enum Frame {
+    Zstd(zstd::Encoder<'static, Arc<File>>),
+    Gzip(GzEncoder<Arc<File>>),
+}
+
+impl Frame {
+    fn new(file: &Arc<File>, compression: Compression) -> io::Result<Self> {
+        let file = Arc::clone(file);
+        Ok(match compression {
+            Compression::Gzip => {
+                Self::Gzip(GzEncoder::new(file, flate2::Compression::new(GZIP_LEVEL)))
+            }
+            _ => Self::Zstd(zstd::Encoder::new(file, ZSTD_LEVEL)?),
+        })
+    }
 }
 
 impl Frames {
     /// Starts the first frame, so that a file that nothing is written to is one, if empty, too.
-    fn new(file: File) -> io::Result<Self> {
+    fn new(file: File, compression: Compression) -> io::Result<Self> {
         let file = Arc::new(file);
-        let frame = Some(Encoder::new(Arc::clone(&file), COMPRESSION_LEVEL)?);
-        Ok(Self { file, frame })
+        let frame = Some(Frame::new(&file, compression)?);
+        Ok(Self {
+            file,
+            compression,
+            frame,
+        })
     }
 }
 
@@ -124,14 +157,18 @@ impl Write for Frames {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let frame = match &mut self.frame {
             Some(frame) => frame,
-            none => none.insert(Encoder::new(Arc::clone(&self.file), COMPRESSION_LEVEL)?),
+            none => none.insert(Frame::new(&self.file, self.compression)?),
         };
-        frame.write(bytes)
+        match frame {
+            Frame::Zstd(frame) => frame.write(bytes),
+            Frame::Gzip(frame) => frame.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self.frame.take() {
-            Some(frame) => frame.finish().map(drop),
+            Some(Frame::Zstd(frame)) => frame.finish().map(drop),
+            Some(Frame::Gzip(frame)) => frame.finish().map(drop),
             None => Ok(()),
         }
     }

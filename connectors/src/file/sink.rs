@@ -7,17 +7,20 @@ use serde::Serialize;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 
+use super::compression::Compression;
 use super::output::{self, Output};
+use super::rotation::{RotatingWriter, Rotation};
 use super::writers::{CsvWriter, JsonLinesWriter, Layout, RowsWriter};
 use crate::codec::RowWriter;
 
-type Opened<T> = Result<Box<dyn Writer<T>>, SinkError>;
-type Start<T> = dyn Fn(String, Output) -> Opened<T> + Send + Sync;
+pub(crate) type Opened<T> = Result<Box<dyn Writer<T>>, SinkError>;
+pub(crate) type Start<T> = dyn Fn(String, Output) -> Opened<T> + Send + Sync;
 
-/// Writes records to one file, compressed where its name ends in `.zst`.
+/// Writes records to one file, compressed where its name ends in `.zst` or `.gz`.
 ///
 /// The file is created, or emptied, when the job starts, with the folders above it. Whenever the
-/// writer is flushed, the file holds whole lines and, where it is compressed, whole frames.
+/// writer is flushed, the file holds whole lines and, where it is compressed, whole frames. With
+/// [`rotate`](Self::rotate) there is a row of files instead.
 ///
 /// ```
 /// use thalweg_connectors::file::FileSink;
@@ -47,6 +50,7 @@ pub struct FileSink<T> {
     path: PathBuf,
     format: &'static str,
     start: Arc<Start<T>>,
+    rotation: Option<Rotation>,
 }
 
 impl<T: Serialize + 'static> FileSink<T> {
@@ -103,7 +107,17 @@ impl<T: 'static> FileSink<T> {
             path,
             format,
             start: Arc::new(start),
+            rotation: None,
         }
+    }
+
+    /// Writes a row of files instead of one; for `scores.csv` they are called `scores-000001.csv`
+    /// and so on. A file gets its name when it is finished: until then it is called
+    /// `.scores-000001.csv.part`. Opening goes on behind the files that are there.
+    #[must_use]
+    pub fn rotate(mut self, rotation: Rotation) -> Self {
+        self.rotation = Some(rotation);
+        self
     }
 }
 
@@ -113,17 +127,24 @@ impl<T: 'static> Sink<T> for FileSink<T> {
     }
 
     fn check(&self) -> Result<(), SinkError> {
-        output::probe(&self.path)
+        output::check(&self.path)
     }
 
     fn open(&self) -> Opened<T> {
-        (self.start)(self.describe(), output::create(&self.path)?)
+        if let Some(rotation) = self.rotation {
+            let writer = RotatingWriter::new(&self.path, rotation, Arc::clone(&self.start));
+            return Ok(Box::new(writer?));
+        }
+        let compression = Compression::of(&self.path);
+        let output = output::create(&self.path, compression, Arc::default())?;
+        (self.start)(self.describe(), output)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Read;
     use std::path::Path;
 
     use tempfile::tempdir;
@@ -165,6 +186,12 @@ mod tests {
         let bytes = fs::read(path).unwrap();
         let bytes = match path.extension() {
             Some(ending) if ending == "zst" => zstd::decode_all(bytes.as_slice()).unwrap(),
+            Some(ending) if ending == "gz" => {
+                let mut content = Vec::new();
+                let mut members = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+                members.read_to_end(&mut content).unwrap();
+                content
+            }
             _ => bytes,
         };
         String::from_utf8(bytes).unwrap()
@@ -172,7 +199,7 @@ mod tests {
 
     /// Writes the scores with a flush after each: what is in the file then must be whole.
     fn check(make: impl Fn(PathBuf) -> FileSink<Score>, expected: [&str; 3]) {
-        for name in ["a/b/scores", "scores.zst"] {
+        for name in ["a/b/scores", "scores.zst", "scores.gz"] {
             let folder = tempdir().unwrap();
             let path = folder.path().join(name);
             let sink = make(path.clone());

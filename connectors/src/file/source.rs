@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use thalweg_engine::source::{Reader, Source, SourceError};
 
+use super::compression::Compression;
+use super::files::Files;
 use super::input::{self, read_error};
 use super::lines::{Line, Lines};
-use super::reader::{Check, FileReader};
-use crate::codec::{CsvDecoder, Decode, JsonDecoder};
+use super::reader::FileReader;
+use crate::codec::{Check, CsvDecoder, Decode, JsonDecoder};
 
 /// Bytes of a line beyond which it is dead-lettered, unless set otherwise.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -29,7 +31,7 @@ impl Format {
     }
 }
 
-/// Reads files to their end: each file is a partition, each line a record.
+/// Reads files: each file is a partition, each line a record.
 ///
 /// A record's offset is the number of its line, from 0; a CSV file's header is not counted. Empty
 /// lines hold no record but are counted, so that an offset is a place in the file. A file that is
@@ -72,15 +74,16 @@ impl Format {
 /// # }
 /// ```
 pub struct FileSource<T> {
-    paths: Vec<PathBuf>,
+    files: Files,
     format: Format,
     columns: Vec<String>,
     line_bytes_max: usize,
     check: Option<Check<T>>,
+    is_followed: bool,
 }
 
 impl<T> FileSource<T> {
-    /// A CSV file with a header, compressed where its name ends in `.zst`.
+    /// A CSV file with a header, compressed where its name ends in `.zst` or `.gz`.
     pub fn csv(path: impl Into<PathBuf>) -> Self {
         Self::csv_files(vec![path.into()])
     }
@@ -91,7 +94,7 @@ impl<T> FileSource<T> {
         Self::new(paths, Format::Csv)
     }
 
-    /// A file of one JSON value a line, compressed where its name ends in `.zst`.
+    /// A file of one JSON value a line, compressed where its name ends in `.zst` or `.gz`.
     pub fn json_lines(path: impl Into<PathBuf>) -> Self {
         Self::json_lines_files(vec![path.into()])
     }
@@ -101,15 +104,45 @@ impl<T> FileSource<T> {
         Self::new(paths, Format::JsonLines)
     }
 
+    /// The CSV files whose paths match a pattern, such as `data/*.csv.gz` or `data/2013-*/*`, each a
+    /// partition of its own, numbered in the order of their paths.
+    ///
+    /// In a pattern `*` stands for anything within a name, `**` for any folders, `?` for one
+    /// character, `[ab]` for one of those. It is looked at once, before the job starts: files that
+    /// come later are not read. To go on from offsets, files that have come since must sort behind
+    /// those that were there.
+    pub fn csv_matching(pattern: impl Into<String>) -> Self {
+        Self::over(Files::matching(pattern.into()), Format::Csv)
+    }
+
+    /// The files of one JSON value a line whose paths match a pattern, as with
+    /// [`csv_matching`](Self::csv_matching).
+    pub fn json_lines_matching(pattern: impl Into<String>) -> Self {
+        Self::over(Files::matching(pattern.into()), Format::JsonLines)
+    }
+
     fn new(paths: Vec<PathBuf>, format: Format) -> Self {
-        let line_bytes_max = LINE_BYTES_MAX;
+        Self::over(Files::named(paths), format)
+    }
+
+    fn over(files: Files, format: Format) -> Self {
         Self {
-            paths,
+            files,
             format,
             columns: Vec::new(),
-            line_bytes_max,
+            line_bytes_max: LINE_BYTES_MAX,
             check: None,
+            is_followed: false,
         }
+    }
+
+    /// Goes on reading as the files grow, line by whole line, and never ends. Only plain files can be
+    /// followed, and a CSV file only once its header has been written. A file that is cut, or that
+    /// another one takes the place of, is an error.
+    #[must_use]
+    pub fn follow(mut self) -> Self {
+        self.is_followed = true;
+        self
     }
 
     /// The columns that the header of a CSV file must have for it to be opened at all. Without
@@ -188,11 +221,24 @@ impl<T> FileSource<T> {
 impl<T: DeserializeOwned + 'static> FileSource<T> {
     fn open_path(&self, path: &Path, offset: u64) -> Result<FileReader<T>, SourceError> {
         let what = self.name(path);
-        let mut lines = Lines::new(input::open(path, &what)?, self.line_bytes_max);
+        if self.is_followed && Compression::of(path) != Compression::None {
+            let reason = "a compressed file cannot be followed";
+            return Err(open_error(&what, reason, "have it written plain"));
+        }
+        let input = input::open(path, &what)?;
+        let mut lines = if self.is_followed {
+            Lines::followed(input, self.line_bytes_max)
+        } else {
+            Lines::new(input, self.line_bytes_max)
+        };
         let decoder: Box<dyn Decode<T>> = match self.format {
             Format::JsonLines => Box::new(JsonDecoder),
             Format::Csv => match self.header(&mut lines, &what)? {
                 Some(decoder) => Box::new(decoder),
+                None if self.is_followed => {
+                    let remedy = "start when its first line has been written";
+                    return Err(open_error(&what, "it has no header yet", remedy));
+                }
                 // Without a header there is no row either, so nothing is ever decoded.
                 None => Box::new(JsonDecoder),
             },
@@ -216,6 +262,7 @@ impl<T: DeserializeOwned + 'static> FileSource<T> {
             decoder,
             check: self.check.clone(),
             offset,
+            followed: self.is_followed.then(|| path.to_owned()),
             broken: None,
         })
     }
@@ -224,27 +271,20 @@ impl<T: DeserializeOwned + 'static> FileSource<T> {
 impl<T: DeserializeOwned + 'static> Source<T> for FileSource<T> {
     fn describe(&self) -> String {
         let format = self.format.name();
-        match self.paths.as_slice() {
-            [path] => self.name(path),
-            [first, .., last] => format!(
+        match self.files.paths() {
+            Ok([path]) => self.name(path),
+            Ok([first, .., last]) => format!(
                 "{} {format} files from {} to {}",
-                self.paths.len(),
+                self.files.paths().map_or(0, <[_]>::len),
                 first.display(),
                 last.display()
             ),
-            [] => format!("no {format} files"),
+            Ok([]) | Err(_) => format!("no {format} files"),
         }
     }
 
     fn check(&self) -> Result<(), SourceError> {
-        if self.paths.is_empty() {
-            return Err(open_error(
-                &self.describe(),
-                "no file is named",
-                "name at least one",
-            ));
-        }
-        for path in &self.paths {
+        for path in self.files.paths()? {
             let mut reader = self.open_path(path, 0)?;
             // A first look shows whether a file that should be compressed is.
             reader
@@ -256,20 +296,21 @@ impl<T: DeserializeOwned + 'static> Source<T> for FileSource<T> {
     }
 
     fn partitions(&self) -> Result<Vec<u32>, SourceError> {
-        (0..self.paths.len())
+        (0..self.files.paths()?.len())
             .map(u32::try_from)
             .collect::<Result<_, _>>()
             .map_err(|_| open_error(&self.describe(), "there are too many files", "name fewer"))
     }
 
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
+        let paths = self.files.paths()?;
         let path = usize::try_from(partition)
             .ok()
-            .and_then(|index| self.paths.get(index));
+            .and_then(|index| paths.get(index));
         let Some(path) = path else {
             return Err(open_error(
                 &format!("partition {partition} of {}", self.describe()),
-                format!("there are {} files", self.paths.len()),
+                format!("there are {} files", paths.len()),
                 "name the files that were named before",
             ));
         };
@@ -277,7 +318,7 @@ impl<T: DeserializeOwned + 'static> Source<T> for FileSource<T> {
     }
 }
 
-fn open_error(what: &str, reason: impl Into<String>, remedy: &str) -> SourceError {
+pub(crate) fn open_error(what: &str, reason: impl Into<String>, remedy: &str) -> SourceError {
     SourceError::Open {
         what: what.to_owned(),
         reason: reason.into(),

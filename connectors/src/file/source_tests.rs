@@ -1,6 +1,7 @@
 //! Reads files of every kind of shape.
 
 use std::fs;
+use std::io::Write;
 
 use serde::Deserialize;
 use tempfile::{TempDir, tempdir};
@@ -64,6 +65,14 @@ fn check_csv(content: &[u8], expected: &[&str]) {
     let packed = zstd::encode_all(content, 3).unwrap();
     let (_folder, path) = file("flights.csv.zst", &packed);
     check(&FileSource::csv(path), expected);
+    let (_folder, path) = file("flights.csv.gz", &gzip(content));
+    check(&FileSource::csv(path), expected);
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(content).unwrap();
+    gzip.finish().unwrap()
 }
 
 fn check_json(content: &[u8], expected: &[&str]) {
@@ -224,7 +233,7 @@ fn a_file_that_cannot_be_read_is_refused_before_the_start() {
         &FileSource::csv(path),
         &["is not closed", "the names of its columns"],
     );
-    for name in ["flights.csv.zst", "flights.jsonl.zst"] {
+    for name in ["flights.csv.zst", "flights.jsonl.zst", "flights.csv.gz"] {
         let (_folder, path) = file(name, b"id,delay\n1,2\n");
         let source = if name.contains("csv") {
             FileSource::csv(path)
@@ -252,4 +261,93 @@ fn a_compressed_file_that_is_cut_off_gives_what_it_has_and_then_fails() {
     let error = outcome.unwrap_err();
     assert!(matches!(error, SourceError::Read { .. }), "{error}");
     assert!(error.to_string().contains("cut off"), "{error}");
+}
+
+#[test]
+fn gzip_members_one_after_the_other_are_one_file() {
+    let content = [gzip(b"id,delay\n1,2\n"), gzip(b"2,3\n")].concat();
+    let (_folder, path) = file("flights.csv.gz", &content);
+    check(&FileSource::csv(path), &["0 1 2", "1 2 3"]);
+}
+
+#[test]
+fn a_pattern_stands_for_its_files_in_the_order_of_their_paths() {
+    let folder = tempdir().unwrap();
+    for (name, id) in [("b.csv", 2), ("a.csv", 1), ("c.csv.gz", 3), ("d.txt", 4)] {
+        let content = format!("id,delay\n{id},0\n").into_bytes();
+        let content = if name.ends_with("gz") {
+            gzip(&content)
+        } else {
+            content
+        };
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    fs::create_dir(folder.path().join("e.csv")).unwrap();
+    let pattern = folder.path().join("*.csv*").display().to_string();
+    let source = FileSource::<Flight>::csv_matching(pattern);
+    source.check().unwrap();
+    assert_eq!(source.partitions().unwrap(), [0, 1, 2]);
+    // What comes later is for the next start.
+    fs::write(folder.path().join("0.csv"), "id,delay\n").unwrap();
+    for partition in 0..3 {
+        let mut batch = ReadBatch::new();
+        source
+            .open(partition, 0)
+            .unwrap()
+            .read(&mut batch, 9)
+            .unwrap();
+        assert_eq!(batch[0].1.as_ref().unwrap().id, partition + 1);
+    }
+    let nothing = folder.path().join("*.json").display().to_string();
+    check_refused(
+        &FileSource::json_lines_matching(nothing),
+        &["no file matches", "*.json"],
+    );
+    check_refused(
+        &FileSource::csv_matching("a[".to_owned()),
+        &["`a[` is malformed"],
+    );
+}
+
+#[test]
+fn a_file_is_followed_line_by_whole_line() {
+    let (_folder, path) = file("flights.csv", b"id,delay\n1,2\n2,");
+    let source = FileSource::<Flight>::csv(&path).follow();
+    source.check().unwrap();
+    let mut reader = source.open(0, 0).unwrap();
+    let mut next = |added: &str| {
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(added.as_bytes()).unwrap();
+        let mut batch = ReadBatch::new();
+        let mut status = ReadStatus::More;
+        while status == ReadStatus::More {
+            status = reader.read(&mut batch, 2).unwrap();
+        }
+        assert_eq!(status, ReadStatus::Waiting);
+        batch
+            .into_iter()
+            .map(|(offset, flight)| (offset, flight.unwrap().id))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(next(""), [(0, 1)]);
+    assert_eq!(next("3"), []);
+    assert_eq!(next(".5\n3,1\r"), [(1, 2)]);
+    assert_eq!(next("\n4,1\n5,1\n6,1\n"), [(2, 3), (3, 4), (4, 5), (5, 6)]);
+    assert_eq!(next(""), []);
+    let mut resumed = source.open(0, 5).unwrap();
+    let mut batch = ReadBatch::new();
+    resumed.read(&mut batch, 9).unwrap();
+    assert_eq!(batch[0].0, 5);
+
+    fs::write(&path, "id,delay\n").unwrap();
+    let error = reader.read(&mut batch, 9).unwrap_err().to_string();
+    assert!(error.contains("cut or replaced"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    let (_folder, path) = file("flights.csv.gz", &gzip(b"id,delay\n"));
+    check_refused(&FileSource::csv(path).follow(), &["cannot be followed"]);
+    let (_folder, path) = file("flights.csv", b"id,del");
+    check_refused(&FileSource::csv(path).follow(), &["no header yet"]);
 }

@@ -1,0 +1,284 @@
+//! A row of files in place of one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::time::hours;
+use tracing::warn;
+
+use super::compression::Compression;
+use super::output;
+use super::sink::Start;
+
+/// Hours of event time whose files are open at once; of more, the oldest is finished.
+const HOURS_OPEN: usize = 3;
+
+/// When a file is finished and the next one begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    bytes: Option<u64>,
+    is_hourly: bool,
+}
+
+impl Rotation {
+    /// When it has so many bytes, give or take 64 KiB, before they are compressed.
+    pub const fn bytes(bytes: u64) -> Self {
+        Self {
+            bytes: Some(bytes),
+            is_hourly: false,
+        }
+    }
+
+    /// For every hour of event time, in UTC, which the name then tells: `scores-2013-01-01T10-000001`.
+    /// The files of three hours are open at once; a record of an hour that is over begins another
+    /// file of it.
+    pub const fn hourly() -> Self {
+        Self {
+            bytes: None,
+            is_hourly: true,
+        }
+    }
+
+    /// The same, and also when it has so many bytes.
+    #[must_use]
+    pub const fn or_bytes(self, bytes: u64) -> Self {
+        Self {
+            bytes: Some(bytes),
+            ..self
+        }
+    }
+
+    /// What the name of the record's file has behind the sink's.
+    fn label<T>(self, record: &Record<T>) -> String {
+        if !self.is_hourly {
+            return String::new();
+        }
+        let hour = record.time.window_start(hours(1), hours(0)).to_string();
+        // `2013-01-01T10:00:00Z`; what lies outside the calendar is a number.
+        let hour = hour.split(':').next().unwrap_or_default();
+        format!("-{hour}")
+    }
+}
+
+/// Writes each record to the file of its turn.
+pub(crate) struct RotatingWriter<T> {
+    folder: PathBuf,
+    stem: String,
+    endings: String,
+    rotation: Rotation,
+    start: Arc<Start<T>>,
+    /// By label.
+    open: BTreeMap<String, OpenFile<T>>,
+}
+
+struct OpenFile<T> {
+    writer: Box<dyn Writer<T>>,
+    bytes: Arc<AtomicU64>,
+    part: PathBuf,
+    path: PathBuf,
+}
+
+impl<T: 'static> RotatingWriter<T> {
+    pub(crate) fn new(
+        path: &Path,
+        rotation: Rotation,
+        start: Arc<Start<T>>,
+    ) -> Result<Self, SinkError> {
+        output::check(path)?;
+        let name = path.file_name().map(|name| name.display().to_string());
+        let name = name.unwrap_or_default();
+        let (stem, endings) = match name.split_once('.') {
+            Some((stem, endings)) => (stem.to_owned(), format!(".{endings}")),
+            None => (name, String::new()),
+        };
+        Ok(Self {
+            folder: output::folder(path),
+            stem,
+            endings,
+            rotation,
+            start,
+            open: BTreeMap::new(),
+        })
+    }
+
+    fn append(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+        let Some(first) = records.first() else {
+            return Ok(());
+        };
+        let label = self.rotation.label(first);
+        let file = match self.open.get_mut(&label) {
+            Some(file) => file,
+            None => {
+                while self.open.len() >= HOURS_OPEN {
+                    if let Some((_, oldest)) = self.open.pop_first() {
+                        finish(oldest)?;
+                    }
+                }
+                let file = self.begin(&label)?;
+                self.open.entry(label.clone()).or_insert(file)
+            }
+        };
+        file.writer.write(records)?;
+        let bytes = file.bytes.load(Ordering::Relaxed);
+        if self.rotation.bytes.is_some_and(|most| bytes >= most)
+            && let Some(full) = self.open.remove(&label)
+        {
+            finish(full)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a file under the first number that is free.
+    fn begin(&self, label: &str) -> Result<OpenFile<T>, SinkError> {
+        let names = (1_u64..).map(|number| {
+            let name = format!("{}{label}-{number:06}{}", self.stem, self.endings);
+            let part = self.folder.join(format!(".{name}.part"));
+            (self.folder.join(name), part)
+        });
+        let mut free = names.filter(|(path, part)| {
+            if part.exists() {
+                warn!(file = %part.display(), "an unfinished file of an earlier run is left alone");
+            }
+            !path.exists() && !part.exists()
+        });
+        let (path, part) = free.next().expect("invariant: the numbers do not end");
+        let bytes = Arc::<AtomicU64>::default();
+        let output = output::create(&part, Compression::of(&path), Arc::clone(&bytes))?;
+        Ok(OpenFile {
+            writer: (self.start)(path.display().to_string(), output)?,
+            bytes,
+            part,
+            path,
+        })
+    }
+}
+
+/// Completes a file and gives it its name.
+fn finish<T>(mut file: OpenFile<T>) -> Result<(), SinkError> {
+    file.writer.flush()?;
+    drop(file.writer);
+    fs::rename(&file.part, &file.path).map_err(|error| SinkError::Write {
+        what: file.path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+impl<T: 'static> Writer<T> for RotatingWriter<T> {
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+        let rotation = self.rotation;
+        records
+            .chunk_by(|one, next| {
+                !rotation.is_hourly || rotation.label(one) == rotation.label(next)
+            })
+            .try_for_each(|same| self.append(same))
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.open
+            .values_mut()
+            .try_for_each(|file| file.writer.flush())
+    }
+}
+
+impl<T> Drop for RotatingWriter<T> {
+    /// The last files are finished, too.
+    fn drop(&mut self) {
+        while let Some((_, file)) = self.open.pop_first() {
+            if let Err(error) = finish(file) {
+                warn!(%error, "a file could not be finished");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+    use thalweg_engine::record::Origin;
+    use thalweg_engine::sink::Sink;
+    use thalweg_engine::time::EventTime;
+
+    use super::*;
+    use crate::file::FileSink;
+
+    fn record(second: i64) -> Record<i64> {
+        Record {
+            time: EventTime::from_seconds(second),
+            origin: Origin::default(),
+            ingested_ns: 0,
+            value: second,
+        }
+    }
+
+    /// The files in the folder with their contents, in order.
+    fn files(folder: &Path) -> Vec<(String, String)> {
+        let mut files: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, fs::read_to_string(path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_file_that_is_full_gets_its_name_and_the_next_run_goes_on_behind() {
+        let folder = tempdir().unwrap();
+        let sink = FileSink::json_lines(folder.path().join("n.jsonl")).rotate(Rotation::bytes(4));
+        let mut writer = sink.open().unwrap();
+        writer.write(&[record(10)]).unwrap();
+        writer.flush().unwrap();
+        let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(
+            files(folder.path()),
+            [named(".n-000001.jsonl.part", "10\n")]
+        );
+        writer.write(&[record(11)]).unwrap();
+        writer.flush().unwrap();
+        writer.write(&[record(12)]).unwrap();
+        assert_eq!(
+            files(folder.path()),
+            [named("n-000001.jsonl", "10\n11\n12\n")]
+        );
+        drop(writer);
+        let mut writer = sink.open().unwrap();
+        writer.write(&[record(13)]).unwrap();
+        drop(writer);
+        assert_eq!(
+            files(folder.path()),
+            [
+                named("n-000001.jsonl", "10\n11\n12\n"),
+                named("n-000002.jsonl", "13\n")
+            ]
+        );
+    }
+
+    #[test]
+    fn every_hour_of_event_time_has_its_files() {
+        let folder = tempdir().unwrap();
+        let sink = FileSink::json_lines(folder.path().join("n.jsonl")).rotate(Rotation::hourly());
+        let mut writer = sink.open().unwrap();
+        let times = [0, 3_599, 3_600, 1, 7_200, 10_800, 10_801, 2];
+        let records: Vec<_> = times.into_iter().map(record).collect();
+        writer.write(&records).unwrap();
+        writer.flush().unwrap();
+        drop(writer);
+        let expected = [
+            ("n-1970-01-01T00-000001.jsonl", "0\n3599\n1\n"),
+            ("n-1970-01-01T00-000002.jsonl", "2\n"),
+            ("n-1970-01-01T01-000001.jsonl", "3600\n"),
+            ("n-1970-01-01T02-000001.jsonl", "7200\n"),
+            ("n-1970-01-01T03-000001.jsonl", "10800\n10801\n"),
+        ];
+        let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(files(folder.path()), expected);
+    }
+}

@@ -1,0 +1,174 @@
+//! Sends requests, and tries again.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use thalweg_engine::letters::DeadLetter;
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{SinkError, Writer};
+use tracing::warn;
+use ureq::Agent;
+
+use super::message::{Form, Message};
+use super::sink::{HttpSink, OnRefused, Refused, RefusedCount};
+use crate::backoff::{Backoff, jitter};
+
+/// Bytes of an answer that are looked at.
+const ANSWER_BYTES_MAX: u64 = 4_096;
+
+pub(crate) struct HttpWriter<T> {
+    agent: Agent,
+    url: String,
+    shown: String,
+    form: Form,
+    headers: Vec<(String, String)>,
+    backoff: Backoff,
+    on_refused: Option<OnRefused<T>>,
+    dead_letters: Option<(String, Box<dyn Writer<DeadLetter>>)>,
+    refused: RefusedCount,
+}
+
+/// What came of one request.
+enum Outcome {
+    Delivered,
+    Refused {
+        status: u16,
+        answer: String,
+    },
+    /// It may go better next time, which the server may have said when is.
+    Failed {
+        reason: String,
+        wait: Option<Duration>,
+    },
+    /// It will go no better.
+    Hopeless(String),
+}
+
+impl<T: Serialize> HttpWriter<T> {
+    pub(crate) fn open(sink: &HttpSink<T>) -> Result<Self, SinkError> {
+        let config = Agent::config_builder()
+            .timeout_global(Some(sink.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("thalweg/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let dead_letters = match &sink.dead_letters {
+            Some((step, letters)) => Some((step.clone(), letters.open()?)),
+            None => None,
+        };
+        Ok(Self {
+            agent: config.into(),
+            url: sink.url.clone(),
+            shown: sink.shown(),
+            form: sink.form.clone(),
+            headers: sink.headers.clone(),
+            backoff: sink.backoff,
+            on_refused: sink.on_refused.clone(),
+            dead_letters,
+            refused: sink.refused.clone(),
+        })
+    }
+
+    fn send(&mut self, record: &Record<T>) -> Result<(), SinkError> {
+        let message = serde_json::to_string(&record.value)
+            .map_err(|error| error.to_string())
+            .and_then(|data| self.form.message(record, data))
+            .map_err(|reason| self.broken(reason))?;
+        let mut tries = 0;
+        loop {
+            let (reason, asked) = match self.post(&message) {
+                Outcome::Delivered => return Ok(()),
+                Outcome::Refused { status, answer } => {
+                    return self.refuse(record, status, &answer);
+                }
+                Outcome::Hopeless(reason) => return Err(self.broken(reason)),
+                Outcome::Failed { reason, wait } => (reason, wait),
+            };
+            let Some(wait) = self.backoff.wait(tries, asked, jitter()) else {
+                return Err(self.broken(format!("{reason}, after {} tries", tries + 1)));
+            };
+            tries += 1;
+            warn!(to = %self.shown, reason, tries, wait_ms = wait.as_millis() as u64, "trying again");
+            std::thread::sleep(wait);
+        }
+    }
+
+    fn post(&self, message: &Message) -> Outcome {
+        let mut request = self.agent.post(&self.url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        for (name, value) in &message.headers {
+            request = request.header(*name, value);
+        }
+        let mut response = match request.send(message.body.as_slice()) {
+            Ok(response) => response,
+            Err(error @ (ureq::Error::Http(_) | ureq::Error::BadUri(_))) => {
+                return Outcome::Hopeless(error.to_string());
+            }
+            Err(error) => {
+                return Outcome::Failed {
+                    reason: error.to_string(),
+                    wait: None,
+                };
+            }
+        };
+        let status = response.status().as_u16();
+        let asked = response.headers().get("retry-after");
+        let seconds = asked.and_then(|asked| asked.to_str().ok()?.trim().parse().ok());
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        // Read to its end, the connection serves the next request as well.
+        let answer = body.lossy_utf8(true).read_to_string().unwrap_or_default();
+        match status {
+            200..=299 => Outcome::Delivered,
+            408 | 425 | 429 | 500.. => Outcome::Failed {
+                reason: format!("the server answers with status {status}"),
+                wait: seconds.map(Duration::from_secs),
+            },
+            401 | 403 | 404 | 405 | 407 | 410 | ..=399 => {
+                Outcome::Hopeless(format!("the server answers with status {status}"))
+            }
+            _ => Outcome::Refused { status, answer },
+        }
+    }
+
+    /// Notes that the server does not want this record.
+    fn refuse(&mut self, record: &Record<T>, status: u16, answer: &str) -> Result<(), SinkError> {
+        self.refused.add();
+        warn!(to = %self.shown, status, offset = record.origin.offset, "a record was refused");
+        if let Some(on_refused) = &self.on_refused {
+            on_refused(&Refused {
+                record,
+                status,
+                answer,
+            });
+        }
+        if let Some((step, letters)) = &mut self.dead_letters {
+            let reason = format!("refused with status {status}: {answer}");
+            let letter = DeadLetter::of_value(step, record.origin, reason, &record.value);
+            letters.write(&[record.with(letter)])?;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, reason: String) -> SinkError {
+        SinkError::Write {
+            what: self.shown.clone(),
+            reason,
+        }
+    }
+}
+
+impl<T: Serialize> Writer<T> for HttpWriter<T> {
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+        records.iter().try_for_each(|record| self.send(record))
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        match &mut self.dead_letters {
+            Some((_, letters)) => letters.flush(),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Writes records to the partitions of a topic.
+
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{SinkError, Writer};
+
+use super::error::LogError;
+use super::partition::PartitionLog;
+use super::partitioner::partition_of_key;
+use super::sink::{HeadersOf, KeyOf};
+use super::topic::Lock;
+use crate::codec::Encode;
+
+/// The one writer of a topic. Dropped, it writes out what it has before it gives the lock back.
+pub(crate) struct LogWriter<T> {
+    what: String,
+    partitions: Vec<PartitionLog>,
+    encoder: Box<dyn Encode<T>>,
+    key_of: Option<KeyOf<T>>,
+    headers_of: Option<HeadersOf<T>>,
+    key: Vec<u8>,
+    /// Where the next record without a key goes.
+    turn: usize,
+    _lock: Lock,
+}
+
+impl<T> LogWriter<T> {
+    pub(crate) fn new(
+        what: String,
+        partitions: Vec<PartitionLog>,
+        lock: Lock,
+        encoder: Box<dyn Encode<T>>,
+        key_of: Option<KeyOf<T>>,
+        headers_of: Option<HeadersOf<T>>,
+    ) -> Self {
+        Self {
+            what,
+            partitions,
+            encoder,
+            key_of,
+            headers_of,
+            key: Vec::new(),
+            turn: 0,
+            _lock: lock,
+        }
+    }
+
+    fn append(&mut self, record: &Record<T>) -> Result<(), LogError> {
+        self.key.clear();
+        if let Some(key_of) = &self.key_of {
+            key_of(&record.value, &mut self.key);
+        }
+        let key = self.key_of.as_ref().map(|_| self.key.as_slice());
+        let headers = match &self.headers_of {
+            Some(headers_of) => headers_of(record),
+            None => Vec::new(),
+        };
+        let count = self.partitions.len();
+        let partition = match key {
+            Some(key) => partition_of_key(key, u32::try_from(count).unwrap_or(u32::MAX)) as usize,
+            None => {
+                self.turn = (self.turn + 1) % count;
+                self.turn
+            }
+        };
+        let encoder = &mut self.encoder;
+        self.partitions[partition].append(record.time, key, &headers, |out| {
+            encoder.encode(&record.value, out)
+        })
+    }
+}
+
+impl<T> Writer<T> for LogWriter<T> {
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+        records
+            .iter()
+            .try_for_each(|record| self.append(record))
+            .map_err(|error| error.writing(&self.what))
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.partitions
+            .iter_mut()
+            .try_for_each(PartitionLog::flush)
+            .map_err(|error| error.writing(&self.what))
+    }
+}

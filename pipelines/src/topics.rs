@@ -1,0 +1,232 @@
+//! Topics: where a pipeline's streams come from and go to, by settings alone.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thalweg_connectors::file::FileSink;
+use thalweg_connectors::log::{LogSink, LogSource};
+use thalweg_engine::sink::{Sink, SinkError, Writer, Writers};
+use thalweg_engine::source::{Reader, Source, SourceError};
+
+use crate::settings::Settings;
+
+/// Partitions of a topic that is made when it is first written to.
+const PARTITIONS: u32 = 4;
+
+/// What holds the topics that are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    #[default]
+    Log,
+}
+
+impl SourceKind {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "log" => Ok(Self::Log),
+            _ => Err(format!("`{text}` is not a source of topics: give `log`")),
+        }
+    }
+}
+
+/// What holds the topics that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SinkKind {
+    #[default]
+    Log,
+    /// A JSON-lines file for each, in the folder to write to.
+    File,
+}
+
+impl SinkKind {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "log" => Ok(Self::Log),
+            "file" => Ok(Self::File),
+            _ => Err(format!(
+                "`{text}` is not a sink of topics: give `log` or `file`"
+            )),
+        }
+    }
+}
+
+/// The settings of topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topics {
+    pub(crate) source: SourceKind,
+    pub(crate) sink: SinkKind,
+    pub(crate) log: PathBuf,
+    pub(crate) until_end: bool,
+}
+
+impl Topics {
+    pub(crate) fn in_log(log: impl Into<PathBuf>) -> Self {
+        Self {
+            source: SourceKind::default(),
+            sink: SinkKind::default(),
+            log: log.into(),
+            until_end: false,
+        }
+    }
+}
+
+/// A topic to read from, of whichever kind the settings say.
+pub struct TopicSource<T>(Box<dyn Source<T>>);
+
+impl<T: 'static> Source<T> for TopicSource<T> {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        self.0.check()
+    }
+
+    fn partitions(&self) -> Result<Vec<u32>, SourceError> {
+        self.0.partitions()
+    }
+
+    fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
+        self.0.open(partition, offset)
+    }
+}
+
+/// A topic to write to, of whichever kind the settings say.
+pub struct TopicSink<T>(Box<dyn Sink<T>>);
+
+impl<T: 'static> Sink<T> for TopicSink<T> {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        self.0.check()
+    }
+
+    fn writers(&self) -> Writers {
+        self.0.writers()
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
+        self.0.open()
+    }
+}
+
+impl Settings {
+    /// A topic of JSON to read from, as the settings say (`[source]` in a settings file). A value
+    /// that `check` refuses is dead-lettered with the reason.
+    pub fn topic_source<T: DeserializeOwned + 'static>(
+        &self,
+        topic: &str,
+        check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
+    ) -> TopicSource<T> {
+        let Topics {
+            source: SourceKind::Log,
+            log,
+            until_end,
+            ..
+        } = self.topics();
+        let source = LogSource::json(log, topic).check_with(check);
+        TopicSource(Box::new(if *until_end {
+            source.until_end()
+        } else {
+            source
+        }))
+    }
+
+    /// A topic of JSON to write to, as the settings say (`[sink]` in a settings file); the key of
+    /// each value chooses its partition.
+    pub fn topic_sink<T: Serialize + 'static, K: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+    ) -> TopicSink<T> {
+        let Topics { sink, log, .. } = self.topics();
+        TopicSink(match sink {
+            SinkKind::Log => Box::new(log_sink(log, topic).key(key)),
+            SinkKind::File => Box::new(FileSink::json_lines(
+                self.out_file(&format!("{topic}.jsonl")),
+            )),
+        })
+    }
+}
+
+impl Settings {
+    /// Whether a topic of the log that would be written to is there already.
+    pub fn topic_exists(&self, topic: &str) -> bool {
+        let Topics { sink, log, .. } = self.topics();
+        *sink == SinkKind::Log && is_in_log(log, topic)
+    }
+}
+
+fn is_in_log(log: &Path, topic: &str) -> bool {
+    LogSource::<()>::json(log, topic).partitions().is_ok()
+}
+
+/// A topic of the log, with as many partitions as it has already.
+fn log_sink<T: Serialize + 'static>(log: &Path, topic: &str) -> LogSink<T> {
+    let sink = LogSink::json(log, topic);
+    if is_in_log(log, topic) {
+        sink
+    } else {
+        sink.partitions(PARTITIONS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_engine::record::{Origin, Record};
+    use thalweg_engine::source::{ReadBatch, ReadStatus};
+    use thalweg_engine::time::EventTime;
+
+    use super::*;
+
+    #[test]
+    fn kinds_are_taken_as_documented() {
+        assert_eq!(SourceKind::parse("log"), Ok(SourceKind::Log));
+        assert_eq!(SinkKind::parse("file"), Ok(SinkKind::File));
+        for error in [
+            SourceKind::parse("fax").expect_err("no kind"),
+            SinkKind::parse("fax").expect_err("no kind"),
+        ] {
+            assert!(error.starts_with("`fax` is not a s") && error.contains("give `log`"));
+        }
+    }
+
+    #[test]
+    fn what_a_topic_sink_writes_a_topic_source_reads() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings::new("t").with_log(folder.path()).until_end();
+        for _ in 0..2 {
+            let sink = settings.topic_sink("numbers", |n: &u64| n.to_string());
+            sink.check().expect("it can be written");
+            let mut writer = sink.open().expect("it can be written");
+            let records: Vec<_> = (0..10)
+                .map(|value| Record {
+                    time: EventTime::default(),
+                    origin: Origin::default(),
+                    ingested_ns: 0,
+                    value,
+                })
+                .collect();
+            writer.write(&records).expect("it can be written");
+        }
+        let no_seven = |n: &u64| {
+            if *n == 7 {
+                Err("seven".to_owned())
+            } else {
+                Ok(())
+            }
+        };
+        let source = settings.topic_source("numbers", no_seven);
+        assert_eq!(source.partitions().ok(), Some(vec![0, 1, 2, 3]));
+        let mut batch = ReadBatch::new();
+        for partition in 0..4 {
+            let mut reader = source.open(partition, 0).expect("it can be read");
+            while reader.read(&mut batch, 9).expect("it is whole") != ReadStatus::End {}
+        }
+        let good = batch.iter().filter(|(_, n)| n.is_ok()).count();
+        assert_eq!((batch.len(), good), (20, 18));
+    }
+}

@@ -225,9 +225,8 @@ impl JobContext {
 
     /// Runs what was registered with [`JobContext::at_end`].
     pub(crate) fn run_endings(&self) {
-        let endings = std::mem::take(
-            &mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let endings =
+            std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
         endings.into_iter().for_each(|ending| ending());
     }
 

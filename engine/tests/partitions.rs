@@ -191,7 +191,9 @@ fn check(workers: usize, order: Order) {
     logs.append(1, 1..500);
     logs.append(2, 5000..5500);
     logs.append(0, 6000..6100);
-    wait_for("the new partition", || sees(496) && sees(5495) && sees(6095));
+    wait_for("the new partition", || {
+        sees(496) && sees(5495) && sees(6095)
+    });
     if order == Order::Arrival {
         wait_for("a commit", || committed(0) == 1100 && committed(1) == 499);
     }
@@ -200,7 +202,10 @@ fn check(workers: usize, order: Order) {
     let fates = telemetry.ledger().fates();
     assert!(fates.balance(), "{fates:?}");
     assert_eq!(fates.records_in, 998 + 499 + 500 + 100);
-    assert!(!sees(1000) && !sees(1001), "the source says where it begins");
+    assert!(
+        !sees(1000) && !sees(1001),
+        "the source says where it begins"
+    );
     if order == Order::Arrival {
         assert_eq!((committed(0), committed(1), committed(2)), (1100, 499, 500));
     }

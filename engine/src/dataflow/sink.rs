@@ -168,11 +168,7 @@ impl<T> Drop for Desk<T> {
 
 /// The writer thread: writes what comes, and flushes whenever nothing more is waiting, or when it is
 /// asked to.
-fn write_all<T: Data>(
-    mut desk: Desk<T>,
-    batches: &Receiver<Vec<Record<T>>>,
-    answers: &Answers,
-) {
+fn write_all<T: Data>(mut desk: Desk<T>, batches: &Receiver<Vec<Record<T>>>, answers: &Answers) {
     loop {
         let asked = desk.job.flushes.asked();
         let outcome = if asked > answers.latest() {

@@ -89,7 +89,7 @@ impl<T: Data> Opener<T> {
 
     /// Opens a partition and starts its reader thread.
     pub(crate) fn open(&self, partition: u32, found: Found) -> Result<Opened<T>, SourceError> {
-        let start = self.config.start(partition, found)?;
+        let start = self.config.start_offset(partition, found)?;
         let reader = self.config.open(partition, start)?;
         let name = self.config.partition_name(partition);
         let thread = format!("{}-{name}", self.step);

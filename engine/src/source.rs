@@ -60,7 +60,7 @@ pub trait Source<T>: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn start(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
+    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
         let _ = (partition, found);
         Ok(0)
     }

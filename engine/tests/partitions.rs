@@ -43,7 +43,7 @@ impl Source<i64> for Logs {
         Ok((0..).take(self.logs.lock().unwrap().len()).collect())
     }
 
-    fn start(&self, _: u32, found: Found) -> Result<u64, SourceError> {
+    fn start_offset(&self, _: u32, found: Found) -> Result<u64, SourceError> {
         Ok(match found {
             Found::AtStart => 2,
             Found::Later => 0,

@@ -2,7 +2,7 @@
 //! its own, which its reader empties on its own thread.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -18,17 +18,16 @@ use super::settings::Kafka;
 
 /// The group of a client whose source names none. Nothing is noted down for it.
 const NO_GROUP: &str = "thalweg";
-/// Events of the client that are served at once.
+/// Events of the client that are served at once: while it reads, and while it is asked something.
 const EVENTS_AT_ONCE: usize = 16;
+const EVENTS_MEANWHILE: usize = 2_000;
 /// How long one attempt at a question takes.
 const ATTEMPT: Duration = Duration::from_millis(500);
-/// How long a commit may take to be answered.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a consumer sets. Much is fetched ahead of the readers, within bounds for each partition; a
 /// fetch waits on the broker for a few milliseconds only, since another partition's data may come
 /// meanwhile; and one whose queue was full goes on as soon as there is room.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // What retention has removed is not passed over.
@@ -39,14 +38,14 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("queued.min.messages", "50000"),
     ("queued.max.messages.kbytes", "16384"),
     ("allow.auto.create.topics", "false"),
+    // How long a commit waits for a coordinator: the client is no member of its group otherwise.
+    ("session.timeout.ms", "6000"),
 ];
 
 /// A client that reads, or only asks.
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Context>>,
     patience: Duration,
-    /// Held while a commit is waited for.
-    committing: Mutex<()>,
 }
 
 impl Client {
@@ -58,22 +57,25 @@ impl Client {
         let config = kafka.config(&defaults)?;
         let consumer: BaseConsumer<Context> = config
             .create_with_context(kafka.context(Arc::default()))
-            .map_err(|error| Problem::new(in_words(&error), "fix the settings of the client"))?;
+            .map_err(|error| kafka.unusable(&error))?;
         let client = Self {
             consumer: Arc::new(consumer),
             patience: kafka.how_long_to_wait(),
-            committing: Mutex::new(()),
         };
         if kafka.waits_for_token() {
             // The client does nothing before it has its token, which it asks for in an event.
-            client.serve();
+            client.serve_events(EVENTS_MEANWHILE);
         }
         Ok(client)
     }
 
-    /// Serves the client's own events: logs, errors, tokens, answers to commits.
+    /// Serves the client's own events: logs, errors, requests for a token.
     pub(super) fn serve(&self) {
-        for _ in 0..EVENTS_AT_ONCE {
+        self.serve_events(EVENTS_AT_ONCE);
+    }
+
+    fn serve_events(&self, most: usize) {
+        for _ in 0..most {
             // Errors have been told to the context; records come through the partitions' queues.
             let _ = self.consumer.poll(Duration::ZERO);
         }
@@ -99,7 +101,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            self.serve();
+            self.serve_events(EVENTS_MEANWHILE);
             let context = self.consumer.context();
             if left == 0 || context.is_refused() || is_final(&error) {
                 return Err(context.problem(&error));
@@ -209,31 +211,19 @@ impl Client {
         }
     }
 
-    /// Notes down for the client's group up to which offset everything is done.
-    pub(super) fn commit(&self, done: &[(&str, i32, u64)]) -> Result<(), String> {
-        let one_at_a_time = self.committing.lock();
-        let _guard = one_at_a_time.unwrap_or_else(PoisonError::into_inner);
+    /// Notes down for the client's group up to which offset everything is done, and waits for the
+    /// answer.
+    pub(super) fn commit(&self, done: &[(String, i32, u64)]) -> Result<(), String> {
         let mut offsets = TopicPartitionList::with_capacity(done.len());
-        for &(topic, partition, offset) in done {
-            let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+        for (topic, partition, offset) in done {
+            let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
             offsets
-                .add_partition_offset(topic, partition, offset)
+                .add_partition_offset(topic, *partition, offset)
                 .map_err(|error| in_words(&error))?;
         }
-        let context = self.consumer.context();
-        let before = context.commits();
         self.consumer
-            .commit(&offsets, CommitMode::Async)
-            .map_err(|error| in_words(&error))?;
-        let pause = Duration::from_millis(5);
-        for _ in 0..COMMIT_PATIENCE.as_millis() / pause.as_millis() {
-            self.serve();
-            if context.commits() != before {
-                return context.take_commit_error().map_or(Ok(()), Err);
-            }
-            std::thread::sleep(pause);
-        }
-        Err("no broker answers".to_owned())
+            .commit(&offsets, CommitMode::Sync)
+            .map_err(|error| in_words(&error))
     }
 }
 

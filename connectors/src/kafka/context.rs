@@ -2,16 +2,14 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
-use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::oauth;
 use super::problem::{Problem, in_words};
@@ -25,9 +23,6 @@ pub(super) struct Context {
     token_file: Option<PathBuf>,
     /// What the client last complained about.
     complaint: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
-    /// How many commits have been answered, and what was wrong with the last.
-    commits: AtomicU64,
-    commit_error: Mutex<Option<String>>,
     reports: Arc<Reports>,
     /// Why a record was not delivered, from the first one that was not.
     undelivered: Mutex<Option<String>>,
@@ -70,15 +65,6 @@ impl Context {
 
     pub(super) fn forget_complaints(&self) {
         *lock(&self.complaint) = None;
-    }
-
-    /// How many commits have been answered.
-    pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
-    }
-
-    pub(super) fn take_commit_error(&self) -> Option<String> {
-        lock(&self.commit_error).take()
     }
 
     pub(super) fn undelivered(&self) -> Option<String> {
@@ -130,12 +116,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        *lock(&self.commit_error) = result.err().map(|error| in_words(&error));
-        self.commits.fetch_add(1, Ordering::AcqRel);
-    }
-}
+impl ConsumerContext for Context {}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = ();

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
 use serde::{Deserialize, Deserializer};
 
 use super::context::Context;
-use super::problem::Problem;
+use super::problem::{Problem, in_words};
 use super::secret::{Scrubber, is_secret};
 use super::security::{Sasl, Tls};
 use super::sink::Reports;
@@ -207,6 +208,22 @@ impl Kafka {
 
     /// What the client tells its news to.
     pub(super) fn context(&self, reports: Arc<Reports>) -> Context {
+        let token_file = match &self.sasl {
+            Some(Sasl::OAuthBearer { token_file }) => Some(token_file.clone()),
+            _ => None,
+        };
+        Context::new(self.scrubber(), token_file, reports)
+    }
+
+    /// Why a client cannot be made.
+    pub(super) fn unusable(&self, error: &KafkaError) -> Problem {
+        let reason = in_words(error);
+        let reason = self.scrubber().clean(&reason).into_owned();
+        Problem::new(reason, "fix the settings of the client")
+    }
+
+    /// Takes out whatever secret the settings hold.
+    fn scrubber(&self) -> Scrubber {
         let mut scrubber = Scrubber::default();
         let security = self.security();
         let given = security.iter().map(|(name, value)| (*name, value));
@@ -216,16 +233,12 @@ impl Kafka {
                 scrubber.add(value);
             }
         }
-        let token_file = match &self.sasl {
-            Some(Sasl::OAuthBearer { token_file }) => {
-                if let Ok(token) = std::fs::read_to_string(token_file) {
-                    scrubber.add(&token);
-                }
-                Some(token_file.clone())
-            }
-            _ => None,
-        };
-        Context::new(scrubber, token_file, reports)
+        if let Some(Sasl::OAuthBearer { token_file }) = &self.sasl
+            && let Ok(token) = std::fs::read_to_string(token_file)
+        {
+            scrubber.add(&token);
+        }
+        scrubber
     }
 }
 

@@ -9,7 +9,7 @@ use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 
 use super::client::Client;
-use super::problem::{Problem, in_words};
+use super::problem::Problem;
 use super::settings::Kafka;
 use super::writer::{KafkaWriter, Producer};
 
@@ -163,7 +163,7 @@ impl<T: 'static> KafkaSink<T> {
         let config = self.kafka.config(&DEFAULTS)?;
         config
             .create_with_context(self.kafka.context(self.reports()))
-            .map_err(|error| Problem::new(in_words(&error), "fix the settings of the client"))
+            .map_err(|error| self.kafka.unusable(&error))
     }
 
     /// Asks with a consumer: a producer would create the topic where brokers allow it.

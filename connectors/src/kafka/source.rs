@@ -282,7 +282,7 @@ impl<T: 'static> Source<T> for KafkaSource<T> {
         }
     }
 
-    fn start(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
+    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
         self.start_of(partition, found).map_err(|problem| {
             problem.of_source(format!(
                 "{} of {}",
@@ -317,14 +317,12 @@ impl<T: 'static> Source<T> for KafkaSource<T> {
             reason,
         };
         let client = self.client().map_err(|problem| failed(problem.reason))?;
-        let table = lock(&self.table);
-        let offsets: Vec<_> = done
-            .iter()
-            .filter_map(|&(partition, offset)| {
-                let (topic, number) = table.place(partition)?;
-                Some((topic, number, offset))
-            })
-            .collect();
+        let place = |&(partition, offset): &(u32, u64)| {
+            let (topic, number) = self.place(partition)?;
+            Ok((topic, number, offset))
+        };
+        let offsets: Result<Vec<_>, Problem> = done.iter().map(place).collect();
+        let offsets = offsets.map_err(|problem| failed(problem.reason))?;
         client.commit(&offsets).map_err(failed)
     }
 }

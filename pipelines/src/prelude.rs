@@ -1,6 +1,8 @@
 //! What a pipeline needs, for `use thalweg::prelude::*`.
 
 pub use thalweg_connectors::file::*;
+#[cfg(feature = "kafka")]
+pub use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 pub use thalweg_engine::BuildResult;
 pub use thalweg_engine::flow::{Flow, Keyed, SourceStep, Stream};
 pub use thalweg_engine::job::{Order, Pace};

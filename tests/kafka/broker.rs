@@ -37,9 +37,9 @@ pub(crate) fn shared() -> Option<&'static Broker> {
     static SHARED: OnceLock<Result<Broker, String>> = OnceLock::new();
     let started = SHARED.get_or_init(|| {
         let given: BTreeMap<_, _> = std::env::vars()
-            .filter(|(name, _)| name.starts_with("THALWEG_KAFKA"))
+            .filter(|(name, _)| name.starts_with("THALWEG_TEST_KAFKA"))
             .collect();
-        if given.contains_key("THALWEG_KAFKA") {
+        if given.contains_key("THALWEG_TEST_KAFKA") {
             let folder = None;
             return Ok(Broker {
                 addresses: given,
@@ -114,12 +114,12 @@ impl Broker {
     }
 
     pub(crate) fn kafka(&self) -> Kafka {
-        Kafka::at(self.address("THALWEG_KAFKA"))
+        Kafka::at(self.address("THALWEG_TEST_KAFKA"))
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.address("THALWEG_KAFKA"));
+        config.set("bootstrap.servers", self.address("THALWEG_TEST_KAFKA"));
         config
     }
 
@@ -210,9 +210,9 @@ impl Broker {
     pub(crate) fn tool(&self, class: &str, arguments: &[&str], input: &str) -> String {
         let mut tool = Command::new("java")
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("{}/*", self.address("THALWEG_KAFKA_JARS")))
+            .arg(format!("{}/*", self.address("THALWEG_TEST_KAFKA_JARS")))
             .arg(class)
-            .args(["--bootstrap-server", self.address("THALWEG_KAFKA")])
+            .args(["--bootstrap-server", self.address("THALWEG_TEST_KAFKA")])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -232,9 +232,12 @@ impl Broker {
         String::from_utf8(said).unwrap()
     }
 
-    /// Stops a broker of the test's own; its data stays.
-    pub(crate) fn stop(&self) {
-        self.call_stop(&["--keep"]);
+    /// Kills a broker of the test's own; what it has written stays.
+    pub(crate) fn kill(&self) {
+        let folder = self.folder.as_ref().expect("a broker of one's own");
+        let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+        assert!(killed.unwrap().success());
     }
 
     /// Starts it again, at its old address.
@@ -242,22 +245,16 @@ impl Broker {
         let again = start_in(self.folder.as_ref().unwrap().path()).unwrap();
         assert_eq!(again, self.addresses);
     }
-
-    fn call_stop(&self, options: &[&str]) {
-        let folder = self.folder.as_ref().expect("a broker of one's own");
-        let stopped = Command::new(scripts().join("stop"))
-            .args(["kafka", "--dir"])
-            .arg(folder.path())
-            .args(options)
-            .status();
-        assert!(stopped.unwrap().success());
-    }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if self.folder.is_some() {
-            self.call_stop(&[]);
+        if let Some(folder) = &self.folder {
+            let stopped = Command::new(scripts().join("stop"))
+                .args(["kafka", "--dir"])
+                .arg(folder.path())
+                .status();
+            assert!(stopped.unwrap().success());
         }
     }
 }

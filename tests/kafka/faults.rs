@@ -10,33 +10,32 @@ use crate::broker::{own, shared};
 use crate::flows::{Event, Running, ids, wait_for};
 
 #[test]
-fn a_broker_that_is_stopped_and_started_mid_run_costs_nothing() {
+fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
     let Some(broker) = own() else { return };
     let (input, output) = (broker.topic("in", 3), broker.topic("out", 3));
     let kafka = broker.kafka();
-    let (from, to) = (input.clone(), output.clone());
+    let sink = KafkaSink::json(&kafka, &*output);
+    let (from, reports) = (input.clone(), sink.reports());
     let running = Running::start(2, move || {
         let source = KafkaSource::json(&kafka, &*from).group("restarted");
-        (source, KafkaSink::json(&kafka, &*to))
+        (source, sink.clone())
     });
-    let mut sent = 0;
-    for round in 0..3 {
-        for partition in 0..3 {
-            broker.append(&input, partition, (sent..sent + 20_000).map(Event::text));
-            sent += 20_000;
+    let append = |ids: std::ops::Range<u64>| {
+        for id in ids.step_by(20_000) {
+            let partition = (id / 20_000 % 3) as i32;
+            broker.append(&input, partition, (id..id + 20_000).map(Event::text));
         }
-        if round < 2 {
-            broker.stop();
-            std::thread::sleep(Duration::from_millis(300));
-            broker.start_again();
-        }
-    }
-    wait_for("every record", || {
-        broker.contents(&output).len() as u64 == sent
-    });
+    };
+    append(0..120_000);
+    wait_for("the first records", || reports.delivered() > 0);
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.start_again();
+    append(120_000..240_000);
+    wait_for("every record", || reports.delivered() == 240_000);
     let fates = running.stop();
-    assert_eq!((fates.records_in, fates.processed), (sent, sent));
-    assert!(ids(&broker.contents(&output)).into_iter().eq(0..sent));
+    assert_eq!((fates.records_in, fates.processed), (240_000, 240_000));
+    assert!(ids(&broker.contents(&output)).into_iter().eq(0..240_000));
 }
 
 const BROKERS: &str = "THALWEG_TEST_PIPELINE_BROKERS";
@@ -67,7 +66,7 @@ fn a_pipeline_that_is_killed_goes_on_and_loses_nothing() {
     let run = || {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "faults::pipeline", "--ignored"])
-            .env(BROKERS, broker.address("THALWEG_KAFKA"))
+            .env(BROKERS, broker.address("THALWEG_TEST_KAFKA"))
             .env("INPUT", &input)
             .env("OUTPUT", &output)
             .stdout(Stdio::null())

@@ -126,16 +126,16 @@ pub(crate) fn ways_in(
     password: &str,
     token_file: PathBuf,
 ) -> Vec<(String, Kafka)> {
-    let ca = PathBuf::from(broker.address("THALWEG_KAFKA_DIR")).join("ca.pem");
+    let ca = PathBuf::from(broker.address("THALWEG_TEST_KAFKA_DIR")).join("ca.pem");
     let tls = Tls {
         ca: Some(ca),
         ..Tls::default()
     };
     let mut ways = Vec::new();
     for (name, sasl) in mechanisms(password, token_file) {
-        let open = Kafka::at(broker.address("THALWEG_KAFKA_SASL")).sasl(sasl.clone());
+        let open = Kafka::at(broker.address("THALWEG_TEST_KAFKA_SASL")).sasl(sasl.clone());
         ways.push((name.to_owned(), open));
-        let encrypted = Kafka::at(broker.address("THALWEG_KAFKA_SASL_TLS"));
+        let encrypted = Kafka::at(broker.address("THALWEG_TEST_KAFKA_SASL_TLS"));
         let encrypted = encrypted.sasl(sasl).tls(tls.clone());
         ways.push((format!("{name} over TLS"), encrypted));
     }
@@ -168,12 +168,12 @@ fn every_mechanism_gets_in_with_the_right_credentials() {
         let outcome = KafkaSink::<Event>::json(&kafka, &*topic).check();
         assert!(outcome.is_ok(), "{way}: {outcome:?}");
     }
-    let ca = PathBuf::from(broker.address("THALWEG_KAFKA_DIR")).join("ca.pem");
+    let ca = PathBuf::from(broker.address("THALWEG_TEST_KAFKA_DIR")).join("ca.pem");
     let tls = Tls {
         ca: Some(ca),
         ..Tls::default()
     };
-    let kafka = Kafka::at(broker.address("THALWEG_KAFKA_TLS")).tls(tls);
+    let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA_TLS")).tls(tls);
     KafkaSource::<Event>::json(&kafka, &*topic).check().unwrap();
 }
 
@@ -191,7 +191,7 @@ fn wrong_credentials_are_told_from_everything_else() {
         assert!(!refusal.contains("wrong-password"), "{refusal}");
     }
     // A certificate that nobody has vouched for.
-    let kafka = Kafka::at(broker.address("THALWEG_KAFKA_TLS")).tls(Tls::default());
+    let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA_TLS")).tls(Tls::default());
     check(
         &refusal(&kafka, "any"),
         &["certificate", "check the certificates"],
@@ -200,7 +200,7 @@ fn wrong_credentials_are_told_from_everything_else() {
     std::fs::write(folder.path().join("empty"), "").unwrap();
     for name in ["empty", "missing"] {
         let token_file = folder.path().join(name);
-        let kafka = Kafka::at(broker.address("THALWEG_KAFKA_SASL"))
+        let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA_SASL"))
             .patience(Duration::from_secs(1))
             .sasl(Sasl::OAuthBearer { token_file });
         check(&refusal(&kafka, "any"), &["token file", name]);

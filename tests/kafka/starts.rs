@@ -83,20 +83,44 @@ fn what_retention_has_removed_is_not_passed_over() {
     assert!(refusal(11).contains("beyond its end at 10"));
     assert!(source.open(0, 10).is_ok());
     assert_eq!(source.start_offset(0, Found::Later).unwrap(), 6);
-    // And not while it is being read either.
-    let mut reader = source.open(0, 6).unwrap();
-    drop(source);
-    let slow = KafkaSource::<Event>::json(
-        &broker
-            .kafka()
-            .property("queued.min.messages", "1")
-            .property("fetch.message.max.bytes", "1"),
-        &*topic,
-    );
-    slow.partitions().unwrap();
+}
+
+#[test]
+fn what_retention_removes_while_a_source_reads_is_not_passed_over_either() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic("retention", 1);
+    let long = "x".repeat(100_000);
+    for id in 0..30 {
+        let value = format!(r#"{{"id":{id},"note":"{long}"}}"#);
+        broker.append(&topic, 0, [value]);
+    }
+    // So that little is fetched ahead.
+    let kafka = broker
+        .kafka()
+        .property("queued.max.messages.kbytes", "1")
+        .property("fetch.message.max.bytes", "1000");
+    let source = KafkaSource::<Event>::json(&kafka, &*topic).until_end();
+    source.partitions().unwrap();
+    let mut reader = source.open(0, 0).unwrap();
     let mut batch = ReadBatch::new();
-    assert_ne!(reader.read(&mut batch, 1).unwrap(), ReadStatus::Waiting);
-    assert_eq!(batch[0].0, 6);
+    let error = loop {
+        match reader.read(&mut batch, 1) {
+            Ok(status) => assert_ne!(status, ReadStatus::End, "{} were read", batch.len()),
+            Err(error) => break error.to_string(),
+        }
+        if batch.len() == 1 {
+            broker.remove_before(&topic, 0, 28);
+        }
+    };
+    assert!(error.contains("retention has removed it"), "{error}");
+    let next = format!("offset {} is not there any more", batch.len());
+    assert!(error.contains(&next), "{error}");
+    assert!(
+        batch
+            .iter()
+            .map(|(offset, _)| *offset)
+            .eq(0..batch.len() as u64)
+    );
 }
 
 fn transactional(broker: &Broker, id: &str) -> BaseProducer {

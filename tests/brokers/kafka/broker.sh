@@ -67,12 +67,12 @@ SETTINGS
         --add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]' >"$dir/format.log" 2>&1 ||
         { cat "$dir/format.log" >&2 && fail "the storage of kafka cannot be formatted"; }
     cat >"$dir/addresses" <<ADDRESSES
-THALWEG_KAFKA=127.0.0.1:$plain
-THALWEG_KAFKA_TLS=127.0.0.1:$tls
-THALWEG_KAFKA_SASL=127.0.0.1:$sasl
-THALWEG_KAFKA_SASL_TLS=127.0.0.1:$sasl_tls
-THALWEG_KAFKA_DIR=$dir
-THALWEG_KAFKA_JARS=$jars
+THALWEG_TEST_KAFKA=127.0.0.1:$plain
+THALWEG_TEST_KAFKA_TLS=127.0.0.1:$tls
+THALWEG_TEST_KAFKA_SASL=127.0.0.1:$sasl
+THALWEG_TEST_KAFKA_SASL_TLS=127.0.0.1:$sasl_tls
+THALWEG_TEST_KAFKA_DIR=$dir
+THALWEG_TEST_KAFKA_JARS=$jars
 ADDRESSES
 }
 

@@ -36,8 +36,13 @@ parse_arguments() {
     current=$cache/$name.dir
 }
 
+# Whether a process is there, and not only what is left of it until its parent looks.
+is_alive() { # process id
+    kill -0 "$1" 2>/dev/null && ! grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null
+}
+
 is_running() { # folder
-    [ -f "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null
+    [ -f "$1/pid" ] && is_alive "$(cat "$1/pid")"
 }
 
 # Gets the jars of `$name` into `$jars`, once.
@@ -73,7 +78,7 @@ free_port() {
 wait_for_line() {
     for _ in $(seq 600); do
         grep -q "$2" "$dir/server.log" 2>/dev/null && return
-        kill -0 "$1" 2>/dev/null || return 1
+        is_alive "$1" || return 1
         sleep 0.2
     done
     return 1
@@ -93,7 +98,7 @@ terminate() { # folder
     pid=$(cat "$1/pid")
     kill "$pid" 2>/dev/null || true
     for _ in $(seq 100); do
-        kill -0 "$pid" 2>/dev/null || break
+        is_alive "$pid" || break
         sleep 0.1
     done
     kill -9 "$pid" 2>/dev/null || true

@@ -178,7 +178,8 @@ impl Broker {
             let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
             send(&producer, record.payload(value.as_ref()));
         }
-        producer.flush(PATIENCE).unwrap();
+        // A broker that has just come back takes its time.
+        producer.flush(PATIENCE * 6).unwrap();
     }
 
     /// Everything that is in a topic now.

@@ -98,8 +98,8 @@ fn make<T>(make: &mut Make<T>, message: &BorrowedMessage<'_>) -> Result<T, Undec
 impl<T> Reader<T> for KafkaReader<T> {
     fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError> {
         self.client.serve();
-        let mut patience = PATIENCE;
-        while batch.len() < limit && !self.is_at_end() {
+        let (before, mut patience) = (batch.len(), PATIENCE);
+        while batch.len() < before + limit && !self.is_at_end() {
             match self.fetch(patience) {
                 Fetched::Record(offset, _) if self.end.is_some_and(|end| offset >= end) => {
                     return Ok(ReadStatus::End);
@@ -117,7 +117,7 @@ impl<T> Reader<T> for KafkaReader<T> {
         }
         Ok(if self.is_at_end() {
             ReadStatus::End
-        } else if batch.is_empty() {
+        } else if batch.len() == before {
             ReadStatus::Waiting
         } else {
             ReadStatus::More

@@ -86,8 +86,16 @@ wait_for_line() {
 
 # Starts the broker's process in the background, with the arguments of `java`.
 launch() {
+    cat >"$dir/log4j2.properties" <<'SETTINGS'
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c %m%n
+rootLogger.level=info
+rootLogger.appenderRef.out.ref=out
+SETTINGS
     : >"$dir/server.log"
-    setsid java "${java_options[@]}" "$@" >>"$dir/server.log" 2>&1 </dev/null &
+    setsid java "${java_options[@]}" -Dlog4j2.configurationFile="$dir/log4j2.properties" "$@" >>"$dir/server.log" 2>&1 </dev/null &
     echo $! >"$dir/pid"
 }
 

@@ -119,7 +119,9 @@ impl Client {
             .and_then(MetadataTopic::error)
             .map(RDKafkaErrorCode::from)
         {
-            None => Ok(found.map_or(0, |topic| topic.partitions().len())),
+            None | Some(RDKafkaErrorCode::LeaderNotAvailable) => {
+                Ok(found.map_or(0, |topic| topic.partitions().len()))
+            }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Err(Problem::new(
                     format!("topic `{topic}` does not exist{}", self.other_topics()),

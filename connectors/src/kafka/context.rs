@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,7 +19,7 @@ use super::sink::Reports;
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]
 pub(super) struct Context {
-    scrubber: Scrubber,
+    scrubber: RwLock<Scrubber>,
     token_file: Option<PathBuf>,
     /// What the client last complained about.
     complaint: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
@@ -35,20 +35,32 @@ impl Context {
         reports: Arc<Reports>,
     ) -> Self {
         Self {
-            scrubber,
+            scrubber: RwLock::new(scrubber),
             token_file,
             reports,
             ..Self::default()
         }
     }
 
-    /// An error of a call, with the client's own words on it where it has any.
+    /// An error of a call; where nobody has answered, in the words in which the client complained.
     pub(super) fn problem(&self, error: &KafkaError) -> Problem {
-        let said = self.scrubber.clean(&in_words(error)).into_owned();
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        let is_silence = matches!(
+            code,
+            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AllBrokersDown)
+        );
         match lock(&self.complaint).clone() {
-            Some((code, complaint)) => Problem::of_code(code, complaint),
-            None => Problem::of_code(error.rdkafka_error_code(), said),
+            Some((code, complaint)) if is_silence => Problem::of_code(code, complaint),
+            _ => Problem::of_code(code, self.clean(&in_words(error))),
         }
+    }
+
+    /// The text without any secret.
+    fn clean(&self, text: &str) -> String {
+        let scrubber = self.scrubber.read();
+        let scrubber = scrubber.unwrap_or_else(PoisonError::into_inner);
+        scrubber.clean(text).into_owned()
     }
 
     /// Whether the brokers have refused to talk to this client.
@@ -81,7 +93,7 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         use RDKafkaLogLevel as Level;
-        let message = self.scrubber.clean(message);
+        let message = self.clean(message);
         match level {
             Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
                 tracing::error!(facility, "kafka: {message}");
@@ -94,11 +106,11 @@ impl ClientContext for Context {
 
     fn stats_raw(&self, statistics: &[u8]) {
         let text = String::from_utf8_lossy(statistics);
-        tracing::debug!("kafka statistics: {}", self.scrubber.clean(&text));
+        tracing::debug!("kafka statistics: {}", self.clean(&text));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let reason = self.scrubber.clean(reason).into_owned();
+        let reason = self.clean(reason);
         tracing::warn!("kafka: {reason}");
         let code = error.rdkafka_error_code();
         let mut complaint = lock(&self.complaint);
@@ -110,7 +122,13 @@ impl ClientContext for Context {
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         match &self.token_file {
-            Some(file) => oauth::token(file),
+            Some(file) => {
+                let token = oauth::token(file)?;
+                let scrubber = self.scrubber.write();
+                let mut scrubber = scrubber.unwrap_or_else(PoisonError::into_inner);
+                scrubber.add(&token.token);
+                Ok(token)
+            }
             None => Err("`sasl` names no token file".into()),
         }
     }

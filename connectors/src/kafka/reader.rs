@@ -15,7 +15,7 @@ use super::message::Make;
 use super::problem::in_words;
 
 /// How long to wait for a record before saying that there is none.
-const PATIENCE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_millis(25);
 
 /// The reader of one partition; it fetches no further when it is dropped.
 pub(super) struct KafkaReader<T> {

@@ -46,7 +46,11 @@ impl Scrubber {
     pub(super) fn add(&mut self, secret: &str) {
         let lines = secret.lines().map(str::trim);
         let long = lines.filter(|line| line.len() >= SECRET_CHARS_MIN && !line.starts_with("--"));
-        self.0.extend(long.map(str::to_owned));
+        for line in long {
+            if !self.0.iter().any(|known| known == line) {
+                self.0.push(line.to_owned());
+            }
+        }
     }
 
     pub(super) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -233,11 +233,6 @@ impl Kafka {
                 scrubber.add(value);
             }
         }
-        if let Some(Sasl::OAuthBearer { token_file }) = &self.sasl
-            && let Ok(token) = std::fs::read_to_string(token_file)
-        {
-            scrubber.add(&token);
-        }
         scrubber
     }
 }

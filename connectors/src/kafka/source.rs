@@ -164,13 +164,11 @@ impl<T: 'static> KafkaSource<T> {
     /// The one client of this source, made when it is first needed.
     fn client(&self) -> Result<Arc<Client>, Problem> {
         let mut client = lock(&self.client);
-        if client.is_none() {
-            let made = Client::new(&self.kafka, self.group.as_deref(), self.until_end)?;
-            *client = Some(Arc::new(made));
+        if let Some(client) = &*client {
+            return Ok(Arc::clone(client));
         }
-        client
-            .clone()
-            .ok_or_else(|| Problem::new("it has no client", "report this"))
+        let made = Client::new(&self.kafka, self.group.as_deref(), self.until_end)?;
+        Ok(Arc::clone(client.insert(Arc::new(made))))
     }
 
     fn list(&self) -> Result<Vec<u32>, Problem> {

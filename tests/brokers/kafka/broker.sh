@@ -55,14 +55,6 @@ listener.name.$listener.oauthbearer.sasl.jaas.config=$module.oauthbearer.OAuthBe
 SETTINGS
         done
     } >"$dir/server.properties"
-    cat >"$dir/log4j2.properties" <<'SETTINGS'
-appender.out.type=Console
-appender.out.name=out
-appender.out.layout.type=PatternLayout
-appender.out.layout.pattern=%d %p %c %m%n
-rootLogger.level=info
-rootLogger.appenderRef.out.ref=out
-SETTINGS
     kafka_java kafka.tools.StorageTool format --cluster-id thalweg-tests-00000000 \
         --standalone --config "$dir/server.properties" \
         --add-scram 'SCRAM-SHA-256=[name=alice,password=alice-secret]' \
@@ -79,6 +71,5 @@ ADDRESSES
 }
 
 run() {
-    launch -Xmx768m -cp "$jars/*" -Dlog4j2.configurationFile="$dir/log4j2.properties" \
-        kafka.Kafka "$dir/server.properties"
+    launch -Xmx768m -cp "$jars/*" kafka.Kafka "$dir/server.properties"
 }

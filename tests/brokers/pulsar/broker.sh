@@ -29,14 +29,6 @@ dbStorage_readAheadCacheMaxSizeMb=16
 dbStorage_rocksDB_blockCacheSize=16777216
 managedLedgerCacheSizeMB=32
 SETTINGS
-    cat >"$dir/log4j2.properties" <<'SETTINGS'
-appender.out.type=Console
-appender.out.name=out
-appender.out.layout.type=PatternLayout
-appender.out.layout.pattern=%d %p %c %m%n
-rootLogger.level=info
-rootLogger.appenderRef.out.ref=out
-SETTINGS
     echo "$bookie" >"$dir/bookie.port"
     cat >"$dir/addresses" <<ADDRESSES
 THALWEG_TEST_PULSAR=pulsar://127.0.0.1:$broker
@@ -48,7 +40,6 @@ ADDRESSES
 
 run() {
     launch -Xmx768m -XX:MaxDirectMemorySize=512m -cp "$jars/*" \
-        -Dlog4j2.configurationFile="$dir/log4j2.properties" \
         -Dio.netty.tryReflectionSetAccessible=true \
         --add-opens java.base/java.nio=ALL-UNNAMED \
         --add-opens java.base/java.util.zip=ALL-UNNAMED \

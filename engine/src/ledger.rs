@@ -235,6 +235,8 @@ fn chunk_id(origin: Origin) -> ChunkId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn origin(offset: u64) -> Origin {
@@ -319,6 +321,34 @@ mod tests {
         pen.mark(origin(3 * CHUNK + 1), Fate::Held);
         assert_eq!(done_to(5, to), 3 * CHUNK + 1);
         assert_eq!(done_to(5, 100), 100);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn done_agrees_with_a_look_at_every_record(
+            marks in proptest::collection::btree_map(0..3 * CHUNK, 0_u8..32, 0..40),
+            dense in 0..2 * CHUNK,
+            (from, to) in (0..3 * CHUNK, 0..3 * CHUNK),
+        ) {
+            let ledger = Arc::new(Ledger::default());
+            let mut pen = ledger.pen();
+            // Whole pages of records that are done, with some among them that may not be.
+            let processed = Fate::Processed as u8;
+            let all: BTreeMap<u64, u8> =
+                (0..dense).map(|offset| (offset, processed)).chain(marks).collect();
+            for (offset, marks) in &all {
+                pen.read(origin(*offset));
+                pen.write(origin(*offset), *marks);
+            }
+            drop(pen);
+            ledger.fold_before((0, 0, 3));
+            let is_open = |offset: &u64| {
+                all.get(offset).is_some_and(|marks| *marks == 0 || marks & Fate::Held as u8 != 0)
+            };
+            let expected = (from..to).find(is_open).unwrap_or(to.max(from));
+            prop_assert_eq!(ledger.done_to(0, 0, from, to), expected);
+        }
     }
 
     #[test]

@@ -76,7 +76,8 @@ fn start_in(folder: &Path) -> Result<BTreeMap<String, String>, String> {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().trim_start_matches("error: ").to_owned();
     if output.status.code() == Some(UNAVAILABLE) {
         return Err(said);
     }

@@ -272,7 +272,12 @@ impl<T: Data> Feed<T> {
     fn take_arrivals(&mut self) {
         while let Some(arrivals) = &self.supply.arrivals {
             match arrivals.try_recv() {
-                Ok(opened) => self.add(opened),
+                Ok(opened) => {
+                    self.add(opened);
+                    // Until it has data, nobody waits to be read beside it.
+                    let added = self.partitions.last();
+                    added.inspect(|partition| partition.aligned.set(EventTime::MAX));
+                }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.supply.arrivals = None;

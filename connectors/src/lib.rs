@@ -4,10 +4,11 @@
 //! - [`file`](mod@file): CSV and JSON-lines files, plain or compressed;
 //! - [`generator`]: events made on the spot;
 //! - [`http`]: a sink that posts webhooks or CloudEvents;
+//! - `kafka`: topics of Apache Kafka, as source and sink;
 //! - [`log`]: an embedded log, for a durable broker-like source and sink without a service;
 //! - [`stdout`]: standard output as a sink.
 //!
-//! Each is a feature of its own name, on by default. Off by default are Parquet files (`parquet`), the
+//! Each is a feature of its own name, on by default. Off by default are `kafka`, Parquet files (`parquet`), the
 //! codecs `avro` and `protobuf`, the client of a schema `registry` that the first of them needs, and
 //! `http-tls`, with which [`http`] and the registry reach `https://` addresses.
 //!
@@ -27,6 +28,8 @@ pub mod file;
 pub mod generator;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "parquet")]

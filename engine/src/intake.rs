@@ -2,18 +2,23 @@
 //! then hands batches to the worker over a bounded channel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{SendTimeoutError, Sender};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Origin, Record};
-use crate::source::{EventTimes, ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
+use crate::source::{
+    EventTimes, Found, ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable,
+};
 use crate::time::EventTime;
+
+/// Batches a reader may be ahead of the worker.
+const BATCHES_AHEAD: usize = 16;
 
 /// What a reader hands to its worker.
 pub(crate) struct Batch<T> {
@@ -23,43 +28,106 @@ pub(crate) struct Batch<T> {
     /// The partition's watermark after the batch.
     pub(crate) watermark: EventTime,
     pub(crate) status: ReadStatus,
+    /// The offset up to which the batch goes.
+    pub(crate) next_offset: u64,
 }
 
 impl<T> Batch<T> {
-    /// Whether nothing was read.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.late.is_empty() && self.dead.is_empty()
+    /// How many records were read.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len() + self.late.len() + self.dead.len()
     }
 }
 
 /// Wakes the worker when a batch is there; one wake-up serves all batches until it looks.
+#[derive(Clone)]
 pub(crate) struct Wake {
     pending: Arc<AtomicBool>,
-    activate: Box<dyn Fn() + Send>,
+    activate: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Wake {
-    pub(crate) fn new(pending: Arc<AtomicBool>, activate: Box<dyn Fn() + Send>) -> Self {
+    pub(crate) fn new(pending: Arc<AtomicBool>, activate: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self { pending, activate }
     }
 
-    fn call(&self) {
+    pub(crate) fn call(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
             (self.activate)();
         }
     }
 }
 
-/// Everything a reader thread needs.
-pub(crate) struct Intake<T> {
+/// Opens the partitions of a source that are read on one worker.
+pub(crate) struct Opener<T> {
     pub(crate) job: Arc<JobContext>,
     pub(crate) step: String,
-    pub(crate) source: u16,
-    pub(crate) partition: u32,
+    /// The source's number.
+    pub(crate) number: u16,
+    pub(crate) config: Arc<dyn Source<T>>,
     pub(crate) event_times: EventTimes<T>,
-    pub(crate) reader: Box<dyn Reader<T>>,
-    pub(crate) batches: Sender<Batch<T>>,
     pub(crate) wake: Wake,
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+}
+
+/// A partition that is being read.
+pub(crate) struct Opened<T> {
+    pub(crate) number: u32,
+    /// Where reading has begun.
+    pub(crate) start: u64,
+    pub(crate) batches: Receiver<Batch<T>>,
+    /// The offset up to which the worker has taken records.
+    pub(crate) taken: Arc<AtomicU64>,
+}
+
+impl<T: Data> Opener<T> {
+    /// Whether the partition at this place in the source's list is read on this worker.
+    pub(crate) fn is_mine(&self, index: usize) -> bool {
+        (index + usize::from(self.number)) % self.workers == self.worker
+    }
+
+    /// Opens a partition and starts its reader thread.
+    pub(crate) fn open(&self, partition: u32, found: Found) -> Result<Opened<T>, SourceError> {
+        let start = self.config.start_offset(partition, found)?;
+        let reader = self.config.open(partition, start)?;
+        let name = self.config.partition_name(partition);
+        let thread = format!("{}-{name}", self.step);
+        let telemetry = &self.job.telemetry;
+        telemetry.set_partition_name(self.number, partition, name);
+        let (batches, received) = bounded(BATCHES_AHEAD);
+        let intake = Intake {
+            job: Arc::clone(&self.job),
+            step: self.step.clone(),
+            source: self.number,
+            partition,
+            event_times: self.event_times.clone(),
+            reader,
+            batches,
+            wake: self.wake.clone(),
+            next_offset: start,
+        };
+        self.job.spawn(&thread, move || intake.run());
+        Ok(Opened {
+            number: partition,
+            start,
+            batches: received,
+            taken: Arc::new(AtomicU64::new(start)),
+        })
+    }
+}
+
+/// Everything a reader thread needs.
+struct Intake<T> {
+    job: Arc<JobContext>,
+    step: String,
+    source: u16,
+    partition: u32,
+    event_times: EventTimes<T>,
+    reader: Box<dyn Reader<T>>,
+    batches: Sender<Batch<T>>,
+    wake: Wake,
+    next_offset: u64,
 }
 
 /// The worker has gone away, or the job is to stop.
@@ -67,7 +135,7 @@ struct Stopped;
 
 impl<T: Data> Intake<T> {
     /// Reads to the end of the partition, or until the job stops.
-    pub(crate) fn run(mut self) {
+    fn run(mut self) {
         if let Err(error) = self.pump() {
             self.job.fail(format!("source `{}`: {error}", self.step));
         }
@@ -83,6 +151,7 @@ impl<T: Data> Intake<T> {
             latest: EventTime::MAX,
         };
         let mut read = ReadBatch::new();
+        let mut before = ReadStatus::More;
         loop {
             if self.job.stop.is_stopped() {
                 return Ok(());
@@ -90,6 +159,11 @@ impl<T: Data> Intake<T> {
             let status = self
                 .reader
                 .read(&mut read, self.job.options.batch_records)?;
+            let is_silent = status == ReadStatus::Waiting && read.is_empty();
+            if is_silent && before == ReadStatus::Waiting {
+                continue;
+            }
+            before = status;
             admitted.batch = self.empty_batch(status, read.len());
             self.look_at_the_clock(&mut admitted);
             for (offset, item) in read.drain(..) {
@@ -123,11 +197,12 @@ impl<T: Data> Intake<T> {
 
     /// Puts one record where it belongs: into the batch, the late events or the dead letters.
     fn admit(
-        &self,
+        &mut self,
         offset: u64,
         item: Result<T, Undecodable>,
         admitted: &mut Admitted<T>,
     ) -> Result<(), Stopped> {
+        self.next_offset = offset + 1;
         let origin = Origin {
             source: self.source,
             partition: self.partition,
@@ -174,7 +249,7 @@ impl<T: Data> Intake<T> {
         let (first, started_ns) = *self.job.pace_origin.get_or_init(|| (time, clock.now_ns()));
         let due_ns = started_ns + (time.since(first).as_nanos() as f64 / factor) as u64;
         while clock.now_ns() < due_ns {
-            if !admitted.batch.is_empty() {
+            if admitted.batch.len() > 0 {
                 let status = std::mem::replace(&mut admitted.batch.status, ReadStatus::More);
                 admitted.batch.watermark = self.watermark(admitted.greatest);
                 self.send(admitted)?;
@@ -213,6 +288,7 @@ impl<T: Data> Intake<T> {
             dead: Vec::new(),
             watermark: EventTime::MIN,
             status,
+            next_offset: self.next_offset,
         }
     }
 
@@ -221,6 +297,7 @@ impl<T: Data> Intake<T> {
         let patience = Duration::from_millis(50);
         let rest = self.empty_batch(admitted.batch.status, 0);
         let mut batch = std::mem::replace(&mut admitted.batch, rest);
+        batch.next_offset = self.next_offset;
         while let Err(error) = self.batches.send_timeout(batch, patience) {
             match error {
                 SendTimeoutError::Timeout(unsent) if !self.job.stop.is_stopped() => batch = unsent,

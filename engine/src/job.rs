@@ -1,5 +1,6 @@
 //! What the workers and threads of one job share: options, clock, telemetry, how it stops.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,10 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::flushes::Flushes;
 use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::Origin;
 use crate::sink::Sink;
+use crate::source::Source;
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, Telemetry};
 use crate::time::{EventTime, days, millis};
@@ -107,12 +110,16 @@ pub(crate) struct JobContext {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) stop: StopHandle,
     pub(crate) alignment: Alignment,
+    pub(crate) flushes: Flushes,
     pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
     /// What steps go on from, by step id: nothing in a job that starts anew.
     pub(crate) restored: BTreeMap<String, StepState>,
     aborted: AtomicBool,
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The configurations of sources, by number, as the first worker has made them.
+    sources: Mutex<BTreeMap<u16, Box<dyn Any + Send>>>,
+    endings: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 impl JobContext {
@@ -122,11 +129,14 @@ impl JobContext {
             telemetry,
             stop,
             alignment: Alignment::default(),
+            flushes: Flushes::default(),
             pace_origin: OnceLock::new(),
             restored: BTreeMap::new(),
             aborted: AtomicBool::new(false),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
+            sources: Mutex::default(),
+            endings: Mutex::default(),
         }
     }
 
@@ -160,8 +170,10 @@ impl JobContext {
         let Origin {
             partition, offset, ..
         } = origin;
+        let name = self.telemetry.partition_name(origin.source, partition);
         format!(
-            "the record at offset {offset} of partition {partition} of source `{}`",
+            "the record at offset {offset} of partition {} of source `{}`",
+            name.unwrap_or_else(|| partition.to_string()),
             source.map_or("?", |source| &source.id)
         )
     }
@@ -186,6 +198,36 @@ impl JobContext {
             }
             Err(error) => self.fail(format!("cannot start thread `{name}`: {error}")),
         }
+    }
+
+    /// The one configuration of a source that all workers of this process use, so that they hold
+    /// one connection and agree on the partitions.
+    pub(crate) fn share_source<T: 'static>(
+        &self,
+        number: u16,
+        config: &Arc<dyn Source<T>>,
+    ) -> Arc<dyn Source<T>> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = sources
+            .entry(number)
+            .or_insert_with(|| Box::new(Arc::clone(config)));
+        let shared = shared.downcast_ref::<Arc<dyn Source<T>>>();
+        Arc::clone(shared.unwrap_or(config))
+    }
+
+    /// Has `ending` run when the job has come to a good end and all its threads are gone.
+    pub(crate) fn at_end(&self, ending: impl FnOnce() + Send + 'static) {
+        self.endings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(ending));
+    }
+
+    /// Runs what was registered with [`JobContext::at_end`].
+    pub(crate) fn run_endings(&self) {
+        let endings =
+            std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
+        endings.into_iter().for_each(|ending| ending());
     }
 
     /// Waits for all threads started with [`JobContext::spawn`].

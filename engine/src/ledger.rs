@@ -121,6 +121,31 @@ impl Ledger {
         fates
     }
 
+    /// The first offset of a partition, from `from` on, whose record is not done with; `to` when all
+    /// before it are. Offsets that hold no record count as done, records that are held do not.
+    pub(crate) fn done_to(&self, source: u16, partition: u32, from: u64, to: u64) -> u64 {
+        let mut offset = from;
+        while offset < to {
+            let id = (source, partition, offset / CHUNK);
+            let end = ((id.2 + 1) * CHUNK).min(to);
+            let chunk = match self.lock().get(&id) {
+                None => None,
+                Some(Page::Uniform(marks)) if is_done(*marks) => None,
+                Some(Page::Uniform(_)) => return offset,
+                Some(Page::Open(chunk)) => Some(Arc::clone(chunk)),
+            };
+            if let Some(chunk) = chunk {
+                let marks = |offset: &u64| &chunk.0[(offset % CHUNK) as usize];
+                let is_open = |offset: &u64| !is_done(marks(offset).load(Ordering::Relaxed));
+                if let Some(open) = (offset..end).find(is_open) {
+                    return open;
+                }
+            }
+            offset = end;
+        }
+        offset.min(to).max(from)
+    }
+
     fn open(&self, id: ChunkId) -> Arc<Chunk> {
         let mut pages = self.lock();
         let page = pages.entry(id).or_insert_with(|| {
@@ -199,12 +224,19 @@ impl Pen {
     }
 }
 
+/// Whether nothing is left to do for a record, or there is none.
+fn is_done(marks: u8) -> bool {
+    marks & READ == 0 || (marks & !READ != 0 && marks & Fate::Held as u8 == 0)
+}
+
 fn chunk_id(origin: Origin) -> ChunkId {
     (origin.source, origin.partition, origin.offset / CHUNK)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn origin(offset: u64) -> Origin {
@@ -267,6 +299,56 @@ mod tests {
             !ledger.fates().balance(),
             "a record that nobody read must show"
         );
+    }
+
+    #[test]
+    fn done_means_that_every_record_before_has_ended() {
+        let ledger = Arc::new(Ledger::default());
+        let mut pen = ledger.pen();
+        let done_to = |from, to| ledger.done_to(0, 0, from, to);
+        assert_eq!(done_to(5, 5), 5);
+        // Between the records are offsets that hold none.
+        for offset in [5, 7, 3 * CHUNK, 3 * CHUNK + 1] {
+            pen.read(origin(offset));
+        }
+        let to = 3 * CHUNK + 2;
+        assert_eq!(done_to(5, to), 5);
+        pen.mark(origin(7), Fate::Late);
+        assert_eq!(done_to(5, to), 5);
+        pen.mark(origin(5), Fate::Processed);
+        assert_eq!(done_to(5, to), 3 * CHUNK);
+        pen.mark(origin(3 * CHUNK), Fate::Dead);
+        pen.mark(origin(3 * CHUNK + 1), Fate::Held);
+        assert_eq!(done_to(5, to), 3 * CHUNK + 1);
+        assert_eq!(done_to(5, 100), 100);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn done_agrees_with_a_look_at_every_record(
+            marks in proptest::collection::btree_map(0..3 * CHUNK, 0_u8..32, 0..40),
+            dense in 0..2 * CHUNK,
+            (from, to) in (0..3 * CHUNK, 0..3 * CHUNK),
+        ) {
+            let ledger = Arc::new(Ledger::default());
+            let mut pen = ledger.pen();
+            // Whole pages of records that are done, with some among them that may not be.
+            let processed = Fate::Processed as u8;
+            let all: BTreeMap<u64, u8> =
+                (0..dense).map(|offset| (offset, processed)).chain(marks).collect();
+            for (offset, marks) in &all {
+                pen.read(origin(*offset));
+                pen.write(origin(*offset), *marks);
+            }
+            drop(pen);
+            ledger.fold_before((0, 0, 3));
+            let is_open = |offset: &u64| {
+                all.get(offset).is_some_and(|marks| *marks == 0 || marks & Fate::Held as u8 != 0)
+            };
+            let expected = (from..to).find(is_open).unwrap_or(to.max(from));
+            prop_assert_eq!(ledger.done_to(0, 0, from, to), expected);
+        }
     }
 
     #[test]

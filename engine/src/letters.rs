@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Fate, Pen};
 use crate::record::{Origin, Record};
+use crate::telemetry::Telemetry;
 use crate::time::EventTime;
 
 /// How the bytes of a dead letter are written down.
@@ -27,6 +28,8 @@ pub struct DeadLetter {
     pub source: u16,
     /// The source's partition.
     pub partition: u32,
+    /// What the partition is called where it comes from.
+    pub partition_name: String,
     /// The record's offset in the partition.
     pub offset: u64,
     /// Why it could not be processed.
@@ -48,10 +51,18 @@ impl DeadLetter {
             step: step.to_owned(),
             source: origin.source,
             partition: origin.partition,
+            partition_name: String::new(),
             offset: origin.offset,
             reason: reason.into(),
             raw,
             raw_encoding,
+        }
+    }
+
+    /// Puts the partition's name down, once its source is known to have one.
+    pub(crate) fn name_partition(&mut self, telemetry: &Telemetry) {
+        if let Some(name) = telemetry.partition_name(self.source, self.partition) {
+            self.partition_name = name;
         }
     }
 

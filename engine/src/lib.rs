@@ -12,6 +12,7 @@ pub mod clock;
 mod dataflow;
 pub mod expiry;
 pub mod flow;
+mod flushes;
 pub mod guard;
 mod intake;
 pub mod job;
@@ -29,6 +30,7 @@ mod step_state;
 pub mod telemetry;
 pub mod testing;
 pub mod time;
+mod upkeep;
 pub mod version;
 pub mod watermark;
 

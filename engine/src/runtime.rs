@@ -82,8 +82,11 @@ pub fn run(
         Err(error) => Err(error.to_string()),
     });
     job.join_threads();
-    job.failure()
-        .map_or(Ok(()), |failure| Err(RunError::Failed(failure)))
+    if let Some(failure) = job.failure() {
+        return Err(RunError::Failed(failure));
+    }
+    job.run_endings();
+    Ok(())
 }
 
 fn finish<'s>(

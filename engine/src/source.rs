@@ -42,15 +42,68 @@ pub trait Source<T>: Send + Sync + 'static {
 
     /// The partitions there are. Each is read in order by one reader.
     ///
+    /// Where the list grows over time, those that were there keep their numbers and their places in
+    /// it: new ones come after them.
+    ///
     /// # Errors
     /// When they cannot be listed.
     fn partitions(&self) -> Result<Vec<u32>, SourceError>;
+
+    /// What a partition is called where it comes from, for messages and dead letters: its number,
+    /// unless the source says otherwise.
+    fn partition_name(&self, partition: u32) -> String {
+        partition.to_string()
+    }
+
+    /// The offset at which to begin with a partition that has not been read before: 0, unless the
+    /// source says otherwise.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
+        let _ = (partition, found);
+        Ok(0)
+    }
 
     /// Opens a partition, to be read from `offset` on.
     ///
     /// # Errors
     /// When it cannot be opened.
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError>;
+
+    /// How often to look for new partitions while the job runs; where it says never, which is so
+    /// unless the source says otherwise, the source ends with the last of its partitions.
+    fn discover_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How often to tell the source what is done, with [`commit`](Self::commit); never, unless the
+    /// source says otherwise.
+    fn commit_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Takes note that of each partition everything before the offset is done: it has gone through
+    /// the graph, and what came of it is visible where the sinks write it, or it is in the state of
+    /// a step.
+    ///
+    /// Called on a thread that may wait, and once more when the job has come to a good end.
+    ///
+    /// # Errors
+    /// When it cannot be noted down; the job goes on, and the next call tells of it again.
+    fn commit(&self, done: &[(u32, u64)]) -> Result<(), SourceError> {
+        let _ = done;
+        Ok(())
+    }
+}
+
+/// When a partition was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was there when the job started.
+    AtStart,
+    /// It came while the job ran: everything in it is new.
+    Later,
 }
 
 /// What a reader has to say after a batch.

@@ -148,6 +148,7 @@ pub struct Telemetry {
     counters: Mutex<BTreeMap<String, Counter>>,
     infos: Mutex<BTreeMap<String, String>>,
     watermarks: Mutex<BTreeMap<(u16, u32), EventTime>>,
+    partition_names: Mutex<BTreeMap<(u16, u32), String>>,
     ledger: Arc<Ledger>,
 }
 
@@ -237,6 +238,17 @@ impl Telemetry {
 
     pub(crate) fn set_watermark(&self, source: u16, partition: u32, time: EventTime) {
         lock(&self.watermarks).insert((source, partition), time);
+    }
+
+    pub(crate) fn set_partition_name(&self, source: u16, partition: u32, name: String) {
+        lock(&self.partition_names).insert((source, partition), name);
+    }
+
+    /// What a partition of a source is called where it comes from, once it has been opened.
+    pub fn partition_name(&self, source: u16, partition: u32) -> Option<String> {
+        lock(&self.partition_names)
+            .get(&(source, partition))
+            .cloned()
     }
 
     /// The ledger of what became of every record.

@@ -92,6 +92,12 @@ impl WatermarkMerge {
         self.merged
     }
 
+    /// Adds an input of which nothing is known yet; what has been promised stands.
+    pub(crate) fn add(&mut self) {
+        self.inputs.push(Watermark::START);
+        self.merged.idle = self.combine().idle;
+    }
+
     pub(crate) fn current(&self) -> Watermark {
         self.merged
     }
@@ -181,6 +187,18 @@ mod tests {
         assert_eq!(resumed.update(0, at(6)), at(5));
         assert_eq!(resumed.update(1, at(8)), at(5));
         assert_eq!(resumed.update(2, at(9)), at(6));
+    }
+
+    #[test]
+    fn an_input_that_joins_holds_the_others_but_takes_nothing_back() {
+        let mut merge = WatermarkMerge::new(1);
+        merge.update(0, at(5));
+        merge.add();
+        assert_eq!(merge.current(), at(5));
+        assert_eq!(merge.update(0, at(9)), at(5));
+        assert_eq!(merge.update(1, at(3)), at(5));
+        assert_eq!(merge.update(1, at(7)), at(7));
+        assert_eq!(merge.update(1, Watermark::END), at(9));
     }
 
     #[test]

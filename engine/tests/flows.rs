@@ -317,8 +317,10 @@ fn a_step_gives_late_events_and_dead_letters_and_what_waits_in_its_state_is_held
             offset,
             ..Origin::default()
         };
-        let letter =
-            |offset, raw| DeadLetter::new("sort", origin(offset), "more than one digit", raw);
+        let letter = |offset, raw| DeadLetter {
+            partition_name: "0".to_owned(),
+            ..DeadLetter::new("sort", origin(offset), "more than one digit", raw)
+        };
         assert!(dead.contains(&letter(4, b"11")), "{dead:?}");
         assert!(dead.contains(&letter(6, b"12")), "{dead:?}");
     }

@@ -3,6 +3,8 @@
 pub use thalweg_connectors::file::*;
 pub use thalweg_connectors::generator::GeneratorSource;
 pub use thalweg_connectors::http::{EventMode, HttpSink};
+#[cfg(feature = "kafka")]
+pub use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 pub use thalweg_connectors::log::{Fsync, LogSink, LogSource, Retention};
 pub use thalweg_connectors::stdout::StdoutSink;
 pub use thalweg_engine::BuildResult;

@@ -9,6 +9,7 @@ use super::event_time_queue::EventTimeQueue;
 use super::route::route;
 use super::unary::{exchanged, unary};
 use super::{Edge, Site};
+use crate::flushes::Answers;
 use crate::job::{JobContext, Order};
 use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Packet, Record};
@@ -51,8 +52,9 @@ pub(crate) fn sink<'s, T: Data>(
             Writers::EachWorker => Outlet::Here(desk),
             Writers::One => {
                 let (batches, received) = bounded(BATCHES_AHEAD);
+                let answers = site.job.flushes.join();
                 site.job
-                    .spawn(&metrics.id, move || write_all(desk, &received));
+                    .spawn(&metrics.id, move || write_all(desk, &received, &answers));
                 Outlet::Thread(batches)
             }
         });
@@ -164,13 +166,25 @@ impl<T> Drop for Desk<T> {
     }
 }
 
-/// The writer thread: writes what comes, and flushes whenever nothing more is waiting.
-fn write_all<T: Data>(mut desk: Desk<T>, batches: &Receiver<Vec<Record<T>>>) {
+/// The writer thread: writes what comes, and flushes whenever nothing more is waiting, or when it is
+/// asked to.
+fn write_all<T: Data>(mut desk: Desk<T>, batches: &Receiver<Vec<Record<T>>>, answers: &Answers) {
     loop {
-        let outcome = match batches.recv_timeout(millis(20)) {
-            Ok(records) => desk.write(&records),
-            Err(RecvTimeoutError::Timeout) => desk.flush(),
-            Err(RecvTimeoutError::Disconnected) => return,
+        let asked = desk.job.flushes.asked();
+        let outcome = if asked > answers.latest() {
+            // What is here by now is what was given before the request.
+            let outcome = batches
+                .try_iter()
+                .take(batches.len())
+                .try_for_each(|records| desk.write(&records))
+                .and_then(|()| desk.flush());
+            outcome.map(|()| answers.answer(asked))
+        } else {
+            match batches.recv_timeout(millis(20)) {
+                Ok(records) => desk.write(&records),
+                Err(RecvTimeoutError::Timeout) => desk.flush(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         };
         if outcome.is_err() {
             return;

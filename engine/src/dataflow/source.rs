@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Capability;
@@ -14,17 +14,16 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
 use super::{Edge, Site, Tick};
-use crate::intake::{Batch, Intake, Wake};
+use crate::intake::{Batch, Opened, Opener, Wake};
 use crate::job::{Aligned, JobContext};
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Packet, Record};
-use crate::source::{EventTimes, ReadStatus, Source, SourceError, WatermarkPolicy};
+use crate::source::{EventTimes, Found, ReadStatus, Source, SourceError, WatermarkPolicy};
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
+use crate::upkeep::{Passage, Upkeep};
 use crate::watermark::{Watermark, WatermarkMerge};
 
-/// Batches a reader may be ahead of the worker.
-const BATCHES_AHEAD: usize = 16;
 /// Batches taken in before other operators get their turn.
 const BATCHES_AT_ONCE: usize = 16;
 /// How long to wait before looking again whether a held-back source may go on: at first, and at
@@ -50,20 +49,26 @@ pub(crate) fn source<'s, T: Data>(
     let (mut records, mut late, mut dead) = (Port::new(records), Port::new(late), Port::new(dead));
     let address = builder.operator_info().address;
     let pending = Arc::new(AtomicBool::new(true));
-    let partitions = if site.planning {
-        Vec::new()
+    let supply = if site.planning {
+        Supply::none()
     } else {
-        let activator = || site.scope.worker().sync_activator_for(address.to_vec());
-        open_partitions(site, &metrics.id, number, config, event_times, || {
-            let activator = activator();
-            let activate = Box::new(move || {
-                // Fails only when the worker has gone, and the reader stops by itself then.
-                let _ = activator.activate();
-            });
-            Wake::new(Arc::clone(&pending), activate)
+        let activator = site.scope.worker().sync_activator_for(address.to_vec());
+        let activate = Arc::new(move || {
+            // Fails only when the worker has gone, and the reader stops by itself then.
+            let _ = activator.activate();
+        });
+        open_partitions(Opener {
+            job: Arc::clone(&site.job),
+            step: metrics.id.clone(),
+            number,
+            config: site.job.share_source(number, config),
+            event_times: event_times.clone(),
+            wake: Wake::new(Arc::clone(&pending), activate),
+            worker: site.worker(),
+            workers: site.workers(),
         })?
     };
-    let mut feed = Feed::new(site, metrics, event_times.policy, partitions, pending);
+    let mut feed = Feed::new(site, metrics, number, event_times.policy, supply, pending);
     let activator = site.scope.activator_for(address);
     let worker = site.worker();
     builder.build(move |capabilities| {
@@ -72,6 +77,7 @@ pub(crate) fn source<'s, T: Data>(
             let Some(held) = capabilities.as_mut() else {
                 return;
             };
+            feed.take_arrivals();
             feed.open_tick(held);
             let more = feed.take_batches(|batch, watermark| {
                 records.give(&held[0], Packet::local(worker, batch.records, watermark));
@@ -93,45 +99,54 @@ pub(crate) fn source<'s, T: Data>(
     Ok((edge, late_edge, dead_edge))
 }
 
-/// Opens this worker's share of the partitions, each with a reader thread.
-fn open_partitions<T: Data>(
-    site: &Site<'_>,
-    step: &str,
-    number: u16,
-    config: &Arc<dyn Source<T>>,
-    event_times: &EventTimes<T>,
-    wake: impl Fn() -> Wake,
-) -> Result<Vec<Partition<T>>, SourceError> {
+/// Opens this worker's share of the partitions, each with a reader thread, and sees to their upkeep.
+fn open_partitions<T: Data>(opener: Opener<T>) -> Result<Supply<T>, SourceError> {
+    let listed = opener.config.partitions()?;
     let mut opened = Vec::new();
-    for (index, partition) in config.partitions()?.into_iter().enumerate() {
-        if (index + usize::from(number)) % site.workers() != site.worker() {
-            continue;
+    for (index, partition) in listed.iter().enumerate() {
+        if opener.is_mine(index) {
+            opened.push(opener.open(*partition, Found::AtStart)?);
         }
-        let (batches, received) = bounded(BATCHES_AHEAD);
-        let intake = Intake {
-            job: Arc::clone(&site.job),
-            step: step.to_owned(),
-            source: number,
-            partition,
-            event_times: event_times.clone(),
-            reader: config.open(partition, 0)?,
-            batches,
-            wake: wake(),
-        };
-        site.job
-            .spawn(&format!("{step}-{partition}"), move || intake.run());
-        opened.push(Partition {
-            batches: received,
-            source: number,
-            number: partition,
-            aligned: site.job.alignment.join(),
-            watermark: EventTime::MIN,
-            heard_ns: site.job.options.clock.now_ns(),
-            waiting: false,
-            state: PartitionState::Open,
-        });
     }
-    Ok(opened)
+    let (arrive, arrivals) = opener.config.discover_every().map(|_| unbounded()).unzip();
+    let (open, closed) = bounded(0);
+    let passage = Arc::new(Passage::default());
+    Upkeep::new(
+        opener,
+        &opened,
+        listed.len(),
+        Arc::clone(&passage),
+        arrive,
+        closed,
+    )
+    .start();
+    Ok(Supply {
+        opened,
+        arrivals,
+        passage,
+        _open: Some(open),
+    })
+}
+
+/// Where a worker's records come from.
+struct Supply<T> {
+    opened: Vec<Opened<T>>,
+    /// Partitions that are found later; none where there will be no more.
+    arrivals: Option<Receiver<Opened<T>>>,
+    passage: Arc<Passage>,
+    /// Closes when the worker has no more need of the source.
+    _open: Option<Sender<()>>,
+}
+
+impl<T> Supply<T> {
+    fn none() -> Self {
+        Self {
+            opened: Vec::new(),
+            arrivals: None,
+            passage: Arc::default(),
+            _open: None,
+        }
+    }
 }
 
 /// One output of the source operator.
@@ -158,7 +173,6 @@ enum PartitionState {
 
 struct Partition<T> {
     batches: Receiver<Batch<T>>,
-    source: u16,
     number: u32,
     aligned: Aligned,
     watermark: EventTime,
@@ -167,14 +181,21 @@ struct Partition<T> {
     /// Whether the reader last said that it had nothing.
     waiting: bool,
     state: PartitionState,
+    /// The offset up to which records have been given to the graph.
+    taken: Arc<AtomicU64>,
 }
 
 /// The worker's side of a source: its partitions, and what it has given and not seen through.
 struct Feed<T> {
     job: Arc<JobContext>,
     metrics: Arc<StepMetrics>,
+    /// The source's number.
+    number: u16,
     policy: WatermarkPolicy,
     partitions: Vec<Partition<T>>,
+    supply: Supply<T>,
+    /// Of the partitions in their order, after that of those to come: an idle one, until there can
+    /// be no more of them.
     watermarks: WatermarkMerge,
     told: Watermark,
     pending: Arc<AtomicBool>,
@@ -187,21 +208,28 @@ struct Feed<T> {
     retry: Duration,
 }
 
+/// The place of the partitions to come among the watermarks.
+const TO_COME: usize = 0;
+
 impl<T: Data> Feed<T> {
     fn new(
         site: &Site<'_>,
         metrics: Arc<StepMetrics>,
+        number: u16,
         policy: WatermarkPolicy,
-        partitions: Vec<Partition<T>>,
+        mut supply: Supply<T>,
         pending: Arc<AtomicBool>,
     ) -> Self {
-        Self {
+        let opened = std::mem::take(&mut supply.opened);
+        let mut feed = Self {
             job: Arc::clone(&site.job),
             metrics,
+            number,
             policy,
-            watermarks: WatermarkMerge::new(partitions.len()),
+            partitions: Vec::new(),
+            watermarks: WatermarkMerge::new(1),
             told: Watermark::START,
-            partitions,
+            supply,
             pending,
             probe: site.probe.clone(),
             given: VecDeque::new(),
@@ -209,6 +237,53 @@ impl<T: Data> Feed<T> {
             tick: 0,
             next: 0,
             retry: RETRY_MIN,
+        };
+        opened.into_iter().for_each(|opened| feed.add(opened));
+        feed.note_partitions_to_come();
+        feed
+    }
+
+    fn add(&mut self, opened: Opened<T>) {
+        self.watermarks.add();
+        self.partitions.push(Partition {
+            batches: opened.batches,
+            number: opened.number,
+            aligned: self.job.alignment.join(),
+            watermark: EventTime::MIN,
+            heard_ns: self.job.options.clock.now_ns(),
+            waiting: false,
+            state: PartitionState::Open,
+            taken: opened.taken,
+        });
+    }
+
+    fn note_partitions_to_come(&mut self) {
+        let watermark = match self.supply.arrivals {
+            Some(_) => Watermark {
+                idle: true,
+                ..Watermark::START
+            },
+            None => Watermark::END,
+        };
+        self.watermarks.update(TO_COME, watermark);
+    }
+
+    /// Takes in the partitions that have been found since.
+    fn take_arrivals(&mut self) {
+        while let Some(arrivals) = &self.supply.arrivals {
+            match arrivals.try_recv() {
+                Ok(opened) => {
+                    self.add(opened);
+                    // Until it has data, nobody waits to be read beside it.
+                    let added = self.partitions.last();
+                    added.inspect(|partition| partition.aligned.set(EventTime::MAX));
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.supply.arrivals = None;
+                    self.note_partitions_to_come();
+                }
+            }
         }
     }
 
@@ -231,6 +306,9 @@ impl<T: Data> Feed<T> {
             self.in_flight -= records;
             self.given.pop_front();
         }
+        let passage = &self.supply.passage;
+        let settled = passage.given.load(Ordering::Relaxed) - self.in_flight as u64;
+        passage.settled.store(settled, Ordering::Release);
     }
 
     /// Hands on what the readers have, in turn, and tells whether there may be more at once.
@@ -239,23 +317,34 @@ impl<T: Data> Feed<T> {
             if self.in_flight >= self.job.options.in_flight_max {
                 return false;
             }
-            let Some(batch) = self.next_batch() else {
+            let Some((index, batch)) = self.next_batch() else {
                 return false;
             };
-            let records = batch.records.len();
             self.retry = RETRY_MIN;
-            self.in_flight += records;
-            match self.given.back_mut() {
-                Some((tick, count)) if *tick == self.tick => *count += records,
-                _ => self.given.push_back((self.tick, records)),
-            }
-            let read = records + batch.late.len() + batch.dead.len();
-            self.metrics
-                .packet(read, records, self.age_ns(batch.records.first()));
+            self.count_given(index, &batch);
+            self.metrics.packet(
+                batch.len(),
+                batch.records.len(),
+                self.age_ns(batch.records.first()),
+            );
             self.told = self.watermarks.current();
             give(batch, self.told);
         }
         true
+    }
+
+    fn count_given(&mut self, index: usize, batch: &Batch<T>) {
+        let records = batch.len();
+        self.in_flight += records;
+        match self.given.back_mut() {
+            Some((tick, count)) if *tick == self.tick => *count += records,
+            _ => self.given.push_back((self.tick, records)),
+        }
+        let given = &self.supply.passage.given;
+        given.fetch_add(records as u64, Ordering::AcqRel);
+        // Only now, so that who sees that it was taken sees that it was given, too.
+        let taken = &self.partitions[index].taken;
+        taken.store(batch.next_offset, Ordering::Release);
     }
 
     fn age_ns(&self, oldest: Option<&Record<T>>) -> Option<u64> {
@@ -269,7 +358,7 @@ impl<T: Data> Feed<T> {
     }
 
     /// The next batch of a partition that is not too far ahead, round robin.
-    fn next_batch(&mut self) -> Option<Batch<T>> {
+    fn next_batch(&mut self) -> Option<(usize, Batch<T>)> {
         let count = self.partitions.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;
@@ -285,7 +374,7 @@ impl<T: Data> Feed<T> {
                 Ok(batch) => {
                     self.next = index + 1;
                     self.hear(index, &batch);
-                    return Some(batch);
+                    return Some((index, batch));
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => self.leave(index),
@@ -297,7 +386,7 @@ impl<T: Data> Feed<T> {
     fn hear(&mut self, index: usize, batch: &Batch<T>) {
         let partition = &mut self.partitions[index];
         partition.waiting = batch.status == ReadStatus::Waiting;
-        if batch.is_empty() && partition.waiting {
+        if batch.len() == 0 && partition.waiting {
             return;
         }
         partition.heard_ns = self.job.options.clock.now_ns();
@@ -306,9 +395,12 @@ impl<T: Data> Feed<T> {
             partition.state = PartitionState::Ended;
         }
         partition.aligned.set(partition.watermark);
-        let (source, number, watermark) = (partition.source, partition.number, partition.watermark);
-        self.job.telemetry.set_watermark(source, number, watermark);
-        self.watermarks.update(index, Watermark::active(watermark));
+        let (number, watermark) = (partition.number, partition.watermark);
+        self.job
+            .telemetry
+            .set_watermark(self.number, number, watermark);
+        self.watermarks
+            .update(TO_COME + 1 + index, Watermark::active(watermark));
     }
 
     /// A partition whose reader has gone before its end no longer holds the others back.
@@ -321,10 +413,11 @@ impl<T: Data> Feed<T> {
     /// A watermark to send without records: at the end, or because partitions are idle.
     fn closing_watermark(&mut self) -> Option<Watermark> {
         self.note_idle();
-        let ended = self
-            .partitions
-            .iter()
-            .all(|p| p.state == PartitionState::Ended);
+        let ended = self.supply.arrivals.is_none()
+            && self
+                .partitions
+                .iter()
+                .all(|p| p.state == PartitionState::Ended);
         let watermark = if ended {
             Watermark::END
         } else {
@@ -350,14 +443,16 @@ impl<T: Data> Feed<T> {
             let time = partition.watermark.saturating_add(passed);
             partition.aligned.set(EventTime::MAX);
             self.watermarks
-                .update(index, Watermark { time, idle: true });
+                .update(TO_COME + 1 + index, Watermark { time, idle: true });
         }
     }
 
     fn is_done(&self) -> bool {
-        self.partitions
-            .iter()
-            .all(|partition| partition.state != PartitionState::Open)
+        self.supply.arrivals.is_none()
+            && self
+                .partitions
+                .iter()
+                .all(|partition| partition.state != PartitionState::Open)
     }
 
     /// Asks to be called again when it is due: at once, soon, or at the end of the tick.

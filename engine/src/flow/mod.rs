@@ -15,7 +15,7 @@ pub use keyed::Keyed;
 pub use source::SourceStep;
 pub use stream::Stream;
 
-use crate::dataflow::unary::{SideEdges, Sides};
+use crate::dataflow::unary::{SideEdges, Sides, unary};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
 use crate::letters::{DeadLetter, LateEvent};
@@ -106,6 +106,13 @@ impl<'s> Flow<'s> {
             .shared
             .add_node("dead letters", StepKind::Merge, "dead letters", &nodes);
         let edge = merge::merge_beside(&self.shared.site, edges, panicked);
+        let telemetry = Arc::clone(self.telemetry());
+        let edge = unary(edge, "dead letters", move |mut packet, named| {
+            for letter in &mut packet.records {
+                letter.value.name_partition(&telemetry);
+            }
+            named.push(packet);
+        });
         Stream::new(Rc::clone(&self.shared), node, edge)
     }
 

@@ -1,0 +1,157 @@
+//! What a client tells while it works: its logs, its errors, what was delivered and committed.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::ProducerContext;
+
+use super::oauth;
+use super::problem::{Problem, in_words};
+use super::secret::Scrubber;
+use super::sink::Reports;
+
+/// Hears what a client has to say. Nothing passes through it with a secret in it.
+#[derive(Default)]
+pub(super) struct Context {
+    scrubber: RwLock<Scrubber>,
+    token_file: Option<PathBuf>,
+    /// What the client last complained about.
+    complaint: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
+    reports: Arc<Reports>,
+    /// Why a record was not delivered, from the first one that was not.
+    undelivered: Mutex<Option<String>>,
+}
+
+impl Context {
+    pub(super) fn new(
+        scrubber: Scrubber,
+        token_file: Option<PathBuf>,
+        reports: Arc<Reports>,
+    ) -> Self {
+        Self {
+            scrubber: RwLock::new(scrubber),
+            token_file,
+            reports,
+            ..Self::default()
+        }
+    }
+
+    /// An error of a call; where nobody has answered, in the words in which the client complained.
+    pub(super) fn problem(&self, error: &KafkaError) -> Problem {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        let is_silence = matches!(
+            code,
+            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AllBrokersDown)
+        );
+        match lock(&self.complaint).clone() {
+            Some((code, complaint)) if is_silence => Problem::of_code(code, complaint),
+            _ => Problem::of_code(code, self.clean(&in_words(error))),
+        }
+    }
+
+    /// The text without any secret.
+    fn clean(&self, text: &str) -> String {
+        let scrubber = self.scrubber.read();
+        let scrubber = scrubber.unwrap_or_else(PoisonError::into_inner);
+        scrubber.clean(text).into_owned()
+    }
+
+    /// Whether the brokers have refused to talk to this client.
+    pub(super) fn is_refused(&self) -> bool {
+        use RDKafkaErrorCode as Code;
+        matches!(
+            *lock(&self.complaint),
+            Some((
+                Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL),
+                _
+            ))
+        )
+    }
+
+    pub(super) fn forget_complaints(&self) {
+        *lock(&self.complaint) = None;
+    }
+
+    pub(super) fn undelivered(&self) -> Option<String> {
+        lock(&self.undelivered).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as Level;
+        let message = self.clean(message);
+        match level {
+            Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
+                tracing::error!(facility, "kafka: {message}");
+            }
+            Level::Warning => tracing::warn!(facility, "kafka: {message}"),
+            Level::Notice | Level::Info => tracing::info!(facility, "kafka: {message}"),
+            Level::Debug => tracing::debug!(facility, "kafka: {message}"),
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let text = String::from_utf8_lossy(statistics);
+        tracing::debug!("kafka statistics: {}", self.clean(&text));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let reason = self.clean(reason);
+        tracing::warn!("kafka: {reason}");
+        let code = error.rdkafka_error_code();
+        let mut complaint = lock(&self.complaint);
+        // That no broker is left says less than what happened to the last of them.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) || complaint.is_none() {
+            *complaint = Some((code, reason));
+        }
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        match &self.token_file {
+            Some(file) => {
+                let token = oauth::token(file)?;
+                let scrubber = self.scrubber.write();
+                let mut scrubber = scrubber.unwrap_or_else(PoisonError::into_inner);
+                scrubber.add(&token.token);
+                Ok(token)
+            }
+            None => Err("`sasl` names no token file".into()),
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.reports.count_delivered(),
+            Err((error, message)) => {
+                self.reports.count_failed();
+                let bytes = message.payload().map_or(0, <[u8]>::len);
+                lock(&self.undelivered).get_or_insert_with(|| {
+                    format!(
+                        "a record of {bytes} bytes was not delivered: {}",
+                        in_words(error)
+                    )
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What is wrong with a cluster, a topic or a client, and what to do about it.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use thalweg_engine::sink::SinkError;
+use thalweg_engine::source::SourceError;
+
+/// Why something could not be had from a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) reason: String,
+    pub(super) remedy: String,
+}
+
+impl Problem {
+    pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A problem with `code`, which the client has described as `reason`.
+    pub(super) fn of_code(code: Option<RDKafkaErrorCode>, reason: String) -> Self {
+        Self::new(reason, remedy(code))
+    }
+
+    pub(super) fn of_source(self, what: impl Into<String>) -> SourceError {
+        SourceError::Open {
+            what: what.into(),
+            reason: self.reason,
+            remedy: self.remedy,
+        }
+    }
+
+    pub(super) fn of_sink(self, what: impl Into<String>) -> SinkError {
+        SinkError::Open {
+            what: what.into(),
+            reason: self.reason,
+            remedy: self.remedy,
+        }
+    }
+}
+
+fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+            "check the user's name, password and mechanism (`sasl`)"
+        }
+        Some(Code::SSL) => "check the certificates (`tls`), and that the port is one for TLS",
+        Some(Code::Resolve) => "check the host names in `brokers`",
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed,
+        ) => "have the user given the right to it (kafka-acls)",
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            "create the topic, or fix its name"
+        }
+        _ => "check that the brokers run and that `brokers` names them",
+    }
+}
+
+/// The client's error in words, without any value of a setting.
+pub(super) fn in_words(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, problem, property, _) => {
+            format!("property `{property}`: {}", problem.trim_end_matches('.'))
+        }
+        error => match error.rdkafka_error_code() {
+            Some(code) => code.to_string(),
+            None => error.to_string(),
+        },
+    }
+}

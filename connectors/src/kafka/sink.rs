@@ -1,0 +1,276 @@
+//! The configuration of a Kafka topic as a sink.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::sink::{Sink, SinkError, Writer};
+
+use super::client::Client;
+use super::problem::Problem;
+use super::settings::Kafka;
+use super::writer::{KafkaWriter, Producer};
+
+/// The header with a record's own id.
+pub const ID_HEADER: &str = "thalweg-id";
+
+/// What a producer sets. A record waits for a few milliseconds for others to be sent with it.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "5"),
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "65536"),
+];
+
+type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
+type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
+type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
+
+/// Writes records to a topic, out at once and at least once.
+///
+/// Every record is acknowledged by all replicas in sync, and retried without being doubled or
+/// reordered; but what a job had written before it was killed it may write again after a restart. So
+/// each record has a header, [`ID_HEADER`], which is the same whenever the same source record makes
+/// it: readers can tell doubles by it. It is made of the record's origin (source, partition, offset,
+/// index).
+///
+/// Records with equal keys go to equal partitions, the same as Java clients send them to (murmur2);
+/// those without a key are spread.
+///
+/// ```no_run
+/// use serde::Serialize;
+/// use thalweg_connectors::kafka::{Kafka, KafkaSink};
+///
+/// #[derive(Serialize)]
+/// struct Score {
+///     card: u64,
+///     score: f64,
+/// }
+///
+/// let kafka = Kafka::at("localhost:9092");
+/// let scores = KafkaSink::<Score>::json(&kafka, "scores")
+///     .key(|score| Some(score.card.to_string()))
+///     .headers(|_, headers| {
+///         headers.add("model", "fraud-3");
+///     });
+/// ```
+pub struct KafkaSink<T> {
+    kafka: Kafka,
+    pub(super) topic: Arc<str>,
+    pub(super) encode: Arc<Encode<T>>,
+    pub(super) key: Option<Arc<MakeKey<T>>>,
+    pub(super) headers: Option<Arc<MakeHeaders<T>>>,
+    pub(super) event_timestamps: bool,
+    reports: Arc<Reports>,
+}
+
+impl<T> Clone for KafkaSink<T> {
+    fn clone(&self) -> Self {
+        Self {
+            kafka: self.kafka.clone(),
+            topic: Arc::clone(&self.topic),
+            encode: Arc::clone(&self.encode),
+            key: self.key.clone(),
+            headers: self.headers.clone(),
+            event_timestamps: self.event_timestamps,
+            reports: Arc::clone(&self.reports),
+        }
+    }
+}
+
+impl<T: Serialize + 'static> KafkaSink<T> {
+    /// A topic of the records' values as JSON. JSON has no NaN and no infinities: they become `null`.
+    pub fn json(kafka: &Kafka, topic: impl Into<String>) -> Self {
+        Self::encoded(kafka, topic, |record, bytes| {
+            serde_json::to_writer(bytes, &record.value).map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl<T: 'static> KafkaSink<T> {
+    /// A topic of what `encode` makes of the records. It appends a record's bytes; where it cannot,
+    /// the run ends with what it says.
+    pub fn encoded(
+        kafka: &Kafka,
+        topic: impl Into<String>,
+        encode: impl Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            kafka: kafka.clone(),
+            topic: topic.into().into(),
+            encode: Arc::new(encode),
+            key: None,
+            headers: None,
+            event_timestamps: false,
+            reports: Arc::default(),
+        }
+    }
+
+    /// What a value's key is, if it has one.
+    #[must_use]
+    pub fn key<K: AsRef<[u8]>>(
+        mut self,
+        key: impl Fn(&T) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        self.key = Some(Arc::new(move |value, bytes| {
+            key(value).is_some_and(|key| {
+                bytes.extend_from_slice(key.as_ref());
+                true
+            })
+        }));
+        self
+    }
+
+    /// Adds headers to a record, after its id.
+    #[must_use]
+    pub fn headers(
+        mut self,
+        headers: impl Fn(&Record<T>, &mut Headers) + Send + Sync + 'static,
+    ) -> Self {
+        self.headers = Some(Arc::new(headers));
+        self
+    }
+
+    /// Gives each record its event time as Kafka timestamp, instead of the time at which it is sent.
+    ///
+    /// Brokers remove records by their timestamps, and refuse those too far ahead (by default an
+    /// hour): so it suits events of now, not a replay of the past.
+    #[must_use]
+    pub fn event_timestamps(mut self) -> Self {
+        self.event_timestamps = true;
+        self
+    }
+
+    /// What has become of the records so far.
+    pub fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&self.reports)
+    }
+
+    pub(super) fn what(&self) -> String {
+        format!(
+            "topic `{}` of Kafka at {}",
+            self.topic,
+            self.kafka.brokers()
+        )
+    }
+
+    fn producer(&self) -> Result<Producer, Problem> {
+        let config = self.kafka.config(&DEFAULTS)?;
+        config
+            .create_with_context(self.kafka.context(self.reports()))
+            .map_err(|error| self.kafka.unusable(&error))
+    }
+
+    /// Asks with a consumer: a producer would create the topic where brokers allow it.
+    fn find_topic(&self) -> Result<(), Problem> {
+        Client::new(&self.kafka, None, false)?
+            .partitions_of(&self.topic)
+            .map(drop)
+    }
+}
+
+impl<T: 'static> Sink<T> for KafkaSink<T> {
+    fn describe(&self) -> String {
+        self.what()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        let checked = self.producer().and_then(|_| self.find_topic());
+        checked.map_err(|problem| problem.of_sink(self.what()))
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
+        let producer = self
+            .producer()
+            .map_err(|problem| problem.of_sink(self.what()))?;
+        Ok(Box::new(KafkaWriter::new(self.clone(), producer)))
+    }
+}
+
+/// The headers that a record is sent with.
+#[derive(Debug, Default)]
+pub struct Headers(pub(super) Vec<(String, Vec<u8>)>);
+
+impl Headers {
+    /// Adds a header after the others.
+    pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        self.0.push((name.to_owned(), value.as_ref().to_vec()));
+        self
+    }
+}
+
+/// How many records the brokers have acknowledged, and how many could not be delivered.
+#[derive(Default)]
+pub struct Reports {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Reports {
+    /// Records that all replicas in sync have acknowledged.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Records that could not be delivered; the first ends the run.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (delivered, failed) = (self.delivered(), self.failed());
+        write!(f, "{delivered} delivered, {failed} failed")
+    }
+}
+
+/// Writes a record's id, which is the same whenever the same source record makes it.
+pub(super) fn write_id(origin: Origin, id: &mut String) {
+    use fmt::Write;
+    id.clear();
+    let Origin {
+        source,
+        partition,
+        offset,
+        index,
+    } = origin;
+    // A text in memory takes everything.
+    let _ = match source {
+        Origin::DERIVED => write!(id, "derived-{offset}-{index}"),
+        source => write!(id, "{source}-{partition}-{offset}-{index}"),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_tells_the_origin() {
+        let mut id = String::new();
+        let origin = Origin {
+            source: 1,
+            partition: 2,
+            offset: 3,
+            index: 4,
+        };
+        write_id(origin, &mut id);
+        assert_eq!(id, "1-2-3-4");
+        write_id(Origin::derived(7), &mut id);
+        assert_eq!(id, "derived-7-0");
+    }
+}

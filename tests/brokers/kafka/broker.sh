@@ -1,0 +1,75 @@
+# How a Kafka broker is set up and run. Sourced by ../start.
+#
+# One node, in KRaft mode, with four listeners: plain, TLS, and two that want credentials, one of them
+# over TLS. The user is `alice`, her password `alice-secret`; any unsecured token is taken, too.
+
+ready='Kafka Server started'
+
+kafka_java() { # main class, arguments
+    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" "$@"
+}
+
+configure() {
+    local plain tls sasl sasl_tls controller
+    plain=$(free_port) tls=$(free_port) sasl=$(free_port) sasl_tls=$(free_port) controller=$(free_port)
+    rm -rf "$dir/data" "$dir/broker.p12"
+    keytool -genkeypair -alias broker -keyalg EC -dname CN=localhost -validity 365 \
+        -ext san=dns:localhost,ip:127.0.0.1 -ext bc:c -storetype PKCS12 \
+        -keystore "$dir/broker.p12" -storepass thalweg >/dev/null 2>&1
+    keytool -exportcert -rfc -alias broker -keystore "$dir/broker.p12" -storepass thalweg \
+        >"$dir/ca.pem" 2>/dev/null
+    local listener module=org.apache.kafka.common.security
+    {
+        cat <<SETTINGS
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:$controller
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAIN
+listeners=PLAIN://127.0.0.1:$plain,TLS://127.0.0.1:$tls,SASL://127.0.0.1:$sasl,SASL_TLS://127.0.0.1:$sasl_tls,CONTROLLER://127.0.0.1:$controller
+listener.security.protocol.map=PLAIN:PLAINTEXT,TLS:SSL,SASL:SASL_PLAINTEXT,SASL_TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/broker.p12
+ssl.keystore.password=thalweg
+log.dirs=$dir/data
+auto.create.topics.enable=false
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
+group.initial.rebalance.delay.ms=0
+message.max.bytes=8000000
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+SETTINGS
+        for listener in sasl sasl_tls; do
+            cat <<SETTINGS
+listener.name.$listener.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.$listener.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_alice="alice-secret";
+listener.name.$listener.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.$listener.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.$listener.oauthbearer.sasl.jaas.config=$module.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+SETTINGS
+        done
+    } >"$dir/server.properties"
+    kafka_java kafka.tools.StorageTool format --cluster-id thalweg-tests-00000000 \
+        --standalone --config "$dir/server.properties" \
+        --add-scram 'SCRAM-SHA-256=[name=alice,password=alice-secret]' \
+        --add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]' >"$dir/format.log" 2>&1 ||
+        { cat "$dir/format.log" >&2 && fail "the storage of kafka cannot be formatted"; }
+    cat >"$dir/addresses" <<ADDRESSES
+THALWEG_TEST_KAFKA=127.0.0.1:$plain
+THALWEG_TEST_KAFKA_TLS=127.0.0.1:$tls
+THALWEG_TEST_KAFKA_SASL=127.0.0.1:$sasl
+THALWEG_TEST_KAFKA_SASL_TLS=127.0.0.1:$sasl_tls
+THALWEG_TEST_KAFKA_DIR=$dir
+THALWEG_TEST_KAFKA_JARS=$jars
+ADDRESSES
+}
+
+run() {
+    launch -Xmx768m -cp "$jars/*" kafka.Kafka "$dir/server.properties"
+}

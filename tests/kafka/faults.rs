@@ -1,0 +1,116 @@
+//! Brokers that go away, and pipelines that are killed.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use thalweg_connectors::kafka::{ID_HEADER, Kafka, KafkaSink, KafkaSource, Start};
+
+use crate::broker::{own, shared};
+use crate::flows::{Event, Running, ids, wait_for};
+
+#[test]
+fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
+    let Some(broker) = own() else { return };
+    let (input, output) = (broker.topic("in", 3), broker.topic("out", 3));
+    let kafka = broker.kafka();
+    let sink = KafkaSink::json(&kafka, &*output);
+    let (from, reports) = (input.clone(), sink.reports());
+    let running = Running::start(2, move || {
+        let source = KafkaSource::json(&kafka, &*from).group("restarted");
+        (source, sink.clone())
+    });
+    let append = |ids: std::ops::Range<u64>| {
+        for id in ids.step_by(20_000) {
+            let partition = (id / 20_000 % 3) as i32;
+            broker.append(&input, partition, (id..id + 20_000).map(Event::text));
+        }
+    };
+    append(0..120_000);
+    wait_for("the first records", || reports.delivered() > 0);
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.start_again();
+    append(120_000..240_000);
+    wait_for("every record", || reports.delivered() == 240_000);
+    let fates = running.stop();
+    assert_eq!((fates.records_in, fates.processed), (240_000, 240_000));
+    assert!(ids(&broker.contents(&output)).into_iter().eq(0..240_000));
+}
+
+const BROKERS: &str = "THALWEG_TEST_PIPELINE_BROKERS";
+
+/// Not a test of its own: the pipeline that the test below runs as a process, and kills.
+#[test]
+#[ignore = "run by the test that kills it"]
+fn pipeline() {
+    let Ok(brokers) = std::env::var(BROKERS) else {
+        return;
+    };
+    let topic = |name| std::env::var(name).unwrap();
+    let (input, output) = (topic("INPUT"), topic("OUTPUT"));
+    let running = Running::start(2, move || {
+        let kafka = Kafka::at(&*brokers);
+        let source = KafkaSource::json(&kafka, &*input)
+            .group(&*input)
+            .start(Start::Committed);
+        (source, KafkaSink::json(&kafka, &*output))
+    });
+    running.join().unwrap();
+}
+
+#[test]
+fn a_pipeline_that_is_killed_goes_on_and_loses_nothing() {
+    let Some(broker) = shared() else { return };
+    let (input, output) = (broker.topic("in", 4), broker.topic("out", 2));
+    let run = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::pipeline", "--ignored"])
+            .env(BROKERS, broker.address("THALWEG_TEST_KAFKA"))
+            .env("INPUT", &input)
+            .env("OUTPUT", &output)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut sent = 0;
+    let mut send = || {
+        for partition in 0..4 {
+            broker.append(&input, partition, (sent..sent + 5_000).map(Event::text));
+            sent += 5_000;
+        }
+        sent
+    };
+    for kill in 0..6 {
+        let mut pipeline = run();
+        send();
+        std::thread::sleep(Duration::from_millis(400 + 350 * kill));
+        // With SIGKILL.
+        pipeline.kill().unwrap();
+        pipeline.wait().unwrap();
+    }
+    let sent = send();
+    let mut pipeline = run();
+    let came = || {
+        let mut came = BTreeMap::<u64, Vec<_>>::new();
+        for stored in broker.contents(&output) {
+            let event: Event = serde_json::from_slice(&stored.value).unwrap();
+            let id = stored.header(ID_HEADER).unwrap().to_vec();
+            came.entry(event.id).or_default().push(id);
+        }
+        came
+    };
+    wait_for("every record", || came().len() as u64 == sent);
+    pipeline.kill().unwrap();
+    pipeline.wait().unwrap();
+    let came = came();
+    assert!(came.keys().copied().eq(0..sent));
+    let copies: usize = came.values().map(Vec::len).sum();
+    // A job that has committed does not begin again from the beginning.
+    assert!(copies < 3 * sent as usize, "{copies} copies of {sent}");
+    for (event, names) in came {
+        let first = &names[0];
+        assert!(names.iter().all(|name| name == first), "{event}: {names:?}");
+    }
+}

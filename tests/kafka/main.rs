@@ -1,0 +1,14 @@
+//! Kafka as a source and as a sink, against a real broker that `tests/brokers` starts.
+//!
+//! Where no broker can be had, each test is skipped by name; with `CI=true` or
+//! `THALWEG_REQUIRE_BROKERS=1` that is a failure.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broker;
+mod faults;
+mod flows;
+mod growth;
+mod interop;
+mod refusals;
+mod secrets;
+mod starts;

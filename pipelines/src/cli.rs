@@ -52,10 +52,10 @@ pub(crate) struct BuildArgs {
     /// TOML file with these options under [run]
     #[arg(long, value_name = "FILE")]
     settings: Option<OsString>,
-    /// What holds the topics to read: log
+    /// What holds the topics to read: log or kafka
     #[arg(long, value_name = "KIND")]
     source: Option<OsString>,
-    /// What holds the topics to write: log, or file for JSON lines in the folder to write to
+    /// What holds the topics to write: log, kafka, or file for JSON lines in the folder to write to
     #[arg(long, value_name = "KIND")]
     sink: Option<OsString>,
     /// Folder of the embedded log
@@ -65,6 +65,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     until_end: Option<OsString>,
+    /// Brokers of Kafka, host:port separated by commas
+    #[arg(long, value_name = "BROKERS")]
+    kafka: Option<OsString>,
 }
 
 /// Where a command of a pipeline's own writes to.
@@ -212,6 +215,7 @@ impl Cli {
         if !matches!(task, Task::Own(_)) {
             settings.check_folders(&mut errors);
         }
+        errors.extend(settings.topics().check().err());
         if !pipeline.has_topics() {
             errors.extend(layer.topic_keys().map(|key| {
                 format!("`{key}` is about topics, and this pipeline has none: leave it out")
@@ -231,7 +235,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 14] = [
+        let given: [(&str, Option<&OsStr>); 15] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -246,6 +250,7 @@ impl JobArgs {
             ("sink", self.build.sink.as_deref()),
             ("log", self.build.log.as_deref()),
             ("until-end", self.build.until_end.as_deref()),
+            ("kafka", self.build.kafka.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {
@@ -318,7 +323,7 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
     if pipeline.has_topics() {
         command = command.mut_arg("data", |arg| arg.hide(true));
     } else {
-        for name in ["source", "sink", "log", "until_end"] {
+        for name in ["source", "sink", "log", "until_end", "kafka"] {
             command = command.mut_arg(name, |arg| arg.hide(true));
         }
     }

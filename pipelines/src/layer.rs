@@ -1,16 +1,18 @@
 //! Settings that one place gives: the command line, the environment or a settings file.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 use thalweg_engine::job::{Order, Pace};
+use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "out",
     "data",
     "model",
@@ -25,6 +27,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "sink",
     "log",
     "until-end",
+    "kafka",
 ];
 
 /// What one place says; `None` where it says nothing.
@@ -44,6 +47,21 @@ pub(crate) struct Layer {
     pub(crate) sink: Option<SinkKind>,
     pub(crate) log: Option<PathBuf>,
     pub(crate) until_end: Option<bool>,
+    /// Brokers of Kafka.
+    pub(crate) kafka: Option<String>,
+    /// All that a settings file says of Kafka.
+    pub(crate) kafka_section: Option<Section>,
+}
+
+/// A section of a settings file that is read where it is needed. It may hold secrets.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct Section(pub(crate) Table);
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.0.keys().collect();
+        write!(f, "Section({keys:?})")
+    }
 }
 
 impl Layer {
@@ -85,6 +103,7 @@ impl Layer {
             "sink" => self.sink = Some(SinkKind::parse(text(value)?)?),
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
+            "kafka" => self.kafka = Some(text(value)?.to_owned()),
             _ => {
                 return Err(format!(
                     "there is no setting of this name: it may be {KEYS:?}"
@@ -101,6 +120,10 @@ impl Layer {
             ("sink", self.sink.is_some()),
             ("log", self.log.is_some()),
             ("until-end", self.until_end.is_some()),
+            (
+                "kafka",
+                self.kafka.is_some() || self.kafka_section.is_some(),
+            ),
         ];
         given
             .into_iter()
@@ -124,6 +147,8 @@ impl Layer {
             sink: self.sink.or(lower.sink),
             log: self.log.or(lower.log),
             until_end: self.until_end.or(lower.until_end),
+            kafka: self.kafka.or(lower.kafka),
+            kafka_section: self.kafka_section.or(lower.kafka_section),
         }
     }
 }
@@ -173,7 +198,7 @@ mod tests {
     fn every_key_can_be_set_by_its_variable() {
         let values = [
             "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true",
+            "l", "true", "k:9092",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -197,6 +222,8 @@ mod tests {
             sink: Some(SinkKind::File),
             log: Some("l".into()),
             until_end: Some(true),
+            kafka: Some("k:9092".into()),
+            kafka_section: None,
         };
         assert_eq!(layer, expected);
     }

@@ -284,6 +284,11 @@ impl Settings {
         if let Some(log) = &layer.log {
             topics.log.clone_from(log);
         }
+        topics.kafka = layer.kafka_section.clone().unwrap_or_default();
+        if let Some(brokers) = &layer.kafka {
+            let brokers = toml::Value::String(brokers.clone());
+            topics.kafka.0.insert("brokers".to_owned(), brokers);
+        }
         self
     }
 

@@ -1,14 +1,16 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]` and `[sink]`.
+//! also under `[source]`, `[sink]` and `[kafka]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::layer::{KEYS, Layer};
+use crate::layer::{KEYS, Layer, Section};
 
 const SECTION: &str = "run";
+/// The section that says where Kafka is and how to get in.
+const KAFKA: &str = "kafka";
 
 /// The sections of topics, and the settings that their keys stand for.
 const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
@@ -85,11 +87,14 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
                     }
                 }
             }
-            (_, topics) if name == SECTION || topics.is_some() => {
+            (Value::Table(kafka), _) if name == KAFKA => {
+                layer.kafka_section = Some(Section(kafka.clone()));
+            }
+            (_, topics) if name == SECTION || name == KAFKA || topics.is_some() => {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
-                "{file}: unknown section [{name}]: there are [run], [source] and [sink]"
+                "{file}: unknown section [{name}]: there are [run], [source], [sink] and [kafka]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -202,7 +207,7 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source] and [sink]",
+                "f: unknown section [runs]: there are [run], [source], [sink] and [kafka]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

@@ -1,14 +1,18 @@
 //! Topics: where a pipeline's streams come from and go to, by settings alone.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thalweg_connectors::file::FileSink;
+#[cfg(feature = "kafka")]
+use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 use thalweg_connectors::log::{LogSink, LogSource};
 use thalweg_engine::sink::{Sink, SinkError, Writer, Writers};
-use thalweg_engine::source::{Reader, Source, SourceError};
+use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
+use crate::layer::Section;
 use crate::settings::Settings;
 
 /// Partitions of a topic that is made when it is first written to.
@@ -19,22 +23,36 @@ const PARTITIONS: u32 = 4;
 pub(crate) enum SourceKind {
     #[default]
     Log,
+    #[cfg(feature = "kafka")]
+    Kafka,
 }
 
 impl SourceKind {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "log" => Ok(Self::Log),
-            _ => Err(format!("`{text}` is not a source of topics: give `log`")),
+            #[cfg(feature = "kafka")]
+            "kafka" => Ok(Self::Kafka),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(NO_KAFKA.to_owned()),
+            _ => Err(format!(
+                "`{text}` is not a source of topics: give `log` or `kafka`"
+            )),
         }
     }
 }
+
+#[cfg(not(feature = "kafka"))]
+const NO_KAFKA: &str =
+    "this program was built without Kafka: build it with `--features kafka`, which wants g++";
 
 /// What holds the topics that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SinkKind {
     #[default]
     Log,
+    #[cfg(feature = "kafka")]
+    Kafka,
     /// A JSON-lines file for each, in the folder to write to.
     File,
 }
@@ -43,21 +61,27 @@ impl SinkKind {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "log" => Ok(Self::Log),
+            #[cfg(feature = "kafka")]
+            "kafka" => Ok(Self::Kafka),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(NO_KAFKA.to_owned()),
             "file" => Ok(Self::File),
             _ => Err(format!(
-                "`{text}` is not a sink of topics: give `log` or `file`"
+                "`{text}` is not a sink of topics: give `log`, `kafka` or `file`"
             )),
         }
     }
 }
 
 /// The settings of topics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Topics {
     pub(crate) source: SourceKind,
     pub(crate) sink: SinkKind,
     pub(crate) log: PathBuf,
     pub(crate) until_end: bool,
+    /// Where Kafka is, and how to get in.
+    pub(crate) kafka: Section,
 }
 
 impl Topics {
@@ -67,7 +91,43 @@ impl Topics {
             sink: SinkKind::default(),
             log: log.into(),
             until_end: false,
+            kafka: Section::default(),
         }
+    }
+
+    /// Whether what is asked for can be had.
+    #[cfg(not(feature = "kafka"))]
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.kafka.0.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("`kafka`: {NO_KAFKA}"))
+        }
+    }
+
+    /// Whether what is asked for can be had.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let is_used = self.source == SourceKind::Kafka || self.sink == SinkKind::Kafka;
+        if is_used && !self.kafka.0.contains_key("brokers") {
+            let error = "topics are in Kafka, but where it is has not been said: give --kafka \
+                         HOST:PORT, or `brokers` under [kafka]";
+            return Err(error.to_owned());
+        }
+        if self.kafka.0.is_empty() {
+            return Ok(());
+        }
+        let kafka = self.kafka.0.clone().try_into::<Kafka>();
+        kafka
+            .map(|_| ())
+            .map_err(|error| format!("settings of [kafka]: {}", error.message()))
+    }
+
+    /// The cluster, of settings that were checked.
+    #[cfg(feature = "kafka")]
+    fn kafka(&self) -> Kafka {
+        let kafka = self.kafka.0.clone().try_into();
+        kafka.expect("invariant: the settings have been checked")
     }
 }
 
@@ -87,8 +147,28 @@ impl<T: 'static> Source<T> for TopicSource<T> {
         self.0.partitions()
     }
 
+    fn partition_name(&self, partition: u32) -> String {
+        self.0.partition_name(partition)
+    }
+
+    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
+        self.0.start_offset(partition, found)
+    }
+
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
         self.0.open(partition, offset)
+    }
+
+    fn discover_every(&self) -> Option<Duration> {
+        self.0.discover_every()
+    }
+
+    fn commit_every(&self) -> Option<Duration> {
+        self.0.commit_every()
+    }
+
+    fn commit(&self, done: &[(u32, u64)]) -> Result<(), SourceError> {
+        self.0.commit(done)
     }
 }
 
@@ -114,25 +194,35 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 }
 
 impl Settings {
-    /// A topic of JSON to read from, as the settings say (`[source]` in a settings file). A value
-    /// that `check` refuses is dead-lettered with the reason.
+    /// A topic of JSON to read from, as the settings say (`[source]` in a settings file): from its
+    /// oldest record on. A value that `check` refuses is dead-lettered with the reason. In Kafka, the
+    /// group of the pipeline's name is told how far everything is done.
     pub fn topic_source<T: DeserializeOwned + 'static>(
         &self,
         topic: &str,
         check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
     ) -> TopicSource<T> {
-        let Topics {
-            source: SourceKind::Log,
-            log,
-            until_end,
-            ..
-        } = self.topics();
-        let source = LogSource::json(log, topic).check_with(check);
-        TopicSource(Box::new(if *until_end {
-            source.until_end()
-        } else {
-            source
-        }))
+        let topics = self.topics();
+        match topics.source {
+            SourceKind::Log => {
+                let source = LogSource::json(&topics.log, topic).check_with(check);
+                TopicSource(Box::new(if topics.until_end {
+                    source.until_end()
+                } else {
+                    source
+                }))
+            }
+            #[cfg(feature = "kafka")]
+            SourceKind::Kafka => {
+                let source = KafkaSource::json(&topics.kafka(), topic).check_with(check);
+                let source = source.group(self.name());
+                TopicSource(Box::new(if topics.until_end {
+                    source.until_end()
+                } else {
+                    source
+                }))
+            }
+        }
     }
 
     /// A topic of JSON to write to, as the settings say (`[sink]` in a settings file); the key of
@@ -145,6 +235,11 @@ impl Settings {
         let Topics { sink, log, .. } = self.topics();
         TopicSink(match sink {
             SinkKind::Log => Box::new(log_sink(log, topic).key(key)),
+            #[cfg(feature = "kafka")]
+            SinkKind::Kafka => {
+                let key = move |value: &T| Some(key(value));
+                Box::new(KafkaSink::json(&self.topics().kafka(), topic).key(key))
+            }
             SinkKind::File => Box::new(FileSink::json_lines(
                 self.out_file(&format!("{topic}.jsonl")),
             )),

@@ -10,5 +10,7 @@ mod flows;
 mod growth;
 mod interop;
 mod refusals;
+#[path = "../brokers/running.rs"]
+mod running;
 mod secrets;
 mod starts;

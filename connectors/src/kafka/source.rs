@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rdkafka::Message as _;
 use serde::de::DeserializeOwned;
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
@@ -14,7 +15,7 @@ use super::reader::KafkaReader;
 use super::settings::Kafka;
 use super::start::Start;
 use super::topics::{Table, Topics};
-use crate::codec::{Decode, JsonDecoder};
+use crate::codec::{Check, Decode, JsonDecoder, checked};
 
 /// Bytes of a value beyond which a record is dead-lettered, unless set otherwise.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
@@ -115,6 +116,23 @@ impl<T: 'static> KafkaSource<T> {
             client: self.client,
             table: self.table,
         }
+    }
+
+    /// Checks each value that was decoded: one that is refused is dead-lettered with the reason.
+    #[must_use]
+    pub fn check_with(
+        mut self,
+        check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        let (inner, check): (_, Check<T>) = (self.make, Arc::new(check));
+        self.make = Arc::new(move |bytes_max| -> Make<T> {
+            let (mut inner, check) = (inner(bytes_max), Arc::clone(&check));
+            Box::new(move |record| {
+                let value = inner(record)?;
+                checked(value, Some(&check), record.payload().unwrap_or_default())
+            })
+        });
+        self
     }
 
     /// Where to begin; [`Start::Beginning`] unless set.

@@ -1,0 +1,154 @@
+//! A real Kafka for tests, which `tests/brokers/start` starts.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// Where the broker is not to be had, `tests/brokers/start` exits with this.
+const UNAVAILABLE: i32 = 3;
+
+/// A running broker.
+pub(crate) struct Broker {
+    addresses: BTreeMap<String, String>,
+    /// Where a broker of a test's own lives.
+    folder: Option<TempDir>,
+}
+
+/// The broker that tests share, unless it is to be skipped.
+pub(crate) fn shared() -> Option<&'static Broker> {
+    static SHARED: OnceLock<Result<Broker, String>> = OnceLock::new();
+    let started = SHARED.get_or_init(|| {
+        let given: BTreeMap<_, _> = std::env::vars()
+            .filter(|(name, _)| name.starts_with("THALWEG_TEST_KAFKA"))
+            .collect();
+        if given.contains_key("THALWEG_TEST_KAFKA") {
+            let folder = None;
+            return Ok(Broker {
+                addresses: given,
+                folder,
+            });
+        }
+        // Its folder goes with the broker, which the script stops after this process has ended.
+        let mut broker = start()?;
+        let _path = broker.folder.take().unwrap().keep();
+        Ok(broker)
+    });
+    started.as_ref().map_err(|reason| skip(reason)).ok()
+}
+
+/// A broker of the test's own, which it may stop and start again.
+pub(crate) fn own() -> Option<Broker> {
+    start().map_err(|reason| skip(&reason)).ok()
+}
+
+fn start() -> Result<Broker, String> {
+    let folder = tempfile::Builder::new().prefix("thalweg-kafka-").tempdir();
+    let folder = folder.unwrap();
+    let addresses = start_in(folder.path())?;
+    Ok(Broker {
+        addresses,
+        folder: Some(folder),
+    })
+}
+
+fn start_in(folder: &Path) -> Result<BTreeMap<String, String>, String> {
+    let output = Command::new(scripts().join("start"))
+        .args(["kafka", "--while", &std::process::id().to_string(), "--dir"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().trim_start_matches("error: ").to_owned();
+    if output.status.code() == Some(UNAVAILABLE) {
+        return Err(said);
+    }
+    assert!(output.status.success(), "the broker did not start: {said}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let pairs = lines.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/brokers")
+}
+
+/// Says that the test of this thread is skipped, where `tests/run` hears it.
+fn skip(reason: &str) {
+    let is_set = |name, value| std::env::var(name).is_ok_and(|set| set == value);
+    let required = is_set("CI", "true") || is_set("THALWEG_REQUIRE_BROKERS", "1");
+    assert!(!required, "a broker is required: {reason}");
+    let thread = std::thread::current();
+    let line = format!("kafka::{}: {reason}", thread.name().unwrap_or("?"));
+    eprintln!("skipped {line}");
+    if let Ok(list) = std::env::var("THALWEG_SKIPPED") {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.append(true).create(true).open(list).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+impl Broker {
+    /// One of the addresses that `tests/brokers/start` prints.
+    pub(crate) fn address(&self, name: &str) -> &str {
+        &self.addresses[name]
+    }
+
+    /// What one of Kafka's own tools says.
+    pub(crate) fn tool(&self, class: &str, arguments: &[&str], input: &str) -> String {
+        let mut tool = Command::new("java")
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(format!("{}/*", self.address("THALWEG_TEST_KAFKA_JARS")))
+            .arg(class)
+            .args(["--bootstrap-server", self.address("THALWEG_TEST_KAFKA")])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = tool.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let output = tool.wait_with_output().unwrap();
+        let (said, complained) = (output.stdout, output.stderr);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&complained)
+        );
+        String::from_utf8(said).unwrap()
+    }
+
+    /// Kills a broker of the test's own; what it has written stays.
+    pub(crate) fn kill(&self) {
+        let folder = self.folder.as_ref().expect("a broker of one's own");
+        let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    /// Starts it again, at its old address.
+    pub(crate) fn start_again(&self) {
+        let again = start_in(self.folder.as_ref().unwrap().path()).unwrap();
+        assert_eq!(again, self.addresses);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            let stopped = Command::new(scripts().join("stop"))
+                .args(["kafka", "--dir"])
+                .arg(folder.path())
+                .status();
+            assert!(stopped.unwrap().success());
+        }
+    }
+}

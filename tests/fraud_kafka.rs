@@ -1,0 +1,132 @@
+//! The fraud job with its topics in a real Kafka, by settings alone.
+//!
+//! Where no broker can be had, the test is skipped by name; with `CI=true` or
+//! `THALWEG_REQUIRE_BROKERS=1` that is a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "brokers/running.rs"]
+mod running;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use thalweg::connectors::kafka::{Kafka, KafkaSource};
+use thalweg::connectors::log::LogSource;
+use thalweg::engine::source::{Found, ReadBatch, ReadStatus, Source};
+
+const EVENTS: usize = 3_000;
+
+fn fraud(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraud"));
+    command.args(arguments).output().unwrap()
+}
+
+fn succeed(arguments: &[&str]) {
+    let output = fraud(arguments);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{complaint}");
+}
+
+/// All values of a topic, each once for every time it is there.
+fn contents(source: &dyn Source<Value>) -> Vec<Value> {
+    let mut all = Vec::new();
+    for partition in source.partitions().unwrap() {
+        let offset = source.start_offset(partition, Found::AtStart).unwrap();
+        let mut reader = source.open(partition, offset).unwrap();
+        let mut batch = ReadBatch::new();
+        while reader.read(&mut batch, 1_000).unwrap() != ReadStatus::End {}
+        all.extend(batch.into_iter().map(|(_, value)| value.unwrap()));
+    }
+    all
+}
+
+/// The probability of each payment, and how many predictions there are.
+fn probabilities(predictions: Vec<Value>) -> (BTreeMap<u64, f64>, usize) {
+    let count = predictions.len();
+    let pair = |p: Value| {
+        let (payment, probability) = (p["payment"].as_u64(), p["probability"].as_f64());
+        (payment.unwrap(), probability.unwrap())
+    };
+    (predictions.into_iter().map(pair).collect(), count)
+}
+
+fn summary(out: &Path) -> Value {
+    serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
+    let Some(broker) = running::own() else {
+        return;
+    };
+    let brokers = broker.address("THALWEG_TEST_KAFKA");
+    for topic in ["payments", "labels", "predictions", "alerts"] {
+        let arguments = ["--create", "--topic", topic, "--partitions", "4"];
+        broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (log, in_log, in_kafka) = (text("log"), text("in_log"), text("in_kafka"));
+    let events = EVENTS.to_string();
+    let generate = ["generate", "--events", &events, "--seed", "5"];
+    let kafka = ["--kafka", brokers];
+
+    succeed(&[&generate[..], &["--log", &log]].concat());
+    succeed(&["run", "--log", &log, "--until-end", "--out", &in_log]);
+    succeed(&[&generate[..], &kafka, &["--sink", "kafka"]].concat());
+    let run = ["run", "--source", "kafka", "--sink", "kafka", "--until-end"];
+    succeed(&[&run[..], &kafka, &["--workers", "2", "--out", &in_kafka]].concat());
+
+    let cluster = Kafka::at(brokers);
+    let topic = |name: &str| contents(&KafkaSource::json(&cluster, name).until_end());
+    let payments = topic("payments").len();
+    let (scored, count) = probabilities(topic("predictions"));
+    let source = LogSource::json(&log, "predictions").until_end();
+    let (expected, _) = probabilities(contents(&source));
+    assert_eq!((payments, count, scored.len()), (EVENTS, EVENTS, EVENTS));
+    assert_eq!(scored, expected);
+
+    let (told, expected) = (summary(Path::new(&in_kafka)), summary(Path::new(&in_log)));
+    for field in [
+        "records_in",
+        "processed",
+        "predictions",
+        "labels",
+        "auc",
+        "alerts",
+    ] {
+        assert_eq!(told[field], expected[field], "{field}");
+    }
+    assert_eq!(
+        topic("alerts").len() as u64,
+        told["alerts"].as_u64().unwrap()
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_of_kafka_is_told_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    let check = |text: &str, arguments: &[&str]| {
+        fs::write(&file, text).unwrap();
+        let settings = ["check", "--settings", file.to_str().unwrap()];
+        let output = fraud(&[&settings[..], arguments].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let complaint = check("[source]\nkind = \"kafka\"", &[]);
+    assert!(complaint.contains("give --kafka HOST:PORT"), "{complaint}");
+    let canary = "[kafka]\nbrokers = \"b:1\"\n[kafka.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\n\
+                  password = \"canary\"";
+    let complaint = check(canary, &["--source", "kafka", "--log-level", "trace"]);
+    assert!(
+        complaint.contains("[kafka]") && complaint.contains("user"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains("canary"), "{complaint}");
+}

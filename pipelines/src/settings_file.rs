@@ -178,7 +178,7 @@ mod tests {
         check(text, expected, &[]);
         let errors = [
             "f: unknown key `type` under [sink]: the nearest known key is `kind`",
-            "f, `kind` under [source]: `fax` is not a source of topics: give `log`",
+            "f, `kind` under [source]: `fax` is not a source of topics: give `log` or `kafka`",
         ];
         let text = "[source]\nkind = \"fax\"\n[sink]\ntype = \"file\"";
         check(text, Layer::default(), &errors);

@@ -102,6 +102,13 @@ impl Seat {
             inputs,
         }
     }
+
+    /// What there is of the key groups that the worker owns.
+    pub(crate) fn own(self, groups: &BTreeMap<KeyGroup, Vec<u8>>) -> impl Iterator<Item = &[u8]> {
+        let is_own = move |group: &KeyGroup| group.owner(self.workers) == self.worker;
+        let own = groups.iter().filter(move |(group, _)| is_own(group));
+        own.map(|(_, bytes)| bytes.as_slice())
+    }
 }
 
 /// A step with all that it needs to take packets in.
@@ -166,21 +173,15 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     /// Takes in the key groups that this worker owns now.
     fn restore(&mut self, state: &StepState) -> Result<(), StateError> {
         let id = &self.metrics.id;
-        let Seat {
-            worker,
-            workers,
-            inputs,
-        } = self.seat;
-        let is_own = |group: &KeyGroup| group.owner(workers) == worker;
-        for (_, bytes) in state.keys.iter().filter(|(group, _)| is_own(group)) {
+        for bytes in self.seat.own(&state.keys) {
             self.state.restore(id, bytes)?;
         }
         let mut waiting = Vec::new();
-        for (_, bytes) in state.waiting.iter().filter(|(group, _)| is_own(group)) {
+        for bytes in self.seat.own(&state.waiting) {
             decode_all(id, bytes, |record| waiting.push(record))?;
         }
         self.queue.push(waiting, |value| self.step.rank(value));
-        self.watermarks = state.watermarks.clone().resume(inputs);
+        self.watermarks = state.watermarks.clone().resume(self.seat.inputs);
         self.emitted = self.watermarks.current();
         self.step.accepts(&self.state).map_err(|reason| {
             let step = id.clone();

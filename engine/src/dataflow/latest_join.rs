@@ -20,7 +20,7 @@ use super::keyed::Seat;
 use super::latest_index::{Expiring, Place, Places};
 use super::latest_state::{Number, Numbered, Related, Waiting};
 use crate::job::JobContext;
-use crate::key::{Key, KeyGroup, key_hash};
+use crate::key::{Key, key_hash};
 use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
@@ -111,21 +111,15 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
     /// is to be filled with at [`RESTORED`].
     fn restore(&mut self, saved: &StepState) -> Result<(), StateError> {
         let id = &self.metrics.id;
-        let Seat {
-            worker,
-            workers,
-            inputs,
-        } = self.seat;
-        let is_own = |group: &KeyGroup| group.owner(workers) == worker;
-        for (_, bytes) in saved.keys.iter().filter(|(group, _)| is_own(group)) {
+        for bytes in self.seat.own(&saved.keys) {
             self.state.restore(id, bytes)?;
         }
         let mut waiting = Waiting::default();
-        for (_, bytes) in saved.waiting.iter().filter(|(group, _)| is_own(group)) {
+        for bytes in self.seat.own(&saved.waiting) {
             waiting.decode(id, bytes)?;
         }
         self.waiting.insert(FIRST, waiting);
-        self.watermarks = saved.watermarks.clone().resume(inputs);
+        self.watermarks = saved.watermarks.clone().resume(self.seat.inputs);
         let states = self.state.iter();
         let other = states
             .map(|(_, related)| related.horizon_us)

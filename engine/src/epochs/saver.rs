@@ -1,0 +1,169 @@
+//! The threads that make state durable beside the workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::Epochs;
+use super::ack::Ack;
+use crate::checkpoint::{
+    CheckpointError, KeyGroups, PartContent, PartKind, PartRef, PartSpec, PartWriter,
+};
+use crate::job::JobContext;
+use crate::key::KeyGroup;
+use crate::step_state::StepState;
+use crate::time::{millis, secs};
+
+/// How long to wait before a call that failed is made again: at first, and at most.
+const RETRY_MIN: Duration = millis(10);
+const RETRY_MAX: Duration = secs(1);
+
+/// What is to be made durable of a step at the end of an epoch.
+pub(crate) struct Save {
+    pub(crate) epoch: u64,
+    pub(crate) step: String,
+    pub(crate) kind: String,
+    pub(crate) worker: usize,
+    /// The key groups of the worker, as far as the step is concerned.
+    pub(crate) groups: KeyGroups,
+    pub(crate) state: StepState,
+    /// Whether the records that wait are to be written even when there are none.
+    pub(crate) replaces_waiting: bool,
+    /// What a sink has to publish.
+    pub(crate) outbox: Option<Vec<u8>>,
+    pub(crate) reply: Reply,
+}
+
+/// Says that a step's state of an epoch is durable.
+pub(crate) struct Saved {
+    pub(crate) epoch: u64,
+    pub(crate) acks: Vec<Ack>,
+}
+
+/// Where to say so.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    pub(crate) saved: Sender<Saved>,
+    pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Writes what comes, until the job ends.
+pub(super) fn run(
+    job: &Arc<JobContext>,
+    epochs: &Epochs,
+    writer: &PartWriter,
+    saves: &Receiver<Save>,
+) {
+    loop {
+        match saves.recv_timeout(millis(20)) {
+            Ok(save) => {
+                let reply = save.reply.clone();
+                let Some(saved) = write_all(job, epochs, writer, save) else {
+                    return;
+                };
+                // Fails only when the worker has gone.
+                let _ = reply.saved.send(saved);
+                (reply.wake)();
+            }
+            Err(RecvTimeoutError::Timeout) if !job.is_over() => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn write_all(
+    job: &JobContext,
+    epochs: &Epochs,
+    writer: &PartWriter,
+    save: Save,
+) -> Option<Saved> {
+    let mut parts = Vec::new();
+    let spec = |content: &str, kind, groups| PartSpec {
+        epoch: epochs.number(save.epoch),
+        step: save.step.clone(),
+        content: content.to_owned(),
+        worker: save.worker,
+        process: 0,
+        kind,
+        groups,
+        state_version: 1,
+        fingerprint: 0,
+    };
+    let mut write = |spec: PartSpec, content: &PartContent| -> Option<PartRef> {
+        persist(job, &spec.step, || writer.write(&spec, content))
+    };
+    let StepState {
+        keys,
+        bases,
+        waiting,
+        ..
+    } = &save.state;
+    if !bases.is_empty() {
+        let base = of_groups(keys, *bases);
+        parts.push(write(spec("keys", PartKind::Base, *bases), &base)?);
+    }
+    let changed = of_groups(keys, KeyGroups::ALL.without(*bases));
+    if !changed.is_empty() {
+        let groups = changed.keys().copied().collect();
+        parts.push(write(spec("keys", PartKind::Delta, groups), &changed)?);
+    }
+    if save.replaces_waiting {
+        parts.push(write(spec("waiting", PartKind::Base, save.groups), waiting)?);
+    }
+    let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
+    let mut acks = vec![Ack::Step {
+        step: save.step.clone(),
+        kind: save.kind.clone(),
+        worker: save.worker,
+        parts,
+        watermarks: save.state.watermarks.into_iter().next()?,
+    }];
+    if let Some(outbox) = save.outbox {
+        let slot = KeyGroup(0);
+        let groups = [slot].into_iter().collect();
+        let content = BTreeMap::from([(slot, outbox)]);
+        acks.push(Ack::Outbox {
+            sink: save.step.clone(),
+            parts: vec![write(spec("outbox", PartKind::Outbox, groups), &content)?],
+        });
+    }
+    job.telemetry.counter("checkpoint_bytes").add(bytes);
+    Some(Saved {
+        epoch: save.epoch,
+        acks,
+    })
+}
+
+fn of_groups(content: &PartContent, groups: KeyGroups) -> PartContent {
+    let wanted = content.iter().filter(|(group, _)| groups.contains(**group));
+    wanted.map(|(group, bytes)| (*group, bytes.clone())).collect()
+}
+
+/// Makes a call until it succeeds; none when it cannot, or the job has ended meanwhile.
+pub(super) fn persist<R>(
+    job: &JobContext,
+    what: &str,
+    mut call: impl FnMut() -> Result<R, CheckpointError>,
+) -> Option<R> {
+    let mut wait = RETRY_MIN;
+    loop {
+        match call() {
+            Ok(done) => return Some(done),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(what, "a checkpoint waits: {error}");
+                job.telemetry.set_info("checkpoint_waits", &error.to_string());
+            }
+            Err(error) => {
+                job.fail(format!("checkpoint: {error}"));
+                return None;
+            }
+        }
+        if job.is_aborted() {
+            return None;
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+}

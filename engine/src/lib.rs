@@ -8,6 +8,7 @@
 //! `thalweg-connectors`. Users depend on the crate `thalweg`, which brings all of them.
 #![deny(missing_docs)]
 
+pub mod checkpoint;
 pub mod clock;
 mod dataflow;
 pub mod expiry;

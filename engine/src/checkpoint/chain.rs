@@ -1,0 +1,1 @@
+//! Which parts make up the state of a step.

@@ -1,0 +1,1 @@
+//! The log of manifests and fences.

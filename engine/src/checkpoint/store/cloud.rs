@@ -1,0 +1,1 @@
+//! Buckets: S3, Google Cloud Storage, Azure.

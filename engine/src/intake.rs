@@ -1,12 +1,14 @@
 //! The reader thread of one source partition: it reads, stamps, and sorts out late and bad records,
 //! then hands batches to the worker over a bounded channel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded};
 
+use crate::epochs::RestoredSource;
 use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
@@ -28,6 +30,8 @@ pub(crate) struct Batch<T> {
     /// The partition's watermark after the batch.
     pub(crate) watermark: EventTime,
     pub(crate) status: ReadStatus,
+    /// What the watermark after the batch would be if the partition had not ended.
+    pub(crate) reached: EventTime,
     /// The offset up to which the batch goes.
     pub(crate) next_offset: u64,
 }
@@ -74,6 +78,11 @@ pub(crate) struct Opener<T> {
 /// A partition that is being read.
 pub(crate) struct Opened<T> {
     pub(crate) number: u32,
+    /// The number that the source itself knows it by, which may be another one after a restart.
+    pub(crate) of_source: u32,
+    pub(crate) name: String,
+    /// How far its watermark had got before.
+    pub(crate) watermark: EventTime,
     /// Where reading has begun.
     pub(crate) start: u64,
     pub(crate) batches: Receiver<Batch<T>>,
@@ -87,29 +96,80 @@ impl<T: Data> Opener<T> {
         (index + usize::from(self.number)) % self.workers == self.worker
     }
 
-    /// Opens a partition and starts its reader thread.
-    pub(crate) fn open(&self, partition: u32, found: Found) -> Result<Opened<T>, SourceError> {
-        let start = self.config.start_offset(partition, found)?;
-        let reader = self.config.open(partition, start)?;
-        let name = self.config.partition_name(partition);
+    /// The numbers of the partitions, by those that the source itself gives them. One that was there
+    /// before a restart keeps the number that it had then, as records that are kept bear it.
+    pub(crate) fn numbers(&self, listed: &[u32]) -> BTreeMap<u32, u32> {
+        let Some(restored) = self.restored() else {
+            return listed.iter().map(|number| (*number, *number)).collect();
+        };
+        let known = restored.partitions.values().map(|place| place.number);
+        let mut taken: BTreeSet<u32> = known.collect();
+        let mut numbers = BTreeMap::new();
+        for of_source in listed {
+            let name = self.config.partition_name(*of_source);
+            let number = restored.partitions.get(&name).map_or_else(
+                || {
+                    let free = |number: &u32| !taken.contains(number);
+                    let mut free = std::iter::once(*of_source).chain(0..).filter(free);
+                    free.next().unwrap_or(*of_source)
+                },
+                |place| place.number,
+            );
+            taken.insert(number);
+            numbers.insert(*of_source, number);
+        }
+        numbers
+    }
+
+    /// How far the source had been read before a restart.
+    fn restored(&self) -> Option<&RestoredSource> {
+        let restored = self.job.epochs.as_ref()?.restored.as_ref()?;
+        restored.sources.get(&self.step)
+    }
+
+    /// Opens a partition, which is to have this number, and starts its reader thread.
+    pub(crate) fn open(
+        &self,
+        of_source: u32,
+        number: u32,
+        found: Found,
+    ) -> Result<Opened<T>, SourceError> {
+        let name = self.config.partition_name(of_source);
+        let restored = self.restored();
+        let place = restored.and_then(|restored| restored.partitions.get(&name));
+        let (start, watermark) = match place {
+            Some(place) => (place.offset, place.watermark.time),
+            None => {
+                // One that was not there before is new.
+                let found = restored.map_or(found, |_| Found::Later);
+                let start = self.config.start_offset(of_source, found)?;
+                (start, EventTime::MIN)
+            }
+        };
+        let reader = self.config.open(of_source, start)?;
         let thread = format!("{}-{name}", self.step);
         let telemetry = &self.job.telemetry;
-        telemetry.set_partition_name(self.number, partition, name);
+        telemetry.set_partition_name(self.number, number, name.clone());
+        telemetry.ledger().begin_at(self.number, number, start);
         let (batches, received) = bounded(BATCHES_AHEAD);
         let intake = Intake {
             job: Arc::clone(&self.job),
             step: self.step.clone(),
             source: self.number,
-            partition,
+            partition: number,
             event_times: self.event_times.clone(),
             reader,
             batches,
             wake: self.wake.clone(),
             next_offset: start,
+            restored: watermark,
         };
         self.job.spawn(&thread, move || intake.run());
         Ok(Opened {
-            number: partition,
+            number,
+            of_source,
+            name,
+            watermark,
             start,
             batches: received,
             taken: Arc::new(AtomicU64::new(start)),
@@ -128,6 +188,8 @@ struct Intake<T> {
     batches: Sender<Batch<T>>,
     wake: Wake,
     next_offset: u64,
+    /// How far the watermark had got before a restart.
+    restored: EventTime,
 }
 
 /// The worker has gone away, or the job is to stop.
@@ -145,7 +207,10 @@ impl<T: Data> Intake<T> {
     fn pump(&mut self) -> Result<(), SourceError> {
         let mut admitted = Admitted {
             batch: self.empty_batch(ReadStatus::More, 0),
-            greatest: EventTime::MIN,
+            greatest: match self.restored {
+                EventTime::MIN => EventTime::MIN,
+                time => time.saturating_add(self.event_times.policy.allowance()),
+            },
             pen: self.job.telemetry.ledger().pen(),
             now_ns: 0,
             latest: EventTime::MAX,
@@ -172,9 +237,10 @@ impl<T: Data> Intake<T> {
                     return Ok(());
                 }
             }
+            admitted.batch.reached = self.watermark(admitted.greatest);
             admitted.batch.watermark = match status {
                 ReadStatus::End => EventTime::MAX,
-                _ => self.watermark(admitted.greatest),
+                _ => admitted.batch.reached,
             };
             if self.send(&mut admitted).is_err() {
                 self.abandon(&mut admitted);
@@ -251,7 +317,8 @@ impl<T: Data> Intake<T> {
         while clock.now_ns() < due_ns {
             if admitted.batch.len() > 0 {
                 let status = std::mem::replace(&mut admitted.batch.status, ReadStatus::More);
-                admitted.batch.watermark = self.watermark(admitted.greatest);
+                admitted.batch.reached = self.watermark(admitted.greatest);
+                admitted.batch.watermark = admitted.batch.reached;
                 self.send(admitted)?;
                 admitted.batch.status = status;
             }
@@ -287,6 +354,7 @@ impl<T: Data> Intake<T> {
             late: Vec::new(),
             dead: Vec::new(),
             watermark: EventTime::MIN,
+            reached: EventTime::MIN,
             status,
             next_offset: self.next_offset,
         }

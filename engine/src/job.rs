@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::epochs::{Checkpointing, Epochs};
 use crate::flushes::Flushes;
 use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
@@ -68,6 +69,8 @@ pub struct JobOptions {
     pub dead_letters: Option<Arc<dyn Sink<DeadLetter>>>,
     /// Where late events go that the flow leaves alone.
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
+    /// How checkpoints are taken; none unless set.
+    pub checkpoints: Option<Checkpointing>,
 }
 
 impl Default for JobOptions {
@@ -84,6 +87,7 @@ impl Default for JobOptions {
             clock: Clock::system(),
             dead_letters: None,
             late: None,
+            checkpoints: None,
         }
     }
 }
@@ -114,6 +118,9 @@ pub(crate) struct JobContext {
     pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
     /// What steps go on from, by step id: nothing in a job that starts anew.
     pub(crate) restored: BTreeMap<String, StepState>,
+    /// None in a job without checkpoints.
+    pub(crate) epochs: Option<Arc<Epochs>>,
+    over: AtomicBool,
     aborted: AtomicBool,
     failure: Mutex<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -132,6 +139,8 @@ impl JobContext {
             flushes: Flushes::default(),
             pace_origin: OnceLock::new(),
             restored: BTreeMap::new(),
+            epochs: None,
+            over: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             failure: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
@@ -150,6 +159,16 @@ impl JobContext {
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the graph has come down: there is nothing left for it to ask for.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the graph has come down.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst) || self.is_aborted()
     }
 
     pub(crate) fn failure(&self) -> Option<String> {

@@ -94,6 +94,9 @@ enum Page {
 #[derive(Default)]
 pub struct Ledger {
     pages: Mutex<BTreeMap<ChunkId, Page>>,
+    /// Where the reading of each partition has begun, in a job that goes on from a checkpoint: what
+    /// was read before is no matter of this job's, unless a step has taken it up again.
+    begun: Mutex<Option<BTreeMap<(u16, u32), u64>>>,
 }
 
 impl Ledger {
@@ -105,15 +108,39 @@ impl Ledger {
         }
     }
 
+    /// Notes that the job goes on from a checkpoint.
+    pub(crate) fn resume(&self) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.get_or_insert_default();
+    }
+
+    /// Notes where the reading of a partition begins.
+    pub(crate) fn begin_at(&self, source: u16, partition: u32, offset: u64) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begun) = &mut *begun {
+            begun.insert((source, partition), offset);
+        }
+    }
+
     /// Counts the fates of all records read so far.
     pub fn fates(&self) -> Fates {
         let mut fates = Fates::default();
-        for page in self.lock().values() {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((source, partition, number), page) in &*self.lock() {
+            // Before this offset, records count only if they were taken up again.
+            let begin = begun.as_ref().map_or(0, |begun| {
+                begun.get(&(*source, *partition)).copied().unwrap_or(u64::MAX)
+            });
+            let first = number * CHUNK;
             match page {
+                Page::Uniform(marks) if first + CHUNK <= begin && marks & READ == 0 => {}
                 Page::Uniform(marks) => fates.count(*marks, CHUNK),
                 Page::Open(chunk) => {
-                    for marks in &chunk.0 {
-                        fates.count(marks.load(Ordering::Relaxed), 1);
+                    for (offset, marks) in (first..).zip(&chunk.0) {
+                        let marks = marks.load(Ordering::Relaxed);
+                        if offset >= begin || marks & READ != 0 {
+                            fates.count(marks, 1);
+                        }
                     }
                 }
             }

@@ -11,6 +11,7 @@
 pub mod checkpoint;
 pub mod clock;
 mod dataflow;
+mod epochs;
 pub mod expiry;
 pub mod flow;
 mod flushes;
@@ -35,4 +36,5 @@ mod upkeep;
 pub mod version;
 pub mod watermark;
 
+pub use epochs::Checkpointing;
 pub use runtime::{BuildResult, PlanError, RunError, plan, run};

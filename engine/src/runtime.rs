@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::dataflow::execute;
+use crate::epochs::Epochs;
 use crate::flow::{Flow, Graph};
 use crate::guard::{self, guard};
 use crate::job::{JobContext, JobOptions, StopHandle};
@@ -75,18 +76,45 @@ pub fn run(
     stop: StopHandle,
     build: impl Fn(&mut Flow<'_>) -> BuildResult + Send + Sync + 'static,
 ) -> Result<(), RunError> {
-    plan(&options, &build)?;
-    let job = Arc::new(JobContext::new(options, telemetry, stop));
+    let graph = plan(&options, &build)?;
+    let job = prepare(options, telemetry, stop, &graph)?;
     execute::run(&job, move |flow| match finish(flow, &build) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     });
+    job.end();
     job.join_threads();
     if let Some(failure) = job.failure() {
         return Err(RunError::Failed(failure));
     }
     job.run_endings();
     Ok(())
+}
+
+/// What the workers and threads share; with checkpoints, a new generation begins here.
+fn prepare(
+    options: JobOptions,
+    telemetry: Arc<Telemetry>,
+    stop: StopHandle,
+    graph: &Graph,
+) -> Result<Arc<JobContext>, PlanError> {
+    let mut job = JobContext::new(options, telemetry, stop);
+    if let Some(config) = &job.options.checkpoints {
+        let begun = Epochs::begin(config, graph);
+        let mut epochs = begun.map_err(|error| PlanError {
+            errors: error.lines().map(str::to_owned).collect(),
+        })?;
+        if let Some(restored) = &mut epochs.restored {
+            job.telemetry.ledger().resume();
+            job.restored = restored.take_states();
+        }
+        job.epochs = Some(Arc::new(epochs));
+    }
+    let job = Arc::new(job);
+    if let Some(epochs) = &job.epochs {
+        epochs.start(&job);
+    }
+    Ok(job)
 }
 
 fn finish<'s>(

@@ -221,6 +221,11 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|(key, state)| (key, state))
     }
 
+    /// Whether the next [`take_changed`](Self::take_changed) gives every key.
+    pub(crate) fn is_untaken(&self) -> bool {
+        self.changes.is_none()
+    }
+
     /// The keys that have changed since the last call or since they were restored, encoded by key
     /// group; a key that has gone is there with no state. The first call on state that was not
     /// restored gives every key.

@@ -39,6 +39,21 @@ pub enum StepKind {
     Sink,
 }
 
+impl StepKind {
+    /// The kind in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Transform => "transform",
+            Self::Filter => "filter",
+            Self::Merge => "merge",
+            Self::Keyed => "keyed",
+            Self::Infer => "infer",
+            Self::Sink => "sink",
+        }
+    }
+}
+
 /// The figures of one step, summed over the workers of this process.
 pub struct StepMetrics {
     /// The step's id.

@@ -29,6 +29,8 @@ pub(crate) struct Passage {
 /// How far one partition is done.
 struct Place {
     partition: u32,
+    /// The number that the source itself knows it by.
+    of_source: u32,
     /// The offset up to which the worker has taken records.
     taken: Arc<AtomicU64>,
     /// The offset before which everything is done.
@@ -133,9 +135,11 @@ impl<T: Data> Upkeep<T> {
                 return;
             }
         };
+        let numbers = self.opener.numbers(&partitions);
         for (index, partition) in partitions.into_iter().enumerate().skip(self.known) {
             if self.opener.is_mine(index) {
-                match self.opener.open(partition, Found::Later) {
+                let number = numbers[&partition];
+                match self.opener.open(partition, number, Found::Later) {
                     Ok(opened) => self.hand_over(opened),
                     Err(error) => {
                         tracing::warn!(step, partition, "cannot open a new partition: {error}");
@@ -195,6 +199,7 @@ impl Place {
     fn of<T>(opened: &Opened<T>) -> Self {
         Self {
             partition: opened.number,
+            of_source: opened.of_source,
             taken: Arc::clone(&opened.taken),
             done: opened.start,
             told: opened.start,
@@ -215,7 +220,7 @@ impl Places {
 
     fn tell<T: 'static>(&mut self, config: &dyn Source<T>) {
         let news = self.0.iter().filter(|place| place.done > place.told);
-        let news: Vec<_> = news.map(|place| (place.partition, place.done)).collect();
+        let news: Vec<_> = news.map(|place| (place.of_source, place.done)).collect();
         match config.commit(&news) {
             Ok(()) => self.0.iter_mut().for_each(|place| place.told = place.done),
             Err(error) => {

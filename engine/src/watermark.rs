@@ -79,6 +79,26 @@ impl WatermarkMerge {
         }
     }
 
+    /// The same for a step whose work several workers have shared, each with inputs of its own, and
+    /// others share now. What one of them has promised stands; where their promises are `parts` of
+    /// one, which is made of all of them, the least of them does.
+    pub(crate) fn unite(of_workers: &[Self], inputs: usize, parts: bool) -> Self {
+        let all = of_workers.iter().map(|merge| merge.merged);
+        let united = if parts {
+            let merge = Self {
+                inputs: all.collect(),
+                merged: Watermark::START,
+            };
+            merge.combine()
+        } else {
+            all.max_by_key(|merged| merged.time).unwrap_or(Watermark::START)
+        };
+        Self {
+            inputs: vec![united; inputs],
+            merged: united,
+        }
+    }
+
     /// Takes in the watermark of one input and returns the merged one.
     pub(crate) fn update(&mut self, input: usize, watermark: Watermark) -> Watermark {
         if self.inputs[input] != watermark {

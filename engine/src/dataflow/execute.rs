@@ -1,5 +1,6 @@
 //! Runs a graph on timely workers, or builds it once to look at it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::communication::Allocator;
@@ -10,6 +11,8 @@ use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
 
 use super::Site;
+use super::commit::commit;
+use super::epoch::EpochSite;
 use crate::flow::Flow;
 use crate::guard::last_panic;
 use crate::job::JobContext;
@@ -29,13 +32,20 @@ fn build_on<R>(
     build: impl FnOnce(&mut Flow<'_>) -> R,
 ) -> R {
     worker.dataflow(|scope| {
+        let epochs = job.epochs.as_ref();
+        let epochs = epochs.map(|epochs| Rc::new(EpochSite::new(scope, job, epochs)));
         let site = Site {
             scope,
             job: Arc::clone(job),
             probe: ProbeHandle::new(),
             planning,
+            epochs: epochs.clone(),
         };
-        build(&mut Flow::new(site))
+        let built = build(&mut Flow::new(site));
+        if let Some(epochs) = epochs {
+            commit(scope, job, &epochs);
+        }
+        built
     })
 }
 

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::{SideEdges, Sides, exchanged_with_sides, unary_with_sides};
-use super::{Edge, Site};
+use super::stateful::{Identity, Stateful, TakeState, stateful};
+use super::unary::{SideEdges, Sides};
+use super::{Edge, Site, Tick};
+use crate::checkpoint::KeyGroups;
 use crate::guard::guard;
 use crate::job::{JobContext, Order};
 use crate::key::{Key, KeyGroup, LocalKey, key_hash};
@@ -20,11 +24,11 @@ use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
 
-/// Runs `step` on the records of `input`, by key.
+/// Runs `step`, which is of this kind, on the records of `input`, by key.
 pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     site: &Site<'s>,
     input: Edge<'s, T>,
-    metrics: Arc<StepMetrics>,
+    (metrics, kind): (Arc<StepMetrics>, &str),
     step: S,
     order: Order,
     key: impl Fn(&T) -> S::Key + Clone + 'static,
@@ -34,42 +38,33 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     // A record whose key cannot be taken becomes a dead letter wherever it arrives.
     let owner_of = move |value: &T| guard(|| owner(&owner_key(value), workers)).unwrap_or(0);
     let routed = route(site, input, owner_of);
-    let name = metrics.id.clone();
     let seat = Seat::new(site, workers);
-    let mut shell = Shell::new(seat, &site.job, metrics, step, order, key);
-    exchanged_with_sides(
-        routed,
-        &name,
-        sides::<T, S>(),
-        move |packet, given, letters| {
-            given.extend(shell.take_in(packet));
-            letters.append(shell.letters());
-        },
-    )
+    let identity = seat.identity(&metrics.id, kind);
+    let shell = Shell::new(seat, &site.job, metrics, step, order, key);
+    let sides = sides::<T, S>();
+    if workers == 1 {
+        return stateful(site, routed, Pipeline, identity, sides, shell);
+    }
+    let to_addressee = Exchange::new(|packet: &Packet<T>| packet.to as u64);
+    stateful(site, routed, to_addressee, identity, sides, shell)
 }
 
 /// Runs `step` on this worker's own records as they arrive, all under the worker's key.
 pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
     site: &Site<'s>,
     input: Edge<'s, T>,
-    metrics: Arc<StepMetrics>,
+    (metrics, kind): (Arc<StepMetrics>, &str),
     step: S,
 ) -> (Edge<'s, S::Out>, SideEdges<'s>) {
-    let name = metrics.id.clone();
     let own = LocalKey::of(site.worker(), site.workers());
     let key = move |_: &T| own;
-    let seat = Seat::new(site, 1);
-    let mut shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
-    unary_with_sides(
-        input,
-        &name,
-        sides::<T, S>(),
-        move |mut packet, given, letters| {
-            packet.from = 0;
-            given.extend(shell.take_in(packet));
-            letters.append(shell.letters());
-        },
-    )
+    let seat = Seat {
+        is_local: true,
+        ..Seat::new(site, 1)
+    };
+    let identity = seat.identity(&metrics.id, kind);
+    let shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
+    stateful(site, input, Pipeline, identity, sides::<T, S>(), shell)
 }
 
 /// What a step has to send beside its records.
@@ -92,6 +87,8 @@ pub(crate) struct Seat {
     pub(crate) worker: usize,
     pub(crate) workers: usize,
     pub(crate) inputs: usize,
+    /// Whether it has its own worker's records only, which come by one input.
+    pub(crate) is_local: bool,
 }
 
 impl Seat {
@@ -100,7 +97,27 @@ impl Seat {
             worker: site.worker(),
             workers: site.workers(),
             inputs,
+            is_local: false,
         }
+    }
+
+    /// The key groups that the worker owns.
+    pub(super) fn groups(self) -> KeyGroups {
+        KeyGroups::of_worker(self.worker, self.workers)
+    }
+
+    /// A step of this kind for those that save its state.
+    pub(super) fn identity(self, id: &str, kind: &str) -> Identity {
+        Identity {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            groups: self.groups(),
+        }
+    }
+
+    /// How far the inputs have got, for a step that goes on from `state`.
+    pub(crate) fn resume(self, state: &StepState) -> WatermarkMerge {
+        state.resume_watermarks((self.worker, self.workers), self.inputs, self.is_local)
     }
 
     /// What there is of the key groups that the worker owns.
@@ -123,6 +140,8 @@ pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
+    /// Whether those behind know of it: after a restart they do not.
+    is_told: bool,
     endings: Endings,
     /// The logic has panicked: its state is not to be trusted, and the job is about to end.
     is_broken: bool,
@@ -153,6 +172,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             order,
             watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
+            is_told: true,
         };
         if let Some(state) = restored
             && let Err(error) = shell.restore(state)
@@ -180,9 +200,16 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         for bytes in self.seat.own(&state.waiting) {
             decode_all(id, bytes, |record| waiting.push(record))?;
         }
+        // They have been read before, and count in this job from here on.
+        let mut pen = self.job.telemetry.ledger().pen();
+        waiting.iter().for_each(|record: &Record<T>| pen.read(record.origin));
+        for (_, state) in self.state.iter() {
+            self.step.waiting(state, &mut |origin| pen.read(origin));
+        }
         self.queue.push(waiting, |value| self.step.rank(value));
-        self.watermarks = state.watermarks.clone().resume(self.seat.inputs);
+        self.watermarks = self.seat.resume(state);
         self.emitted = self.watermarks.current();
+        self.is_told = false;
         self.step.accepts(&self.state).map_err(|reason| {
             let step = id.clone();
             StateError::Refused { step, reason }
@@ -198,10 +225,12 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             let group = hash.map_or(KeyGroup(0), KeyGroup::of);
             encode_to(&mut waiting, group, record)?;
         }
+        let is_base = self.state.is_untaken();
         Ok(StepState {
             keys: self.state.take_changed()?,
+            bases: if is_base { self.seat.groups() } else { KeyGroups::NONE },
             waiting,
-            watermarks: self.watermarks.clone(),
+            watermarks: vec![self.watermarks.clone()],
         })
     }
 
@@ -240,9 +269,10 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         };
         let latency_ns = oldest_ns.map(|ns| self.job.options.clock.now_ns().saturating_sub(ns));
         self.metrics.packet(taken, records.len(), latency_ns);
-        if records.is_empty() && watermark == self.emitted {
+        if records.is_empty() && watermark == self.emitted && self.is_told {
             return None;
         }
+        self.is_told = true;
         self.emitted = watermark;
         Some(Packet {
             from: self.seat.worker,
@@ -250,6 +280,32 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             records,
             watermark,
         })
+    }
+}
+
+impl<T, S, F> Stateful<T, S::Out> for Shell<T, S, F>
+where
+    T: Data,
+    S: KeyedStep<T>,
+    F: Fn(&T) -> S::Key + 'static,
+{
+    fn take_in(
+        &mut self,
+        mut packet: Packet<T>,
+        given: &mut Vec<Packet<S::Out>>,
+        letters: &mut Letters,
+    ) {
+        if self.seat.is_local {
+            packet.from = 0;
+        }
+        given.extend(Shell::take_in(self, packet));
+        letters.append(self.letters());
+    }
+}
+
+impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
+    fn take_state(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
+        Shell::take_state(self)
     }
 }
 

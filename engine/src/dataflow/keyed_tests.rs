@@ -57,6 +57,7 @@ fn shell(job: &Arc<JobContext>, worker: usize, workers: usize, refuses: bool) ->
         worker,
         workers,
         inputs: 2,
+        is_local: false,
     };
     let key: fn(&i64) -> i64 = |value| value % 5;
     Shell::new(seat, job, metrics, Count { refuses }, Order::EventTime, key)

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tick;
+use crate::checkpoint::KeyGroups;
 use super::keyed::Seat;
+use super::stateful::{Identity, TakeState};
 use super::latest_index::{Expiring, Place, Places};
 use super::latest_state::{Number, Numbered, Related, Waiting};
 use crate::job::JobContext;
@@ -118,8 +120,10 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
         for bytes in self.seat.own(&saved.waiting) {
             waiting.decode(id, bytes)?;
         }
+        // They have been read before, and count in this job from here on.
+        waiting.origins().for_each(|origin| self.pen.read(origin));
         self.waiting.insert(FIRST, waiting);
-        self.watermarks = saved.watermarks.clone().resume(self.seat.inputs);
+        self.watermarks = self.seat.resume(saved);
         let states = self.state.iter();
         let other = states
             .map(|(_, related)| related.horizon_us)
@@ -160,26 +164,33 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
     }
 
     /// What the step must keep over a restart, of its keys only what has changed since the last
-    /// call; to be asked when no tick is [open](Self::is_open).
-    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints ask for it"))]
-    pub(super) fn take_state(&mut self) -> Result<StepState, postcard::Error> {
+    /// call, as of the end of what waits before the tick `end`; to be asked when no tick is
+    /// [open](Self::is_open).
+    pub(super) fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
         assert!(
             !self.is_open(),
             "invariant: what was taken in has been told"
         );
         let mut watermarks = self.watermarks.clone();
         let mut groups = BTreeMap::new();
-        for waiting in self.waiting.values() {
+        for (_, waiting) in self.waiting.range(..end) {
             waiting.encode(&mut groups)?;
             for &(input, watermark) in &waiting.watermarks {
                 watermarks.update(input, watermark);
             }
         }
+        let is_base = self.state.is_untaken();
         Ok(StepState {
             keys: self.state.take_changed()?,
+            bases: if is_base { self.seat.groups() } else { KeyGroups::NONE },
             waiting: groups,
-            watermarks,
+            watermarks: vec![watermarks],
         })
+    }
+
+    /// Who the step is for those that save its state.
+    pub(super) fn identity(&self) -> Identity {
+        self.seat.identity(&self.metrics.id, "join_latest")
     }
 
     /// Keeps facts until their tick is complete.
@@ -388,6 +399,12 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
                 self.state.remove(&key);
             }
         }
+    }
+}
+
+impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
+    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+        LatestJoin::take_state(self, end)
     }
 }
 

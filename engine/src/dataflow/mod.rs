@@ -4,7 +4,9 @@
 //! Watermarks travel inside the packets, in order with the records they speak of, so that a step
 //! in event-time order need not wait for a tick to close.
 
+mod commit;
 pub(crate) mod empty;
+pub(crate) mod epoch;
 mod event_time_queue;
 pub(crate) mod execute;
 pub(crate) mod keyed;
@@ -20,12 +22,15 @@ mod relation_tests;
 pub(crate) mod route;
 pub(crate) mod sink;
 pub(crate) mod source;
+mod stateful;
 pub(crate) mod unary;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use self::epoch::EpochSite;
 use crate::job::JobContext;
 use crate::record::Packet;
 
@@ -44,6 +49,8 @@ pub(crate) struct Site<'s> {
     pub(crate) probe: ProbeHandle<Tick>,
     /// Whether the graph is built only to be looked at: nothing may be opened or started.
     pub(crate) planning: bool,
+    /// None in a job without checkpoints.
+    pub(crate) epochs: Option<Rc<EpochSite<'s>>>,
 }
 
 impl Site<'_> {

@@ -23,10 +23,12 @@ use timely::dataflow::operators::{Capability, InputCapability};
 use timely::scheduling::Activator;
 
 use super::keyed::{Seat, owner};
+use super::epoch::epoch_of;
 use super::latest_index::Place;
 use super::latest_join::{FIRST, LatestJoin, Pair, RESTORED, Update};
 use super::latest_state::Number;
 use super::route::route;
+use super::stateful::Boundary;
 use super::{Edge, Site, Tick};
 use crate::key::Key;
 use crate::record::{Data, Packet};
@@ -59,6 +61,7 @@ pub(crate) fn join_latest<'s, K: Key, L: Data + Fact, R: Data + Fact>(
         worker: site.worker(),
         workers: site.workers(),
         inputs: 2 * site.workers(),
+        is_local: false,
     };
     let join = LatestJoin::new(seat, &site.job, metrics, horizon);
     run(site, left, right, &Rc::new(RefCell::new(join)))
@@ -115,8 +118,12 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
         watermarks: OutputBuilder::from(watermarks),
     };
     let activator = site.scope.activator_for(builder.operator_info().address);
+    let mut boundary = Boundary::new(site, &mut builder, join.borrow().identity());
     let join = Rc::clone(join);
-    builder.build(move |initial| {
+    builder.build(move |mut initial| {
+        if let Some(boundary) = &mut boundary {
+            boundary.begin(initial.pop());
+        }
         let mut initial = Some(initial);
         let mut held = Held::new();
         move |frontiers| {
@@ -149,6 +156,17 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
                 let (tick, at) = first.remove_entry();
                 let watermark = join.take_in(tick);
                 outputs.give(&mut join.updates, &at, watermark);
+            }
+            if let Some(boundary) = &mut boundary {
+                // Ticks are told one by one: an epoch is over when its last one has been.
+                let first = held.first_key_value().map(|(tick, _)| epoch_of(*tick));
+                while !join.is_open()
+                    && first.is_none_or(|first| first > boundary.epoch)
+                    && frontiers.iter().all(|front| boundary.is_over(front))
+                {
+                    boundary.close(join, frontiers, first);
+                }
+                boundary.acknowledge();
             }
         }
     });

@@ -153,6 +153,7 @@ fn work(
         worker: index,
         workers: peers,
         inputs: 2 * peers,
+        is_local: false,
     };
     let metrics = job.telemetry.step("join", StepKind::Keyed);
     let join = LatestJoin::new(seat, job, metrics, secs(plan.horizon));
@@ -163,6 +164,7 @@ fn work(
             scope,
             job: Arc::clone(job),
             probe: probe.clone(),
+            epochs: None,
             planning: false,
         };
         let (l, r) = (scope.input_from(&mut left), scope.input_from(&mut right));
@@ -178,7 +180,7 @@ fn work(
     });
     let mut state: Option<StepState> = None;
     let mut take = || {
-        let taken = join.borrow_mut().take_state().unwrap();
+        let taken = join.borrow_mut().take_state(Tick::MAX).unwrap();
         match &mut state {
             Some(state) => state.extend(taken),
             None => state = Some(taken),

@@ -8,12 +8,18 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
+use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Antichain;
+use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
+use super::epoch::{Announcement, tick_in};
 use super::{Edge, Site, Tick};
+use crate::checkpoint::SourcePartition;
+use crate::epochs::Ack;
 use crate::intake::{Batch, Opened, Opener, Wake};
 use crate::job::{Aligned, JobContext};
 use crate::letters::{DeadLetter, LateEvent};
@@ -31,6 +37,9 @@ const BATCHES_AT_ONCE: usize = 16;
 const RETRY_MIN: Duration = Duration::from_micros(100);
 const RETRY_MAX: Duration = Duration::from_millis(5);
 
+/// What is announced to a source bears on no output.
+const NO_PATH: [(usize, Antichain<Tick>); 0] = [];
+
 /// What a source gives: the records, the late events, the dead letters.
 pub(crate) type SourceEdges<'s, T> = (Edge<'s, T>, Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
 
@@ -43,10 +52,23 @@ pub(crate) fn source<'s, T: Data>(
     event_times: &EventTimes<T>,
 ) -> Result<SourceEdges<'s, T>, SourceError> {
     let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
-    let (records, edge) = builder.new_output();
-    let (late, late_edge) = builder.new_output();
-    let (dead, dead_edge) = builder.new_output();
+    let mut announced = site.epochs.as_ref().map(|epochs| {
+        let to_addressee = Exchange::new(|(worker, _): &Announcement| *worker as u64);
+        let stream = epochs.announcements.clone();
+        let input = builder.new_input_connection(stream, to_addressee, NO_PATH);
+        builder.set_notify_for(0, FrontierInterest::Never);
+        input
+    });
+    let (records, edge) = builder.new_output_connection(NO_PATH);
+    let (late, late_edge) = builder.new_output_connection(NO_PATH);
+    let (dead, dead_edge) = builder.new_output_connection(NO_PATH);
     let (mut records, mut late, mut dead) = (Port::new(records), Port::new(late), Port::new(dead));
+    let mut acks = site.epochs.as_ref().map(|epochs| {
+        let (acks, stream) = builder.new_output_connection(NO_PATH);
+        epochs.join(stream);
+        Port::new(acks)
+    });
+    let kind = config.describe();
     let address = builder.operator_info().address;
     let pending = Arc::new(AtomicBool::new(true));
     let supply = if site.planning {
@@ -74,20 +96,42 @@ pub(crate) fn source<'s, T: Data>(
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |_| {
+            let mut next = None;
+            if let Some(announced) = &mut announced {
+                announced.for_each(|_, given| {
+                    let epochs = given.drain(..).map(|(_, epoch)| epoch);
+                    next = epochs.chain(next).max();
+                });
+            }
             let Some(held) = capabilities.as_mut() else {
                 return;
             };
             feed.take_arrivals();
+            if let (Some(epoch), Some(acks)) = (next, &mut acks) {
+                acks.give(&held[3], feed.places(&kind));
+                feed.open_epoch(epoch);
+            }
             feed.open_tick(held);
+            let mut has_given = false;
             let more = feed.take_batches(|batch, watermark| {
+                has_given = true;
                 records.give(&held[0], Packet::local(worker, batch.records, watermark));
                 late.give(&held[1], Packet::local(worker, batch.late, watermark));
                 dead.give(&held[2], Packet::local(worker, batch.dead, watermark));
             });
             if let Some(watermark) = feed.closing_watermark() {
+                has_given = true;
                 records.give(&held[0], Packet::local(worker, Vec::new(), watermark));
                 late.give(&held[1], Packet::local(worker, Vec::new(), watermark));
                 dead.give(&held[2], Packet::local(worker, Vec::new(), watermark));
+            }
+            if let Some(acks) = &mut acks {
+                if has_given && feed.begin_epoch() {
+                    acks.give(&held[3], Ack::Begun);
+                }
+                if feed.is_done() {
+                    acks.give(&held[3], feed.places(&kind));
+                }
             }
             if feed.is_done() {
                 capabilities = None;
@@ -102,10 +146,11 @@ pub(crate) fn source<'s, T: Data>(
 /// Opens this worker's share of the partitions, each with a reader thread, and sees to their upkeep.
 fn open_partitions<T: Data>(opener: Opener<T>) -> Result<Supply<T>, SourceError> {
     let listed = opener.config.partitions()?;
+    let numbers = opener.numbers(&listed);
     let mut opened = Vec::new();
     for (index, partition) in listed.iter().enumerate() {
         if opener.is_mine(index) {
-            opened.push(opener.open(*partition, Found::AtStart)?);
+            opened.push(opener.open(*partition, numbers[partition], Found::AtStart)?);
         }
     }
     let (arrive, arrivals) = opener.config.discover_every().map(|_| unbounded()).unzip();
@@ -150,15 +195,15 @@ impl<T> Supply<T> {
 }
 
 /// One output of the source operator.
-struct Port<T: Data>(OutputBuilder<Tick, CapacityContainerBuilder<Vec<Packet<T>>>>);
+struct Port<D: Clone + 'static>(OutputBuilder<Tick, CapacityContainerBuilder<Vec<D>>>);
 
-impl<T: Data> Port<T> {
-    fn new(output: timely::dataflow::channels::pushers::Output<Tick, Vec<Packet<T>>>) -> Self {
+impl<D: Clone + 'static> Port<D> {
+    fn new(output: timely::dataflow::channels::pushers::Output<Tick, Vec<D>>) -> Self {
         Self(OutputBuilder::from(output))
     }
 
-    fn give(&mut self, capability: &Capability<Tick>, packet: Packet<T>) {
-        self.0.activate().session(capability).give(packet);
+    fn give(&mut self, capability: &Capability<Tick>, given: D) {
+        self.0.activate().session(capability).give(given);
     }
 }
 
@@ -174,8 +219,11 @@ enum PartitionState {
 struct Partition<T> {
     batches: Receiver<Batch<T>>,
     number: u32,
+    name: String,
     aligned: Aligned,
     watermark: EventTime,
+    /// The watermark but for the partition's end.
+    reached: EventTime,
     /// When something last came.
     heard_ns: u64,
     /// Whether the reader last said that it had nothing.
@@ -203,6 +251,9 @@ struct Feed<T> {
     /// Records given per open tick, oldest first.
     given: VecDeque<(Tick, usize)>,
     in_flight: usize,
+    /// The open epoch, and whether anything has been given in it.
+    epoch: u64,
+    has_begun: bool,
     tick: Tick,
     next: usize,
     retry: Duration,
@@ -234,6 +285,8 @@ impl<T: Data> Feed<T> {
             probe: site.probe.clone(),
             given: VecDeque::new(),
             in_flight: 0,
+            epoch: 0,
+            has_begun: false,
             tick: 0,
             next: 0,
             retry: RETRY_MIN,
@@ -245,11 +298,19 @@ impl<T: Data> Feed<T> {
 
     fn add(&mut self, opened: Opened<T>) {
         self.watermarks.add();
+        let aligned = self.job.alignment.join();
+        if opened.watermark != EventTime::MIN {
+            aligned.set(opened.watermark);
+            let known = Watermark::active(opened.watermark);
+            self.watermarks.update(TO_COME + 1 + self.partitions.len(), known);
+        }
         self.partitions.push(Partition {
             batches: opened.batches,
             number: opened.number,
-            aligned: self.job.alignment.join(),
-            watermark: EventTime::MIN,
+            name: opened.name,
+            aligned,
+            watermark: opened.watermark,
+            reached: opened.watermark,
             heard_ns: self.job.options.clock.now_ns(),
             waiting: false,
             state: PartitionState::Open,
@@ -287,13 +348,43 @@ impl<T: Data> Feed<T> {
         }
     }
 
+    /// How far the partitions have been read, for the epoch that is closed here.
+    fn places(&self, kind: &str) -> Ack {
+        let place = |partition: &Partition<T>| SourcePartition {
+            name: partition.name.clone(),
+            number: partition.number,
+            offset: partition.taken.load(Ordering::Relaxed),
+            watermark: Watermark::active(partition.reached),
+        };
+        Ack::Source {
+            step: self.metrics.id.clone(),
+            number: self.number,
+            kind: kind.to_owned(),
+            partitions: self.partitions.iter().map(place).collect(),
+        }
+    }
+
+    fn open_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.has_begun = false;
+    }
+
+    /// Notes that something was given in the epoch; whether it is the first.
+    fn begin_epoch(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_begun, true)
+    }
+
     /// Moves the capabilities to the tick of now, and settles what has left the graph.
     fn open_tick(&mut self, capabilities: &mut [Capability<Tick>]) {
         self.pending.store(false, Ordering::Release);
         let length = u64::try_from(self.job.options.tick.as_nanos())
             .unwrap_or(u64::MAX)
             .max(1);
-        self.tick = self.job.options.clock.now_ns() / length * length;
+        let now_ns = self.job.options.clock.now_ns();
+        self.tick = match self.job.epochs {
+            None => now_ns / length * length,
+            Some(_) => tick_in(self.epoch, now_ns / length),
+        };
         for capability in capabilities.iter_mut() {
             if self.tick > *capability.time() {
                 capability.downgrade(&self.tick);
@@ -314,7 +405,9 @@ impl<T: Data> Feed<T> {
     /// Hands on what the readers have, in turn, and tells whether there may be more at once.
     fn take_batches(&mut self, mut give: impl FnMut(Batch<T>, Watermark)) -> bool {
         for _ in 0..BATCHES_AT_ONCE {
-            if self.in_flight >= self.job.options.in_flight_max {
+            let epochs = self.job.epochs.as_ref();
+            let is_full = epochs.is_some_and(|epochs| epochs.is_full());
+            if self.in_flight >= self.job.options.in_flight_max || is_full {
                 return false;
             }
             let Some((index, batch)) = self.next_batch() else {
@@ -391,6 +484,7 @@ impl<T: Data> Feed<T> {
         }
         partition.heard_ns = self.job.options.clock.now_ns();
         partition.watermark = batch.watermark.max(partition.watermark);
+        partition.reached = batch.reached.max(partition.reached);
         if batch.status == ReadStatus::End {
             partition.state = PartitionState::Ended;
         }

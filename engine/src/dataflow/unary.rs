@@ -2,6 +2,7 @@
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::CapabilityTrait;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
@@ -93,80 +94,94 @@ pub(crate) fn unary_with_sides<'s, I: Data, O: Data>(
     input: Edge<'s, I>,
     name: &str,
     sides: Sides,
-    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Letters) + 'static,
-) -> (Edge<'s, O>, SideEdges<'s>) {
-    build_with_sides(input, Pipeline, name, sides, logic)
-}
-
-/// As [`exchanged`], with further outputs as those of [`unary_with_sides`].
-pub(crate) fn exchanged_with_sides<'s, I: Data, O: Data>(
-    input: Edge<'s, I>,
-    name: &str,
-    sides: Sides,
-    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Letters) + 'static,
-) -> (Edge<'s, O>, SideEdges<'s>) {
-    if input.scope().peers() == 1 {
-        return unary_with_sides(input, name, sides, logic);
-    }
-    let to_addressee = Exchange::new(|packet: &Packet<I>| packet.to as u64);
-    build_with_sides(input, to_addressee, name, sides, logic)
-}
-
-fn build_with_sides<'s, I: Data, O: Data>(
-    input: Edge<'s, I>,
-    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
-    name: &str,
-    sides: Sides,
     mut logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>, &mut Letters) + 'static,
 ) -> (Edge<'s, O>, SideEdges<'s>) {
     let worker = input.scope().index();
     let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
-    let mut input = builder.new_input(input, pact);
+    let mut input = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);
-    let (output, stream) = builder.new_output();
-    let (dead_output, dead) = builder.new_output();
-    let (late_output, late) = (sides == Sides::DeadAndLate)
-        .then(|| builder.new_output())
-        .unzip();
-    let mut output = OutputBuilder::<_, Packets<O>>::from(output);
-    let mut dead_output = OutputBuilder::<_, Packets<DeadLetter>>::from(dead_output);
-    let mut late_output = late_output.map(OutputBuilder::<_, Packets<LateEvent>>::from);
+    let (mut outputs, stream, side_edges) = SideOutputs::new(&mut builder, sides, worker);
     builder.build(move |_| {
-        let (mut given, mut letters) = (Vec::new(), Letters::default());
-        // Who tells of no watermark holds back no one's.
-        let mut told = match sides {
-            Sides::Panics => Watermark::END,
-            Sides::Dead | Sides::DeadAndLate => Watermark::START,
-        };
         move |_| {
-            let mut output = output.activate();
             input.for_each(|capability, packets| {
                 packets
                     .drain(..)
-                    .for_each(|packet| logic(packet, &mut given, &mut letters));
-                let mut watermark = told;
-                if let (Some(packet), true) = (given.last(), sides != Sides::Panics) {
-                    watermark = packet.watermark;
-                }
-                if !given.is_empty() {
-                    output.session(&capability).give_container(&mut given);
-                    given.clear();
-                }
-                if letters.is_empty() && watermark == told {
-                    return;
-                }
-                told = watermark;
-                let Letters { dead, late } = std::mem::take(&mut letters);
-                let dead = Packet::local(worker, dead, watermark);
-                dead_output.activate().session(&capability).give(dead);
-                if let Some(late_output) = &mut late_output {
-                    let late = Packet::local(worker, late, watermark);
-                    late_output.activate().session(&capability).give(late);
-                } else {
-                    assert!(late.is_empty(), "invariant: who diverts has a late output");
-                }
+                    .for_each(|packet| logic(packet, &mut outputs.given, &mut outputs.letters));
+                outputs.send([&capability; 3]);
             });
         }
     });
-    (stream, SideEdges { sides, dead, late })
+    (stream, side_edges)
+}
+
+/// The outputs of an operator that has letters, and what is to be sent on them.
+pub(super) struct SideOutputs<O: Data> {
+    main: OutputBuilder<Tick, Packets<O>>,
+    dead: OutputBuilder<Tick, Packets<DeadLetter>>,
+    late: Option<OutputBuilder<Tick, Packets<LateEvent>>>,
+    sides: Sides,
+    worker: usize,
+    pub(super) given: Vec<Packet<O>>,
+    pub(super) letters: Letters,
+    /// The watermark that the letters have told of.
+    told: Watermark,
+}
+
+impl<O: Data> SideOutputs<O> {
+    /// Adds the outputs: the main one, the dead letters, the late events if there are any.
+    pub(super) fn new<'s>(
+        builder: &mut OperatorBuilder<'s, Tick>,
+        sides: Sides,
+        worker: usize,
+    ) -> (Self, Edge<'s, O>, SideEdges<'s>) {
+        let (main, stream) = builder.new_output();
+        let (dead_output, dead) = builder.new_output();
+        let (late_output, late) = (sides == Sides::DeadAndLate)
+            .then(|| builder.new_output())
+            .unzip();
+        let outputs = Self {
+            main: OutputBuilder::from(main),
+            dead: OutputBuilder::from(dead_output),
+            late: late_output.map(OutputBuilder::from),
+            sides,
+            worker,
+            given: Vec::new(),
+            letters: Letters::default(),
+            // Who tells of no watermark holds back no one's.
+            told: match sides {
+                Sides::Panics => Watermark::END,
+                Sides::Dead | Sides::DeadAndLate => Watermark::START,
+            },
+        };
+        (outputs, stream, SideEdges { sides, dead, late })
+    }
+
+    /// Sends what there is, with the right to do so on each output in their order.
+    pub(super) fn send<C: CapabilityTrait<Tick>>(&mut self, [main, dead, late]: [&C; 3]) {
+        let mut watermark = self.told;
+        if let (Some(packet), true) = (self.given.last(), self.sides != Sides::Panics) {
+            watermark = packet.watermark;
+        }
+        if !self.given.is_empty() {
+            let mut output = self.main.activate();
+            output.session(main).give_container(&mut self.given);
+            self.given.clear();
+        }
+        if self.letters.is_empty() && watermark == self.told {
+            return;
+        }
+        self.told = watermark;
+        let letters = std::mem::take(&mut self.letters);
+        let packet = Packet::local(self.worker, letters.dead, watermark);
+        self.dead.activate().session(dead).give(packet);
+        if let Some(output) = &mut self.late {
+            let packet = Packet::local(self.worker, letters.late, watermark);
+            output.activate().session(late).give(packet);
+        } else {
+            assert!(
+                letters.late.is_empty(),
+                "invariant: who diverts has a late output"
+            );
+        }
+    }
 }

@@ -8,25 +8,26 @@
 //! starts ([`Epochs::number`]).
 
 mod ack;
+mod failpoint;
 mod restored;
 mod saver;
 mod sealer;
-#[cfg(test)]
-mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
 pub(crate) use ack::Ack;
-pub(crate) use restored::{Restored, RestoredPartition};
+pub(crate) use failpoint::Failpoint;
+pub(crate) use restored::{Restored, RestoredSource};
 pub(crate) use saver::{Reply, Save, Saved};
 pub(crate) use sealer::Sealing;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointOptions, Checkpoints, Epoch, Generation, KeyGroups, StartFrom,
+    CheckpointError, CheckpointOptions, Checkpoints, Epoch, Generation, StartFrom,
 };
 use crate::flow::Graph;
 use crate::job::JobContext;
@@ -52,6 +53,7 @@ pub struct Checkpointing {
     pub from: StartFrom,
     /// Whether the state of steps that are no longer there may be left behind.
     pub allow_dropped_state: bool,
+    pub(crate) failpoint: Failpoint,
 }
 
 impl Checkpointing {
@@ -62,6 +64,7 @@ impl Checkpointing {
             options,
             from: StartFrom::Newest,
             allow_dropped_state: false,
+            failpoint: Failpoint::default(),
         }
     }
 }
@@ -80,11 +83,11 @@ pub(crate) struct Epochs {
     /// As in the progress.
     sealed: AtomicU64,
     outbox_bytes: AtomicU64,
-    is_hurried: AtomicBool,
-    /// Sinks that hold back the oldest epoch that is not published: by step id, the first epoch.
-    unpublished: Mutex<std::collections::BTreeMap<String, u64>>,
-    #[cfg(test)]
-    failpoint: Option<&'static str>,
+    /// By sink, the oldest epoch of the run that it has not published.
+    unpublished: Mutex<BTreeMap<String, u64>>,
+    /// By sink, the newest epoch that it has published.
+    published: Mutex<BTreeMap<String, Epoch>>,
+    failpoint: Failpoint,
 }
 
 /// How far the sealing has got.
@@ -118,10 +121,9 @@ impl Epochs {
             moved: Condvar::new(),
             sealed: AtomicU64::new(0),
             outbox_bytes: AtomicU64::new(0),
-            is_hurried: AtomicBool::new(false),
             unpublished: Mutex::default(),
-            #[cfg(test)]
-            failpoint: None,
+            published: Mutex::default(),
+            failpoint: config.failpoint.clone(),
         })
     }
 

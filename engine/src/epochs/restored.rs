@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Checkpointing;
 use crate::checkpoint::{Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition};
-use crate::flow::Graph;
+use crate::flow::{Graph, Node};
 use crate::key::KeyGroup;
 use crate::step_state::StepState;
 use crate::telemetry::StepKind;
@@ -100,6 +100,14 @@ impl Restored {
     }
 }
 
+/// The type of a stateful step.
+fn kind_of(node: &Node) -> &str {
+    match node.kind {
+        StepKind::Keyed => &node.label,
+        kind => kind.word(),
+    }
+}
+
 /// All pieces of a content, one after the other.
 fn joined(pieces: &mut Pieces, content: &str) -> BTreeMap<KeyGroup, Vec<u8>> {
     let groups = pieces.take(content).into_iter();
@@ -117,12 +125,12 @@ fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<
     let known = |id: &str| graph.nodes().iter().find(|node| node.id == id);
     for step in &manifest.steps {
         match known(&step.id) {
-            Some(node) if node.kind.word() == step.kind => {}
+            Some(node) if kind_of(node) == step.kind => {}
             Some(node) => errors.push(format!(
                 "step `{}` is a {} step, but epoch {epoch} holds the state of a {} step of that \
                  id: give the step another id",
                 step.id,
-                node.kind.word(),
+                kind_of(node),
                 step.kind
             )),
             None if allows_dropped => {}

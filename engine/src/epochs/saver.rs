@@ -91,8 +91,13 @@ fn write_all(
         state_version: 1,
         fingerprint: 0,
     };
-    let mut write = |spec: PartSpec, content: &PartContent| -> Option<PartRef> {
-        persist(job, &spec.step, || writer.write(&spec, content))
+    let write = |spec: PartSpec, content: &PartContent| -> Option<PartRef> {
+        let failpoint = &epochs.failpoint;
+        if failpoint.is_hit(job, "before part") {
+            return None;
+        }
+        let part = persist(job, &spec.step, || writer.write(&spec, content))?;
+        (!failpoint.is_hit(job, "after part")).then_some(part)
     };
     let StepState {
         keys,

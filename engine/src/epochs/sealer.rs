@@ -43,12 +43,12 @@ impl Epochs {
                 processes: 1,
                 ..book.draft(sealing.acks)
             };
-            if self.is_failing(job, "before seal") {
+            if self.failpoint.is_hit(job, "before seal") {
                 return;
             }
             let sealed = persist(job, "manifest", || generation.seal(&draft));
             let Some(manifest) = sealed else { return };
-            if self.is_failing(job, "after seal") {
+            if self.failpoint.is_hit(job, "after seal") {
                 return;
             }
             self.note_sealed();

@@ -51,9 +51,14 @@ impl<'s, K: Key, T: Data> Keyed<'s, K, T> {
             .shared
             .add_step(id, StepKind::Keyed, label, &[stream.node]);
         let (shared, edge) = stream.into_edge();
-        let (edge, sides) = keyed(&shared.site, edge, metrics, step, order, move |value| {
-            key(value)
-        });
+        let (edge, sides) = keyed(
+            &shared.site,
+            edge,
+            (metrics, label),
+            step,
+            order,
+            move |value| key(value),
+        );
         shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }

@@ -273,7 +273,7 @@ impl<'s, T: Data> Stream<'s, T> {
             .shared
             .add_step(id, StepKind::Keyed, label, &[self.node]);
         let (shared, edge) = self.into_edge();
-        let (edge, sides) = keyed::local(&shared.site, edge, metrics, step);
+        let (edge, sides) = keyed::local(&shared.site, edge, (metrics, label), step);
         shared.add_sides(id, node, sides);
         Stream::new(shared, node, edge)
     }

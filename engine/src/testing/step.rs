@@ -92,6 +92,7 @@ impl<T: Data, S: KeyedStep<T>> StepRun<T, S> {
             worker: 0,
             workers: 1,
             inputs: 1,
+            is_local: false,
         };
         let shell = Shell::new(seat, &job, metrics, step, order, key);
         Self {

@@ -1,0 +1,274 @@
+//! Operators with state: where a job takes checkpoints, they hold back what belongs to the next epoch
+//! until the open one is over, give what they keep to be saved, and acknowledge it.
+//!
+//! In a job without checkpoints they are what [`unary`](super::unary)'s are: they never hear of a
+//! frontier.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, unbounded};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::ParallelizationContract;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::progress::frontier::MutableAntichain;
+use timely::progress::operate::FrontierInterest;
+
+use super::epoch::{epoch_of, first_tick, open_epoch};
+use super::unary::{SideEdges, SideOutputs, Sides};
+use super::{Edge, Site, Tick};
+use crate::checkpoint::KeyGroups;
+use crate::epochs::{Ack, Epochs, Reply, Save, Saved};
+use crate::job::JobContext;
+use crate::letters::Letters;
+use crate::record::{Data, Packet};
+use crate::step_state::StepState;
+
+/// What a stateful operator runs.
+pub(super) trait Stateful<I, O>: TakeState + 'static {
+    /// Takes a packet in, and leaves what comes of it.
+    fn take_in(&mut self, packet: Packet<I>, given: &mut Vec<Packet<O>>, letters: &mut Letters);
+}
+
+/// Whatever has something to keep over a restart.
+pub(super) trait TakeState {
+    /// What is to be kept, between two packets, as of the tick `end` before which all has come.
+    ///
+    /// # Errors
+    /// When something refuses to be written.
+    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+}
+
+/// Who an operator is for those that save its state.
+pub(super) struct Identity {
+    pub(super) id: String,
+    /// The type of the step.
+    pub(super) kind: String,
+    /// The key groups of this worker, as far as the step is concerned.
+    pub(super) groups: KeyGroups,
+}
+
+/// An operator on the packets of one input.
+pub(super) fn stateful<'s, I: Data, O: Data>(
+    site: &Site<'s>,
+    input: Edge<'s, I>,
+    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
+    identity: Identity,
+    sides: Sides,
+    mut step: impl Stateful<I, O>,
+) -> (Edge<'s, O>, SideEdges<'s>) {
+    let mut builder = OperatorBuilder::new(identity.id.clone(), site.scope);
+    let mut input = builder.new_input(input, pact);
+    let (mut outputs, edge, side_edges) = SideOutputs::new(&mut builder, sides, site.worker());
+    let Some(mut boundary) = Boundary::new(site, &mut builder, identity) else {
+        builder.set_notify_for(0, FrontierInterest::Never);
+        builder.build(move |_| {
+            move |_| {
+                input.for_each(|capability, packets| {
+                    for packet in packets.drain(..) {
+                        step.take_in(packet, &mut outputs.given, &mut outputs.letters);
+                    }
+                    outputs.send([&capability; 3]);
+                });
+            }
+        });
+        return (edge, side_edges);
+    };
+    builder.build(move |mut capabilities| {
+        boundary.begin(capabilities.pop());
+        let mut held = Held::default();
+        move |frontiers| {
+            input.for_each(|capability, packets| {
+                let tick = *capability.stamp().expect_singleton();
+                if epoch_of(tick) > boundary.epoch {
+                    held.keep(tick, &capability, sides, packets);
+                    return;
+                }
+                for packet in packets.drain(..) {
+                    step.take_in(packet, &mut outputs.given, &mut outputs.letters);
+                }
+                outputs.send([&capability; 3]);
+            });
+            while boundary.is_over(&frontiers[0]) {
+                boundary.close(&mut step, frontiers, held.first_epoch());
+                for (at, packets) in held.take(boundary.epoch) {
+                    for packet in packets {
+                        step.take_in(packet, &mut outputs.given, &mut outputs.letters);
+                    }
+                    outputs.send([&at[0], &at[1], &at[at.len() - 1]]);
+                }
+            }
+            boundary.acknowledge();
+        }
+    });
+    (edge, side_edges)
+}
+
+/// Packets of epochs that are still to be opened, with the right to answer them.
+struct Held<I>(BTreeMap<u64, Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)>>);
+
+impl<I> Default for Held<I> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<I> Held<I> {
+    fn keep(
+        &mut self,
+        tick: Tick,
+        capability: &InputCapability<Tick>,
+        sides: Sides,
+        packets: &mut Vec<Packet<I>>,
+    ) {
+        let ports = if sides == Sides::DeadAndLate { 3 } else { 2 };
+        let at = (0..ports).map(|port| capability.delayed(&tick, port));
+        let of_epoch = self.0.entry(epoch_of(tick)).or_default();
+        of_epoch.push((at.collect(), std::mem::take(packets)));
+    }
+
+    fn first_epoch(&self) -> Option<u64> {
+        self.0.keys().next().copied()
+    }
+
+    fn take(&mut self, epoch: u64) -> Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)> {
+        self.0.remove(&epoch).unwrap_or_default()
+    }
+}
+
+/// An operator's side of the epochs.
+pub(super) struct Boundary {
+    job: Arc<JobContext>,
+    epochs: Arc<Epochs>,
+    identity: Identity,
+    worker: usize,
+    /// The epoch whose packets are taken in.
+    pub(super) epoch: u64,
+    /// The right to acknowledge it; none once nothing more will come.
+    open: Option<Capability<Tick>>,
+    /// Epochs that are over and not durable yet.
+    closed: VecDeque<(u64, Capability<Tick>)>,
+    saved: Receiver<Saved>,
+    /// What has been saved out of turn.
+    early: BTreeMap<u64, Vec<Ack>>,
+    reply: Reply,
+    acks: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Ack>>>,
+    /// Whether the records that were saved last as waiting have to be replaced even by none.
+    has_waiting: bool,
+}
+
+impl Boundary {
+    /// Adds the output for acknowledgements, as the operator's last; none in a job without
+    /// checkpoints.
+    pub(super) fn new<'s>(
+        site: &Site<'s>,
+        builder: &mut OperatorBuilder<'s, Tick>,
+        identity: Identity,
+    ) -> Option<Self> {
+        let (epochs, epoch_site) = (site.job.epochs.as_ref()?, site.epochs.as_ref()?);
+        let (acks, stream) = builder.new_output();
+        epoch_site.join(stream);
+        let (saved_sender, saved) = unbounded();
+        let address = builder.operator_info().address;
+        let activator = site.scope.worker().sync_activator_for(address.to_vec());
+        Some(Self {
+            job: Arc::clone(&site.job),
+            epochs: Arc::clone(epochs),
+            identity,
+            worker: site.worker(),
+            epoch: 0,
+            open: None,
+            closed: VecDeque::new(),
+            saved,
+            early: BTreeMap::new(),
+            reply: Reply {
+                saved: saved_sender,
+                wake: Arc::new(move || {
+                    // Fails only when the worker has gone.
+                    let _ = activator.activate();
+                }),
+            },
+            acks: OutputBuilder::from(acks),
+            has_waiting: epochs.restored.is_some(),
+        })
+    }
+
+    /// Takes the right to acknowledge the first epoch.
+    pub(super) fn begin(&mut self, capability: Option<Capability<Tick>>) {
+        self.open = capability;
+    }
+
+    /// Whether everything of the open epoch has come.
+    pub(super) fn is_over(&self, frontier: &MutableAntichain<Tick>) -> bool {
+        self.open.is_some() && open_epoch(frontier).is_none_or(|open| open > self.epoch)
+    }
+
+    /// Has the state at the end of the open epoch saved, and opens the next one in which there is
+    /// something.
+    pub(super) fn close(
+        &mut self,
+        step: &mut impl TakeState,
+        frontiers: &[MutableAntichain<Tick>],
+        first_held: Option<u64>,
+    ) {
+        match step.take_state(first_tick(self.epoch + 1)) {
+            Ok(state) => self.save(state, None),
+            Err(error) => self.job.fail(format!(
+                "state of step `{}` cannot be written: {error}",
+                self.identity.id
+            )),
+        }
+        self.open_next(frontiers, first_held);
+    }
+
+    /// Has the state at the end of the open epoch made durable.
+    pub(super) fn save(&mut self, state: StepState, outbox: Option<Vec<u8>>) {
+        let has_waiting = !state.waiting.is_empty();
+        self.epochs.save(Save {
+            epoch: self.epoch,
+            step: self.identity.id.clone(),
+            kind: self.identity.kind.clone(),
+            worker: self.worker,
+            groups: self.identity.groups,
+            state,
+            replaces_waiting: self.has_waiting || has_waiting,
+            outbox,
+            reply: self.reply.clone(),
+        });
+        self.has_waiting = has_waiting;
+    }
+
+    pub(super) fn open_next(
+        &mut self,
+        frontiers: &[MutableAntichain<Tick>],
+        first_held: Option<u64>,
+    ) {
+        let Some(closed) = self.open.take() else {
+            return;
+        };
+        let open = frontiers.iter().filter_map(open_epoch);
+        let next = open.chain(first_held).min();
+        if let Some(next) = next {
+            self.open = Some(closed.delayed(&first_tick(next)));
+        }
+        self.closed.push_back((self.epoch, closed));
+        self.epoch = next.unwrap_or(u64::MAX);
+    }
+
+    /// Acknowledges what is durable by now, in order.
+    pub(super) fn acknowledge(&mut self) {
+        let saved = self.saved.try_iter().map(|saved| (saved.epoch, saved.acks));
+        self.early.extend(saved);
+        while let Some((epoch, capability)) = self.closed.front()
+            && let Some(mut acks) = self.early.remove(epoch)
+        {
+            self.acks
+                .activate()
+                .session(capability)
+                .give_container(&mut acks);
+            self.closed.pop_front();
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub mod key;
 pub mod keyed;
 pub mod ledger;
 pub mod letters;
+mod publisher;
 pub mod record;
 pub mod relation;
 mod runtime;

@@ -5,6 +5,7 @@
 //! is opened, to its end, unless it is [followed](FileSource::follow) as it grows.
 
 mod compression;
+mod epochs;
 mod files;
 mod input;
 mod lines;

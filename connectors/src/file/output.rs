@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::write::GzEncoder;
@@ -16,8 +16,8 @@ use crate::probe;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The levels of compression: zstd's and gzip's own defaults.
-const ZSTD_LEVEL: i32 = 3;
-const GZIP_LEVEL: u32 = 6;
+pub(crate) const ZSTD_LEVEL: i32 = 3;
+pub(crate) const GZIP_LEVEL: u32 = 6;
 
 /// A file being written; a flush leaves it complete.
 pub(crate) type Output = BufWriter<Target>;
@@ -29,8 +29,32 @@ pub(crate) struct Target {
 }
 
 enum To {
+    Memory(Memory),
     Plain(File),
     Compressed(Frames),
+}
+
+/// Bytes that are kept until somebody takes them.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    /// Takes out what has been written.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.write(bytes)
+    }
+
+    /// An output into this memory.
+    pub(crate) fn output(&self) -> Output {
+        let to = To::Memory(self.clone());
+        let bytes = Arc::default();
+        BufWriter::with_capacity(BUFFER_BYTES, Target { to, bytes })
+    }
 }
 
 /// Creates the file, or empties the one there is, with the folders above it. `bytes` counts what is written, before it is compressed.
@@ -77,7 +101,7 @@ pub(crate) fn folder(path: &Path) -> PathBuf {
     }
 }
 
-fn open_error(path: &Path, error: &io::Error) -> SinkError {
+pub(crate) fn open_error(path: &Path, error: &io::Error) -> SinkError {
     let what = path.display().to_string();
     if error.kind() == ErrorKind::IsADirectory {
         let remedy = "choose another file name".to_owned();
@@ -100,6 +124,7 @@ fn open_error(path: &Path, error: &io::Error) -> SinkError {
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &mut self.to {
+            To::Memory(memory) => memory.write(bytes),
             To::Plain(file) => file.write(bytes),
             To::Compressed(frames) => frames.write(bytes),
         }?;
@@ -109,6 +134,7 @@ impl Write for Target {
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
+            To::Memory(_) => Ok(()),
             To::Plain(file) => file.flush(),
             To::Compressed(frames) => frames.flush(),
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::compression::Compression;
-use super::output::{self, Output};
+use super::epochs::FileEpochs;
+use super::output::{self, Memory, Output};
 use super::rotation::{RotatingWriter, Rotation};
 use super::writers::{CsvWriter, JsonLinesWriter, Layout, RowsWriter};
 use crate::codec::RowWriter;
@@ -51,6 +52,7 @@ pub struct FileSink<T> {
     format: &'static str,
     start: Arc<Start<T>>,
     rotation: Option<Rotation>,
+    delivery: Delivery,
 }
 
 impl<T: Serialize + 'static> FileSink<T> {
@@ -108,6 +110,7 @@ impl<T: 'static> FileSink<T> {
             format,
             start: Arc::new(start),
             rotation: None,
+            delivery: Delivery::ExactlyOnce,
         }
     }
 
@@ -117,6 +120,16 @@ impl<T: 'static> FileSink<T> {
     #[must_use]
     pub fn rotate(mut self, rotation: Rotation) -> Self {
         self.rotation = Some(rotation);
+        self.delivery = Delivery::Immediate;
+        self
+    }
+
+    /// How records are delivered in a job with checkpoints: exactly once, and so not before their
+    /// epoch is sealed, unless set; with [`rotate`](Self::rotate) always immediately, into further
+    /// files at each start. One file that is written immediately begins anew at each start.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
         self
     }
 }
@@ -138,6 +151,26 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         let compression = Compression::of(&self.path);
         let output = output::create(&self.path, compression, Arc::default())?;
         (self.start)(self.describe(), output)
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        if self.rotation.is_some() {
+            return Err(SinkError::Open {
+                what: self.describe(),
+                reason: "a row of files cannot be written exactly once".to_owned(),
+                remedy: "write one file, or choose immediate delivery".to_owned(),
+            });
+        }
+        output::check(&self.path)?;
+        let encoded = Memory::default();
+        let encoder = (self.start)(self.describe(), encoded.output())?;
+        let has_header = self.format == "CSV";
+        let writer = FileEpochs::open(&self.path, slot, encoder, encoded, has_header)?;
+        Ok(Box::new(writer))
     }
 }
 

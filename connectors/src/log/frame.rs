@@ -4,7 +4,7 @@
 //! length      u32   bytes of the body
 //! checksum    u32   CRC-32C of the segment's salt, the length and the body
 //! body:
-//!   attributes  u8    0: a record of the user's; no other kind is known yet
+//!   attributes  u8    0: a record of the user's; 1: a note of progress (see `progress`)
 //!   offset      u64
 //!   time        i64   microseconds since the Unix epoch
 //!   key         1 + its length as a varint, and its bytes; 0 for none
@@ -24,8 +24,32 @@ const FIXED_BYTES: usize = 1 + 8 + 8;
 pub(crate) const BODY_BYTES_MIN: usize = FIXED_BYTES + 2;
 /// The longest body that is written and read.
 pub(crate) const BODY_BYTES_MAX: usize = 256 << 20;
-/// The attributes of a record of the user's.
-const USER: u8 = 0;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The user's.
+    User,
+    /// A note of how far an exactly-once sink has published.
+    Progress,
+}
+
+impl Kind {
+    fn attributes(self) -> u8 {
+        match self {
+            Self::User => 0,
+            Self::Progress => 1,
+        }
+    }
+
+    fn of(attributes: u8) -> Option<Self> {
+        match attributes {
+            0 => Some(Self::User),
+            1 => Some(Self::Progress),
+            _ => None,
+        }
+    }
+}
 
 /// A record as a topic holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +114,7 @@ impl<'a> Iterator for HeadersIter<'a> {
 /// What a body says, before it is known where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
+    pub(crate) kind: Kind,
     pub(crate) offset: u64,
     pub(crate) time: EventTime,
     pub(crate) key: Option<&'a [u8]>,
@@ -109,12 +134,13 @@ pub(crate) struct Beside<'a> {
 pub(crate) fn put(
     out: &mut Vec<u8>,
     seed: u32,
+    kind: Kind,
     beside: &Beside<'_>,
     payload: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
 ) -> Result<(), String> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD_BYTES]);
-    out.push(USER);
+    out.push(kind.attributes());
     out.extend_from_slice(&beside.offset.to_le_bytes());
     out.extend_from_slice(&beside.time.as_micros().to_le_bytes());
     match beside.key {
@@ -180,7 +206,7 @@ pub(crate) fn get(bytes: &[u8], seed: u32) -> Result<Frame<'_>, &'static str> {
     if checksum(seed, [a, b, c, d], body) != u32::from_le_bytes([e, f, g, h]) {
         return Err("the checksum does not match");
     }
-    if body.first() != Some(&USER) {
+    if body.first().copied().and_then(Kind::of).is_none() {
         return Err("it is of a kind that this version does not know");
     }
     get_unchecked(bytes).ok_or("its fields do not fit into it")
@@ -188,14 +214,15 @@ pub(crate) fn get(bytes: &[u8], seed: u32) -> Result<Frame<'_>, &'static str> {
 
 /// As [`get`], of bytes that it has been happy with.
 pub(crate) fn get_unchecked(bytes: &[u8]) -> Option<Frame<'_>> {
-    Cursor(bytes.get(HEAD_BYTES + 1..)?).frame()
+    let (attributes, rest) = bytes.get(HEAD_BYTES..)?.split_first()?;
+    Cursor(rest).frame(Kind::of(*attributes)?)
 }
 
 /// The offset that the body says, unchecked.
 pub(crate) fn claimed_offset(body: &[u8]) -> Option<u64> {
     let mut cursor = Cursor(body);
-    let [kind] = cursor.array()?;
-    (kind == USER).then_some(())?;
+    let [attributes] = cursor.array()?;
+    Kind::of(attributes)?;
     cursor.array().map(u64::from_le_bytes)
 }
 
@@ -203,7 +230,7 @@ pub(crate) fn claimed_offset(body: &[u8]) -> Option<u64> {
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn frame(mut self) -> Option<Frame<'a>> {
+    fn frame(mut self, kind: Kind) -> Option<Frame<'a>> {
         let offset = u64::from_le_bytes(self.array()?);
         let time = EventTime::from_micros(i64::from_le_bytes(self.array()?));
         let key = match self.varint()? {
@@ -220,6 +247,7 @@ impl<'a> Cursor<'a> {
             bytes: &begin[..begin.len() - self.0.len()],
         };
         Some(Frame {
+            kind,
             offset,
             time,
             key,
@@ -285,7 +313,7 @@ mod tests {
             key: Some(b"k"),
             headers: &headers,
         };
-        put(&mut out, seed(0), &beside, |out| {
+        put(&mut out, seed(0), Kind::User, &beside, |out| {
             out.extend_from_slice(b"pay");
             Ok(())
         })
@@ -305,7 +333,7 @@ mod tests {
             key: None,
             headers: &[],
         };
-        let outcome = put(&mut out, 0, &beside, |_| Err("no".to_owned()));
+        let outcome = put(&mut out, 0, Kind::User, &beside, |_| Err("no".to_owned()));
         assert_eq!((outcome, out), (Err("no".to_owned()), b"before".to_vec()));
     }
 
@@ -327,7 +355,7 @@ mod tests {
                 headers: &headers,
             };
             let mut out = Vec::new();
-            put(&mut out, seed(salt), &beside, |out| {
+            put(&mut out, seed(salt), Kind::User, &beside, |out| {
                 out.extend_from_slice(&payload);
                 Ok(())
             })

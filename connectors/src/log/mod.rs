@@ -19,15 +19,20 @@
 //! other damage, and offsets that are gone, end the reading with an error that names segment and
 //! offset: nothing is skipped in silence.
 //!
-//! Left out: replication, consumer groups, compaction by key, and transactions, for which the
-//! attributes of a record leave room.
+//! In a job with checkpoints, a topic that is written to gets the records of an epoch when it has been
+//! sealed, each exactly once, with a note of it behind them that takes an offset and that readers do
+//! not see.
+//!
+//! Left out: replication, consumer groups, compaction by key.
 
+mod epochs;
 mod error;
 mod frame;
 mod frames;
 mod index;
 mod partition;
 mod partitioner;
+mod progress;
 #[cfg(test)]
 mod property_tests;
 mod reader;

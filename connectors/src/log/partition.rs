@@ -10,7 +10,7 @@ use thalweg_engine::time::EventTime;
 use tracing::{info, warn};
 
 use super::error::LogError;
-use super::frame::{self, Beside};
+use super::frame::{self, Beside, Kind};
 use super::frames::{Frames, Next};
 use super::index;
 use super::segment::{self, HEADER_BYTES, Segment};
@@ -118,6 +118,18 @@ impl PartitionLog {
         headers: &[(String, Vec<u8>)],
         payload: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
     ) -> Result<(), LogError> {
+        self.append_of(Kind::User, time, key, headers, payload)
+    }
+
+    /// As [`append`](Self::append), for a record of any kind.
+    pub(crate) fn append_of(
+        &mut self,
+        kind: Kind,
+        time: EventTime,
+        key: Option<&[u8]>,
+        headers: &[(String, Vec<u8>)],
+        payload: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
+    ) -> Result<(), LogError> {
         if self.position >= self.settings.segment_bytes && self.position > HEADER_BYTES {
             self.next_segment()?;
         }
@@ -128,7 +140,7 @@ impl PartitionLog {
             headers,
         };
         let before = self.gathered.len();
-        frame::put(&mut self.gathered, self.seed, &beside, payload).map_err(LogError::Record)?;
+        frame::put(&mut self.gathered, self.seed, kind, &beside, payload).map_err(LogError::Record)?;
         if self.position - self.indexed >= index::INTERVAL_BYTES {
             self.entries
                 .extend_from_slice(&index::entry(self.offset, self.position));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thalweg_engine::guard::guard;
 use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, SourceError, Undecodable};
 
-use super::frame::{Frame, Message};
+use super::frame::{Frame, Kind, Message};
 use super::source::DecodeMessage;
 use super::tail::{Tail, Turn};
 use crate::codec::{Check, checked, undecodable};
@@ -49,12 +49,16 @@ impl<T> Reader<T> for LogReader<T> {
 impl<T> LogReader<T> {
     fn current(&mut self) -> Option<(u64, Result<T, Undecodable>)> {
         let Frame {
+            kind,
             offset,
             time,
             key,
             headers,
             payload,
         } = self.tail.current()?;
+        if kind != Kind::User {
+            return None;
+        }
         if payload.len() > self.payload_bytes_max {
             let reason = format!(
                 "the payload has {} bytes, more than the limit of {}; raise it with \

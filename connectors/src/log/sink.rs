@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
+use super::epochs::{LogEpochs, Slot};
 use super::partition::PartitionLog;
+use super::progress;
 use super::settings::{Fsync, Retention, WriterSettings};
 use super::topic::{Topic, shown};
-use super::writer::LogWriter;
+use super::writer::{Envelope, LogWriter};
 use crate::codec::{Encode, JsonEncoder};
 
 /// Appends a record's key.
@@ -52,6 +54,7 @@ pub struct LogSink<T> {
     key: Option<KeyOf<T>>,
     headers: Option<HeadersOf<T>>,
     settings: WriterSettings,
+    delivery: Delivery,
 }
 
 impl<T: Serialize + 'static> LogSink<T> {
@@ -77,6 +80,7 @@ impl<T: 'static> LogSink<T> {
             key: None,
             headers: None,
             settings: WriterSettings::default(),
+            delivery: Delivery::ExactlyOnce,
         }
     }
 
@@ -104,6 +108,14 @@ impl<T: 'static> LogSink<T> {
         headers: impl Fn(&Record<T>) -> Vec<(String, Vec<u8>)> + Send + Sync + 'static,
     ) -> Self {
         self.headers = Some(Arc::new(headers));
+        self
+    }
+
+    /// How records are delivered in a job with checkpoints: exactly once, and so not before their
+    /// epoch is sealed, unless set.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
         self
     }
 
@@ -156,8 +168,34 @@ impl<T: 'static> Sink<T> for LogSink<T> {
             partitions,
             lock,
             (self.encoder)(),
-            self.key.clone(),
-            self.headers.clone(),
+            Envelope::new(self.key.clone(), self.headers.clone()),
         )))
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        let what = self.describe();
+        let opened = self
+            .topic
+            .open_for_writing(self.partitions)
+            .and_then(|(partitions, lock)| {
+                let open = |partition| {
+                    let folder = self.topic.partition(partition);
+                    // Before anything is removed by retention.
+                    let found = progress::find(&folder, slot)?;
+                    let log = PartitionLog::open(folder, self.settings)?;
+                    Ok(Slot { log, found })
+                };
+                let slots = (0..partitions).map(open).collect::<Result<Vec<_>, _>>()?;
+                let envelope = Envelope::new(self.key.clone(), self.headers.clone());
+                let encoder = (self.encoder)();
+                LogEpochs::open(what.clone(), slot.to_owned(), slots, encoder, envelope, lock)
+            });
+        Ok(Box::new(
+            opened.map_err(|error| error.opening_sink(&what))?,
+        ))
     }
 }

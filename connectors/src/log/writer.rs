@@ -15,36 +15,37 @@ pub(crate) struct LogWriter<T> {
     what: String,
     partitions: Vec<PartitionLog>,
     encoder: Box<dyn Encode<T>>,
+    envelope: Envelope<T>,
+    _lock: Lock,
+}
+
+/// Finds a record's key, headers and partition.
+pub(crate) struct Envelope<T> {
     key_of: Option<KeyOf<T>>,
     headers_of: Option<HeadersOf<T>>,
     key: Vec<u8>,
     /// Where the next record without a key goes.
     turn: usize,
-    _lock: Lock,
 }
 
-impl<T> LogWriter<T> {
-    pub(crate) fn new(
-        what: String,
-        partitions: Vec<PartitionLog>,
-        lock: Lock,
-        encoder: Box<dyn Encode<T>>,
-        key_of: Option<KeyOf<T>>,
-        headers_of: Option<HeadersOf<T>>,
-    ) -> Self {
+/// What goes with a record's payload.
+pub(crate) struct Enveloped<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+}
+
+impl<T> Envelope<T> {
+    pub(crate) fn new(key_of: Option<KeyOf<T>>, headers_of: Option<HeadersOf<T>>) -> Self {
         Self {
-            what,
-            partitions,
-            encoder,
             key_of,
             headers_of,
             key: Vec::new(),
             turn: 0,
-            _lock: lock,
         }
     }
 
-    fn append(&mut self, record: &Record<T>) -> Result<(), LogError> {
+    /// The record's partition, of so many, and what goes with it.
+    pub(crate) fn of(&mut self, record: &Record<T>, partitions: usize) -> (usize, Enveloped<'_>) {
         self.key.clear();
         if let Some(key_of) = &self.key_of {
             key_of(&record.value, &mut self.key);
@@ -54,16 +55,41 @@ impl<T> LogWriter<T> {
             Some(headers_of) => headers_of(record),
             None => Vec::new(),
         };
-        let count = self.partitions.len();
         let partition = match key {
-            Some(key) => partition_of_key(key, u32::try_from(count).unwrap_or(u32::MAX)) as usize,
+            Some(key) => {
+                partition_of_key(key, u32::try_from(partitions).unwrap_or(u32::MAX)) as usize
+            }
             None => {
-                self.turn = (self.turn + 1) % count;
+                self.turn = (self.turn + 1) % partitions;
                 self.turn
             }
         };
+        (partition, Enveloped { key, headers })
+    }
+}
+
+impl<T> LogWriter<T> {
+    pub(crate) fn new(
+        what: String,
+        partitions: Vec<PartitionLog>,
+        lock: Lock,
+        encoder: Box<dyn Encode<T>>,
+        envelope: Envelope<T>,
+    ) -> Self {
+        Self {
+            what,
+            partitions,
+            encoder,
+            envelope,
+            _lock: lock,
+        }
+    }
+
+    fn append(&mut self, record: &Record<T>) -> Result<(), LogError> {
+        let (partition, beside) = self.envelope.of(record, self.partitions.len());
         let encoder = &mut self.encoder;
-        self.partitions[partition].append(record.time, key, &headers, |out| {
+        let partition = &mut self.partitions[partition];
+        partition.append(record.time, beside.key, &beside.headers, |out| {
             encoder.encode(&record.value, out)
         })
     }

@@ -97,6 +97,17 @@ fn run<'a>(
         .collect()
 }
 
+/// After a restart, what was told before is told once more.
+fn without_repeats(
+    given: Vec<(Vec<Record<Counted>>, Watermark)>,
+) -> Vec<(Vec<Record<Counted>>, Watermark)> {
+    let mut told = Watermark::START;
+    let is_news = |(records, watermark): &(Vec<_>, Watermark)| {
+        !records.is_empty() || std::mem::replace(&mut told, *watermark) != *watermark
+    };
+    given.into_iter().filter(is_news).collect()
+}
+
 fn numbered(sent: &[Sent]) -> impl Iterator<Item = (u64, &Sent)> {
     (0..).zip(sent)
 }
@@ -130,7 +141,7 @@ proptest! {
         let after = job(Some(state));
         let mut resumed = shell(&after, 0, 1, false);
         found.extend(run(&mut resumed, numbered(&sent).skip(second)));
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(without_repeats(found), expected);
     }
 }
 

@@ -214,7 +214,10 @@ impl Boundary {
         first_held: Option<u64>,
     ) {
         match step.take_state(first_tick(self.epoch + 1)) {
-            Ok(state) => self.save(state, None),
+            Ok(state) => {
+                let save = self.saving(state);
+                self.epochs.save(save);
+            }
             Err(error) => self.job.fail(format!(
                 "state of step `{}` cannot be written: {error}",
                 self.identity.id
@@ -223,21 +226,21 @@ impl Boundary {
         self.open_next(frontiers, first_held);
     }
 
-    /// Has the state at the end of the open epoch made durable.
-    pub(super) fn save(&mut self, state: StepState, outbox: Option<Vec<u8>>) {
+    /// What is to be made durable of the open epoch.
+    pub(super) fn saving(&mut self, state: StepState) -> Save {
         let has_waiting = !state.waiting.is_empty();
-        self.epochs.save(Save {
+        let had_waiting = std::mem::replace(&mut self.has_waiting, has_waiting);
+        Save {
             epoch: self.epoch,
             step: self.identity.id.clone(),
             kind: self.identity.kind.clone(),
             worker: self.worker,
             groups: self.identity.groups,
             state,
-            replaces_waiting: self.has_waiting || has_waiting,
-            outbox,
+            replaces_waiting: had_waiting || has_waiting,
+            outbox: None,
             reply: self.reply.clone(),
-        });
-        self.has_waiting = has_waiting;
+        }
     }
 
     pub(super) fn open_next(

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 pub(crate) use ack::Ack;
 pub(crate) use failpoint::Failpoint;
@@ -87,7 +87,12 @@ pub(crate) struct Epochs {
     unpublished: Mutex<BTreeMap<String, u64>>,
     /// By sink, the newest epoch that it has published.
     published: Mutex<BTreeMap<String, Epoch>>,
-    failpoint: Failpoint,
+    pub(crate) failpoint: Failpoint,
+    /// Who is told that an epoch has been sealed.
+    listeners: Mutex<Vec<Sender<()>>>,
+    pipeline: String,
+    /// Tells the outputs of this row of checkpoints from those of others.
+    lineage: u64,
 }
 
 /// How far the sealing has got.
@@ -110,7 +115,13 @@ impl Epochs {
             Some(manifest) => Some(Restored::load(&checkpoints, manifest, graph, config)?),
             None => None,
         };
+        // Elsewhere, epochs have other numbers.
+        let continued = restored.as_ref().and_then(|restored| restored.lineage);
+        let continued = continued.filter(|_| !matches!(config.from, StartFrom::Elsewhere(_)));
         Ok(Self {
+            pipeline: config.pipeline.clone(),
+            lineage: continued.unwrap_or(generation.id().token),
+            listeners: Mutex::default(),
             first: generation.next_epoch(),
             checkpoints,
             options: config.options.clone(),
@@ -177,6 +188,8 @@ impl Epochs {
         progress.sealed += 1;
         self.sealed.store(progress.sealed, Ordering::Release);
         self.moved.notify_all();
+        // One that has not looked yet will see this, too.
+        lock(&self.listeners).iter().for_each(|told| drop(told.try_send(())));
     }
 
     /// Waits until an epoch is sealed; false when the job ends before it is.
@@ -190,6 +203,42 @@ impl Epochs {
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         !job.is_aborted()
+    }
+
+    /// Tells of it when an epoch has been sealed.
+    pub(crate) fn subscribe(&self) -> Receiver<()> {
+        let (teller, told) = bounded(1);
+        lock(&self.listeners).push(teller);
+        told
+    }
+
+    /// Under which name a sink notes outside how far it has published.
+    pub(crate) fn slot(&self, sink: &str) -> String {
+        format!("{}/{sink}/{:016x}", self.pipeline, self.lineage)
+    }
+
+    /// Notes that an outbox has grown.
+    pub(crate) fn add_outbox(&self, bytes: usize) {
+        self.outbox_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that an outbox has been published.
+    pub(crate) fn remove_outbox(&self, bytes: usize) {
+        self.outbox_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes the oldest epoch of the run that a sink has still to publish.
+    pub(crate) fn note_unpublished(&self, sink: &str, oldest: Option<u64>) {
+        let mut unpublished = lock(&self.unpublished);
+        match oldest {
+            Some(oldest) => unpublished.insert(sink.to_owned(), oldest),
+            None => unpublished.remove(sink),
+        };
+    }
+
+    /// Notes that a sink has published all epochs up to this one.
+    pub(crate) fn note_published(&self, sink: &str, epoch: Epoch) {
+        lock(&self.published).insert(sink.to_owned(), epoch);
     }
 
     /// How many of the run's epochs are sealed.

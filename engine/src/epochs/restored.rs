@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checkpointing;
+use super::sealer::LINEAGE;
 use crate::checkpoint::{Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition};
 use crate::flow::{Graph, Node};
 use crate::key::KeyGroup;
@@ -13,6 +14,7 @@ use crate::watermark::WatermarkMerge;
 /// The checkpoint that a run goes on from, but for the states of the steps.
 pub(crate) struct Restored {
     pub(crate) epoch: Epoch,
+    pub(super) lineage: Option<u64>,
     /// By step id.
     pub(crate) sources: BTreeMap<String, RestoredSource>,
     states: BTreeMap<String, StepState>,
@@ -83,6 +85,7 @@ impl Restored {
         });
         Ok(Self {
             epoch: manifest.epoch,
+            lineage: manifest.notes.get(LINEAGE).and_then(serde_json::Value::as_u64),
             sources: sources.collect(),
             states,
             outboxes,

@@ -13,6 +13,7 @@ use crate::checkpoint::{
 };
 use crate::job::JobContext;
 use crate::key::KeyGroup;
+use crate::publisher::Outbox;
 use crate::step_state::StepState;
 use crate::time::{millis, secs};
 
@@ -32,7 +33,7 @@ pub(crate) struct Save {
     /// Whether the records that wait are to be written even when there are none.
     pub(crate) replaces_waiting: bool,
     /// What a sink has to publish.
-    pub(crate) outbox: Option<Vec<u8>>,
+    pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) reply: Reply,
 }
 
@@ -128,7 +129,7 @@ fn write_all(
     if let Some(outbox) = save.outbox {
         let slot = KeyGroup(0);
         let groups = [slot].into_iter().collect();
-        let content = BTreeMap::from([(slot, outbox)]);
+        let content = BTreeMap::from([(slot, outbox.bytes.clone())]);
         acks.push(Ack::Outbox {
             sink: save.step.clone(),
             parts: vec![write(spec("outbox", PartKind::Outbox, groups), &content)?],

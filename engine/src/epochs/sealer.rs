@@ -15,6 +15,9 @@ use crate::checkpoint::{
 use crate::job::JobContext;
 use crate::watermark::WatermarkMerge;
 
+/// The note of a manifest that says which row of checkpoints it belongs to.
+pub(super) const LINEAGE: &str = "lineage";
+
 /// An epoch that is over everywhere, with all that was said about it.
 pub(crate) struct Sealing {
     pub(crate) epoch: u64,
@@ -41,6 +44,7 @@ impl Epochs {
                 sealed_at: clock.wall(),
                 workers: job.options.workers,
                 processes: 1,
+                notes: BTreeMap::from([(LINEAGE.to_owned(), json!(self.lineage))]),
                 ..book.draft(sealing.acks)
             };
             if self.failpoint.is_hit(job, "before seal") {

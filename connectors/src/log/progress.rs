@@ -1,0 +1,82 @@
+//! The notes that an exactly-once sink leaves in each partition: how far it has published.
+//!
+//! A note is a record of a kind of its own, which readers pass over: its key is the slot, the
+//! pipeline and sink that wrote it, its payload JSON. Whatever stands behind the last note of a slot
+//! was written by a publishing that did not come to its end.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::LogError;
+use super::frame::{Frame, Kind};
+use super::frames::{Frames, Next};
+use super::segment::{self, Segment};
+
+/// What a note says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The epoch that has been published last.
+    pub(crate) epoch: u64,
+    /// How many records of it are in this partition.
+    pub(crate) records: u64,
+    /// The CRC-32C of their prints, one after the other.
+    pub(crate) crc: u32,
+}
+
+/// What a partition says of a slot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) progress: Option<Progress>,
+    /// The prints of the records behind the note; none without one.
+    pub(crate) behind: Vec<u32>,
+}
+
+/// Tells records apart by what they carry, wherever they stand.
+pub(crate) fn print(frame: &Frame<'_>) -> u32 {
+    let mut crc = crc32c::crc32c(&frame.time.as_micros().to_le_bytes());
+    let mut add = |bytes: &[u8]| {
+        crc = crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes());
+        crc = crc32c::crc32c_append(crc, bytes);
+    };
+    add(&[u8::from(frame.key.is_some())]);
+    add(frame.key.unwrap_or_default());
+    for (name, value) in frame.headers {
+        add(name.as_bytes());
+        add(value);
+    }
+    add(frame.payload);
+    crc
+}
+
+/// Looks for the last note of a slot, from the end of the partition on.
+pub(crate) fn find(partition: &Path, slot: &str) -> Result<Found, LogError> {
+    let mut behind: Vec<u32> = Vec::new();
+    for base in segment::list(partition)?.into_iter().rev() {
+        let Some(segment) = Segment::open(partition, base)? else {
+            continue;
+        };
+        let mut frames = Frames::new(segment);
+        let (mut progress, mut prints) = (None, Vec::new());
+        while frames.advance()? == Next::Frame {
+            let frame = frames.current();
+            match frame.kind {
+                Kind::User => prints.push(print(&frame)),
+                Kind::Progress if frame.key == Some(slot.as_bytes()) => {
+                    let note = serde_json::from_slice(frame.payload);
+                    progress = Some(note.map_err(|error| {
+                        frames.corrupt(&format!("a note of progress cannot be read: {error}"))
+                    })?);
+                    prints.clear();
+                }
+                Kind::Progress => {}
+            }
+        }
+        prints.append(&mut behind);
+        behind = prints;
+        if progress.is_some() {
+            return Ok(Found { progress, behind });
+        }
+    }
+    Ok(Found::default())
+}

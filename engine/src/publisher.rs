@@ -1,0 +1,193 @@
+//! The thread of an exactly-once sink: it stages the records of the open epoch, and publishes each
+//! epoch when it has been sealed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam::channel::{Receiver, select};
+
+use crate::checkpoint::Epoch;
+use crate::desk::{Item, Progress, reject};
+use crate::epochs::{Epochs, Save};
+use crate::flushes::Answers;
+use crate::job::JobContext;
+use crate::ledger::{Fate, Pen};
+use crate::record::{Data, Record};
+use crate::sink::{EpochWriter, Refused, SinkError};
+use crate::telemetry::StepMetrics;
+use crate::time::millis;
+
+/// Everything that the thread needs.
+pub(crate) struct Publisher<T> {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) step: Arc<StepMetrics>,
+    pub(crate) writer: Box<dyn EpochWriter<T>>,
+    pub(crate) pen: Pen,
+    pub(crate) items: Receiver<Item<T>>,
+    pub(crate) answers: Answers,
+    pub(crate) progress: Arc<Progress>,
+    /// What the open epoch has to publish.
+    pub(crate) open: Outbox,
+    /// Epochs that are over and not published.
+    pub(crate) closed: VecDeque<(u64, Arc<Outbox>)>,
+    /// The epoch that is open.
+    pub(crate) epoch: u64,
+    /// A request to make everything visible, and the epoch with which it will be.
+    pub(crate) request: Option<(u64, u64)>,
+}
+
+/// What an epoch has to publish.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pub(crate) bytes: Vec<u8>,
+    /// When each of its records was read.
+    ingested_ns: Vec<u64>,
+}
+
+/// Nothing can be published any more, and the job knows.
+struct Broken;
+
+impl<T: Data> Publisher<T> {
+    /// Publishes what earlier runs have left, then whatever comes, until everything is published.
+    pub(crate) fn run(mut self) {
+        if self.publish_restored().is_err() {
+            return;
+        }
+        let sealed = self.epochs.subscribe();
+        let items = self.items.clone();
+        loop {
+            let outcome = select! {
+                recv(items) -> item => match item {
+                    Ok(item) => self.take(item),
+                    Err(_) => break,
+                },
+                recv(sealed) -> _ => Ok(()),
+                default(millis(20)) => Ok(()),
+            };
+            if outcome.and_then(|()| self.publish_sealed()).is_err() || self.job.is_aborted() {
+                return;
+            }
+            self.answer();
+        }
+        while let Some((epoch, _)) = self.closed.front() {
+            if !self.epochs.wait_sealed(*epoch, &self.job) || self.publish_sealed().is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, item: Item<T>) -> Result<(), Broken> {
+        match item {
+            Item::Records(records) => {
+                self.stage(&records)?;
+                self.progress.written.fetch_add(1, Ordering::Release);
+                self.progress.wake();
+            }
+            Item::EndOfEpoch(save) => self.close(*save),
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, records: &[Record<T>]) -> Result<(), Broken> {
+        let mut refused = Refused::default();
+        let before = self.open.bytes.len();
+        let staged = self
+            .writer
+            .stage(records, &mut self.open.bytes, &mut refused);
+        self.settle(staged)?;
+        self.epochs.add_outbox(self.open.bytes.len() - before);
+        for record in records {
+            self.pen.mark(record.origin, Fate::Processed);
+        }
+        let ingested_ns = records.iter().map(|record| record.ingested_ns);
+        self.open.ingested_ns.extend(ingested_ns);
+        let letters = refused.take().into_iter().map(|(index, reason)| {
+            reject(&self.step, &mut self.pen, &records[index], reason)
+        });
+        self.progress.add_letters(letters.collect());
+        Ok(())
+    }
+
+    fn close(&mut self, mut save: Save) {
+        let outbox = Arc::new(std::mem::take(&mut self.open));
+        if !outbox.bytes.is_empty() {
+            self.closed.push_back((save.epoch, Arc::clone(&outbox)));
+            save.outbox = Some(outbox);
+        }
+        self.epoch = save.epoch + 1;
+        self.note_unpublished();
+        self.epochs.save(save);
+    }
+
+    /// Publishes the epochs that have been sealed.
+    fn publish_sealed(&mut self) -> Result<(), Broken> {
+        while let Some((epoch, _)) = self.closed.front()
+            && *epoch < self.epochs.sealed()
+        {
+            let Some((epoch, outbox)) = self.closed.pop_front() else {
+                break;
+            };
+            self.publish(self.epochs.number(epoch), &outbox.bytes)?;
+            let now_ns = self.job.options.clock.now_ns();
+            let ingested_ns = outbox.ingested_ns.iter();
+            self.step
+                .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
+            self.epochs.remove_outbox(outbox.bytes.len());
+            self.note_unpublished();
+        }
+        Ok(())
+    }
+
+    fn publish_restored(&mut self) -> Result<(), Broken> {
+        let epochs = Arc::clone(&self.epochs);
+        let restored = epochs.restored.iter();
+        let outboxes = restored.flat_map(|restored| restored.outboxes(&self.step.id));
+        for (epoch, bytes) in outboxes {
+            self.publish(*epoch, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, epoch: Epoch, bytes: &[u8]) -> Result<(), Broken> {
+        if self.epochs.failpoint.is_hit(&self.job, "before publish") {
+            return Err(Broken);
+        }
+        let published = self.writer.publish(epoch, bytes);
+        self.settle(published)?;
+        if self.epochs.failpoint.is_hit(&self.job, "after publish") {
+            return Err(Broken);
+        }
+        self.epochs.note_published(&self.step.id, epoch);
+        Ok(())
+    }
+
+    fn note_unpublished(&self) {
+        let oldest = self.closed.front().map(|(epoch, _)| *epoch);
+        self.epochs.note_unpublished(&self.step.id, oldest);
+    }
+
+    /// Answers requests to make everything visible, once it is.
+    fn answer(&mut self) {
+        let asked = self.job.flushes.asked();
+        if self.request.is_none() && asked > self.answers.latest() && self.items.is_empty() {
+            self.request = Some((asked, self.epoch));
+        }
+        let oldest = self.closed.front().map_or(self.epoch, |(epoch, _)| *epoch);
+        let is_empty = self.closed.is_empty() && self.open.bytes.is_empty();
+        if let Some((asked, _)) = self
+            .request
+            .take_if(|(_, epoch)| *epoch < oldest || is_empty)
+        {
+            self.answers.answer(asked);
+        }
+    }
+
+    fn settle(&self, outcome: Result<(), SinkError>) -> Result<(), Broken> {
+        outcome.map_err(|error| {
+            self.job.fail(format!("sink `{}`: {error}", self.step.id));
+            Broken
+        })
+    }
+}

@@ -10,6 +10,7 @@
 
 pub mod clock;
 mod dataflow;
+mod desk;
 pub mod expiry;
 pub mod flow;
 mod flushes;

@@ -60,15 +60,82 @@ pub trait Sink<T>: Send + Sync + 'static {
 
 /// Writes records in the order in which they come.
 pub trait Writer<T>: Send {
-    /// Takes in records.
+    /// Takes in records. One that cannot be written, such as one that has no form in the sink's
+    /// format, is added to `refused` and passed over: it becomes a dead letter of the sink's step,
+    /// and the run goes on.
     ///
     /// # Errors
     /// When the sink is broken: this ends the run.
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError>;
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError>;
 
     /// Makes everything written so far visible to readers.
     ///
     /// # Errors
     /// When the sink is broken: this ends the run.
     fn flush(&mut self) -> Result<(), SinkError>;
+
+    /// Completes what was written, such as a file that is whole only with its last bytes. It comes
+    /// last, however the run ends, unless the writer has failed before; just a flush unless a
+    /// writer has more to do.
+    ///
+    /// # Errors
+    /// When it cannot be completed: the run then has failed.
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.flush()
+    }
+}
+
+/// The records of one call that a writer does not write, by their place among those of the call,
+/// with the reasons.
+#[derive(Debug, Default)]
+pub struct Refused {
+    records: Vec<(usize, String)>,
+    /// The place, in the whole, of the part that is being written.
+    first: usize,
+}
+
+impl Refused {
+    /// Adds the record at this place.
+    pub fn add(&mut self, index: usize, reason: impl Into<String>) {
+        self.records.push((self.first + index, reason.into()));
+    }
+
+    /// Has `write` write the part that begins at place `first`, by places of its own.
+    pub fn of_part<R>(&mut self, first: usize, write: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.first;
+        self.first += first;
+        let outcome = write(self);
+        self.first = before;
+        outcome
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes them out: places, in the order in which they were added, and reasons.
+    pub fn take(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_a_part_are_places_in_the_whole() {
+        let mut refused = Refused::default();
+        refused.add(1, "one");
+        refused.of_part(4, |refused| {
+            refused.add(0, "four");
+            refused.of_part(2, |refused| refused.add(1, "seven"));
+            refused.add(1, "five");
+        });
+        refused.add(9, "nine");
+        let places: Vec<_> = refused.take().into_iter().map(|(at, _)| at).collect();
+        assert_eq!(places, [1, 4, 7, 5, 9]);
+        assert!(refused.is_empty());
+    }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use thalweg::connectors::codec::Encode;
 use thalweg::connectors::log::{LogSink, LogSource};
 use thalweg::engine::record::{Origin, Record};
-use thalweg::engine::sink::Sink;
+use thalweg::engine::sink::{Refused, Sink};
 use thalweg::engine::source::{ReadBatch, ReadStatus, Source};
 use thalweg::engine::time::EventTime;
 
@@ -270,7 +270,9 @@ fn bad_records_in_the_log_go_to_the_dead_letters_with_place_and_reason() {
         .collect();
     // Without a key they go around: one of each kind to each of the four partitions.
     let sink = LogSink::encoded(&log, "payments", || Bytes);
-    sink.open().unwrap().write(&records).unwrap();
+    let mut writer = sink.open().unwrap();
+    writer.write(&records, &mut Refused::default()).unwrap();
+    writer.close().unwrap();
 
     let out = folder.path().join("out");
     let summary = run(&log, &out, &[]);
@@ -391,7 +393,9 @@ fn a_run_follows_the_topics_until_it_is_interrupted() {
         value: later,
     };
     let sink = LogSink::<Value>::json(&log, "payments");
-    sink.open().unwrap().write(&[record]).unwrap();
+    let mut writer = sink.open().unwrap();
+    writer.write(&[record], &mut Refused::default()).unwrap();
+    writer.close().unwrap();
     wait_until("the prediction of what came later", || {
         predictions()
             .iter()

@@ -8,7 +8,7 @@ use std::time::Instant;
 use thalweg::connectors::codec::{Decode, JsonDecoder};
 use thalweg::prelude::*;
 use thalweg_engine::job::{JobOptions, StopHandle};
-use thalweg_engine::sink::{SinkError, Writer, Writers};
+use thalweg_engine::sink::{Refused, SinkError, Writer, Writers};
 use thalweg_engine::source::Undecodable;
 use thalweg_engine::telemetry::{Latency, Telemetry};
 
@@ -120,7 +120,7 @@ impl<T: 'static> Sink<T> for Counting {
 }
 
 impl<T> Writer<T> for Counting {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+    fn write(&mut self, records: &[Record<T>], _: &mut Refused) -> Result<(), SinkError> {
         self.0.fetch_add(records.len() as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -6,16 +6,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tempfile::tempdir;
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
 use thalweg_engine::testing::conformance::{
-    Ending, Held, HeldRecord, Reopening, check_missing_sink, check_missing_source, check_sink,
-    check_source,
+    Ending, Held, HeldRecord, Reopening, check_missing_sink, check_missing_source, check_refusals,
+    check_sink, check_source,
 };
 use thalweg_engine::time::EventTime;
 
 use crate::codec::{Encode, JsonEncoder};
-use crate::file::{FileSink, FileSource};
+use crate::file::{FileSink, FileSource, Rotation};
 use crate::generator::GeneratorSource;
 use crate::log::{LogSink, LogSource};
 
@@ -79,7 +79,7 @@ pub(crate) fn records(count: u64) -> Vec<Record<Item>> {
 }
 
 /// All values of partition 0, read to the end.
-pub(crate) fn held(source: &dyn Source<Item>) -> Vec<Item> {
+pub(crate) fn held<T: 'static>(source: &dyn Source<T>) -> Vec<T> {
     let mut batch = ReadBatch::new();
     let mut reader = source.open(0, 0).unwrap();
     while reader.read(&mut batch, 100).unwrap() == ReadStatus::More {}
@@ -137,6 +137,69 @@ fn files_as_sinks() {
     check_missing_sink(&sink, &["a.jsonl", "cannot be written to"]);
 }
 
+/// An item whose note must not be empty.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Noted(Item);
+
+impl Serialize for Noted {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // It is seen to be bad only when a part of it has been written.
+        #[derive(Serialize)]
+        struct Form<'a> {
+            id: u64,
+            score: Option<f64>,
+            #[serde(serialize_with = "not_empty")]
+            note: &'a str,
+        }
+        fn not_empty<S: serde::Serializer>(note: &str, to: S) -> Result<S::Ok, S::Error> {
+            if note.is_empty() {
+                return Err(serde::ser::Error::custom("there is no note"));
+            }
+            to.serialize_str(note)
+        }
+        let Item { id, score, note } = &self.0;
+        let (id, score) = (*id, *score);
+        Form { id, score, note }.serialize(to)
+    }
+}
+
+/// Items, of which some at the beginning, within and at the end have no form.
+pub(crate) fn partly_bad() -> Vec<(Record<Noted>, bool)> {
+    let items = (0..20).map(|id| {
+        let is_good = !matches!(id, 0 | 1 | 7 | 10 | 19);
+        let note = if is_good { "noted" } else { "" };
+        let item = Item {
+            note: note.to_owned(),
+            ..item(id)
+        };
+        (record(Noted(item)), is_good)
+    });
+    items.collect()
+}
+
+#[test]
+fn sinks_pass_over_what_has_no_form() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a.jsonl", "a.jsonl.zst"] {
+        let source = FileSource::json_lines(at(name));
+        let sink = FileSink::json_lines(at(name));
+        check_refusals(&sink, &partly_bad(), || held(&source));
+    }
+    for name in ["a.csv", "a.csv.gz"] {
+        let source = FileSource::<Item>::csv(at(name));
+        let sink = FileSink::csv(at(name));
+        let noted = || held(&source).into_iter().map(Noted).collect();
+        check_refusals(&sink, &partly_bad(), noted);
+    }
+    let sink = FileSink::json_lines(at("b.jsonl")).rotate(Rotation::bytes(100_000));
+    let source = FileSource::json_lines(at("b-000001.jsonl"));
+    check_refusals(&sink, &partly_bad(), || held(&source));
+    let sink = LogSink::json(folder.path(), "noted");
+    let source = LogSource::json(folder.path(), "noted").until_end();
+    check_refusals(&sink, &partly_bad(), || held(&source));
+}
+
 /// Writes lines as they are.
 struct AsItIs;
 
@@ -150,7 +213,9 @@ impl Encode<String> for AsItIs {
 fn log_lines(log: &Path, text: &str) {
     let sink = LogSink::encoded(log, "items", || AsItIs).segment_bytes(600);
     let records: Vec<_> = text.lines().map(|line| record(line.to_owned())).collect();
-    sink.open().unwrap().write(&records).unwrap();
+    let mut writer = sink.open().unwrap();
+    writer.write(&records, &mut Refused::default()).unwrap();
+    writer.close().unwrap();
 }
 
 fn record<T>(value: T) -> Record<T> {

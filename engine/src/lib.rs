@@ -11,6 +11,7 @@
 pub mod checkpoint;
 pub mod clock;
 mod dataflow;
+mod desk;
 mod epochs;
 pub mod expiry;
 pub mod flow;

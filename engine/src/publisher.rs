@@ -141,10 +141,9 @@ impl<T: Data> Publisher<T> {
     }
 
     fn publish_restored(&mut self) -> Result<(), Broken> {
-        let epochs = Arc::clone(&self.epochs);
+        let (epochs, step) = (Arc::clone(&self.epochs), Arc::clone(&self.step));
         let restored = epochs.restored.iter();
-        let outboxes = restored.flat_map(|restored| restored.outboxes(&self.step.id));
-        for (epoch, bytes) in outboxes {
+        for (epoch, bytes) in restored.flat_map(|restored| restored.outboxes(&step.id)) {
             self.publish(*epoch, bytes)?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The contract of a sink: plain configuration that opens its writers.
 
+use crate::checkpoint::Epoch;
 use crate::record::Record;
 
 /// Why a sink cannot be written.
@@ -35,6 +36,17 @@ pub enum Writers {
     EachWorker,
 }
 
+/// When records are seen outside, in a job with checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// As soon as they are written; those that were written after the last checkpoint are written again
+    /// after a restart.
+    #[default]
+    Immediate,
+    /// When their epoch has been sealed, and never again.
+    ExactlyOnce,
+}
+
 /// The configuration of a sink of `T`.
 pub trait Sink<T>: Send + Sync + 'static {
     /// What is written, in words, for graphs and messages.
@@ -56,19 +68,129 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be opened.
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError>;
+
+    /// How records are delivered in a job with checkpoints; immediately unless a sink says otherwise.
+    fn delivery(&self) -> Delivery {
+        Delivery::Immediate
+    }
+
+    /// Opens the one writer that publishes epochs, for a sink that delivers exactly once. The slot
+    /// is the name under which the writer notes outside how far it has published.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        let _ = slot;
+        Err(SinkError::Open {
+            what: self.describe(),
+            reason: "it cannot deliver exactly once".to_owned(),
+            remedy: "choose immediate delivery".to_owned(),
+        })
+    }
 }
 
 /// Writes records in the order in which they come.
 pub trait Writer<T>: Send {
-    /// Takes in records.
+    /// Takes in records. One that cannot be written, such as one that has no form in the sink's
+    /// format, is added to `refused` and passed over: it becomes a dead letter of the sink's step,
+    /// and the run goes on.
     ///
     /// # Errors
     /// When the sink is broken: this ends the run.
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError>;
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError>;
 
     /// Makes everything written so far visible to readers.
     ///
     /// # Errors
     /// When the sink is broken: this ends the run.
     fn flush(&mut self) -> Result<(), SinkError>;
+
+    /// Completes what was written, such as a file that is whole only with its last bytes. It comes
+    /// last, however the run ends, unless the writer has failed before; just a flush unless a
+    /// writer has more to do.
+    ///
+    /// # Errors
+    /// When it cannot be completed: the run then has failed.
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.flush()
+    }
+}
+
+/// Writes whole epochs, each exactly once.
+pub trait EpochWriter<T>: Send {
+    /// Adds records to the outbox of the open epoch, in whatever form
+    /// [`publish`](Self::publish) takes them; nothing of it may be seen outside. One that cannot be
+    /// written is added to `refused`, as in [`Writer::write`].
+    ///
+    /// # Errors
+    /// When the sink is broken: this ends the run.
+    fn stage(
+        &mut self,
+        records: &[Record<T>],
+        outbox: &mut Vec<u8>,
+        refused: &mut Refused,
+    ) -> Result<(), SinkError>;
+
+    /// Makes a whole outbox visible and durable, with a note that it is. Epochs come in order. One
+    /// that has been published already, in full or in part, perhaps by an earlier run, comes again
+    /// with the same outbox: what is there must not be written twice.
+    ///
+    /// # Errors
+    /// When the sink is broken: this ends the run.
+    fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError>;
+}
+
+/// The records of one call that a writer does not write, by their place among those of the call,
+/// with the reasons.
+#[derive(Debug, Default)]
+pub struct Refused {
+    records: Vec<(usize, String)>,
+    /// The place, in the whole, of the part that is being written.
+    first: usize,
+}
+
+impl Refused {
+    /// Adds the record at this place.
+    pub fn add(&mut self, index: usize, reason: impl Into<String>) {
+        self.records.push((self.first + index, reason.into()));
+    }
+
+    /// Has `write` write the part that begins at place `first`, by places of its own.
+    pub fn of_part<R>(&mut self, first: usize, write: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.first;
+        self.first += first;
+        let outcome = write(self);
+        self.first = before;
+        outcome
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes them out: places, in the order in which they were added, and reasons.
+    pub fn take(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_a_part_are_places_in_the_whole() {
+        let mut refused = Refused::default();
+        refused.add(1, "one");
+        refused.of_part(4, |refused| {
+            refused.add(0, "four");
+            refused.of_part(2, |refused| refused.add(1, "seven"));
+            refused.add(1, "five");
+        });
+        refused.add(9, "nine");
+        let places: Vec<_> = refused.take().into_iter().map(|(at, _)| at).collect();
+        assert_eq!(places, [1, 4, 7, 5, 9]);
+        assert!(refused.is_empty());
+    }
 }

@@ -29,7 +29,7 @@ use crate::job::{JobOptions, StopHandle};
 use crate::ledger::Fates;
 use crate::record::{Data, Record};
 use crate::runtime::{RunError, run};
-use crate::sink::{Sink, SinkError, Writer};
+use crate::sink::{Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable};
 use crate::telemetry::Telemetry;
 use crate::time::millis;
@@ -212,7 +212,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Collect<T> {
 }
 
 impl<T: Clone + Send> Writer<T> for Collect<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+    fn write(&mut self, records: &[Record<T>], _: &mut Refused) -> Result<(), SinkError> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

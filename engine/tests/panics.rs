@@ -9,7 +9,7 @@ use thalweg_engine::job::{JobOptions, Order, StopHandle};
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Refused, Sink, SinkError, Writer};
 use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
 use thalweg_engine::state::KeyedState;
 use thalweg_engine::telemetry::Telemetry;
@@ -247,7 +247,7 @@ impl Sink<i64> for Worn {
 }
 
 impl Writer<i64> for Worn {
-    fn write(&mut self, _: &[Record<i64>]) -> Result<(), SinkError> {
+    fn write(&mut self, _: &[Record<i64>], _: &mut Refused) -> Result<(), SinkError> {
         panic!("worn out");
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use thalweg_engine::job::{JobOptions, Order, StopHandle};
 use thalweg_engine::ledger::Fates;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Refused, Sink, SinkError, Writer};
 use thalweg_engine::source::{
     Found, ReadBatch, ReadStatus, Reader, Source, SourceError, WatermarkPolicy,
 };
@@ -145,7 +145,7 @@ impl Sink<i64> for Page {
 }
 
 impl Writer<i64> for Page {
-    fn write(&mut self, records: &[Record<i64>]) -> Result<(), SinkError> {
+    fn write(&mut self, records: &[Record<i64>], _: &mut Refused) -> Result<(), SinkError> {
         let values = records.iter().map(|record| record.value);
         self.pending.lock().unwrap().extend(values);
         Ok(())

@@ -272,6 +272,7 @@ fn log_sink<T: Serialize + 'static>(log: &Path, topic: &str) -> LogSink<T> {
 #[cfg(test)]
 mod tests {
     use thalweg_engine::record::{Origin, Record};
+    use thalweg_engine::sink::Refused;
     use thalweg_engine::source::{ReadBatch, ReadStatus};
     use thalweg_engine::time::EventTime;
 
@@ -305,7 +306,12 @@ mod tests {
                     value,
                 })
                 .collect();
-            writer.write(&records).expect("it can be written");
+            let mut refused = Refused::default();
+            writer
+                .write(&records, &mut refused)
+                .expect("it can be written");
+            writer.close().expect("it can be written");
+            assert!(refused.is_empty(), "{refused:?}");
         }
         let no_seven = |n: &u64| {
             if *n == 7 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 use thalweg_engine::time::hours;
 use tracing::warn;
 
@@ -106,7 +106,7 @@ impl<T: 'static> RotatingWriter<T> {
         })
     }
 
-    fn append(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+    fn append(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
         let Some(first) = records.first() else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl<T: 'static> RotatingWriter<T> {
                 self.open.entry(label.clone()).or_insert(file)
             }
         };
-        file.writer.write(records)?;
+        file.writer.write(records, refused)?;
         let bytes = file.bytes.load(Ordering::Relaxed);
         if self.rotation.bytes.is_some_and(|most| bytes >= most)
             && let Some(full) = self.open.remove(&label)
@@ -160,7 +160,7 @@ impl<T: 'static> RotatingWriter<T> {
 
 /// Completes a file and gives it its name.
 fn finish<T>(mut file: OpenFile<T>) -> Result<(), SinkError> {
-    file.writer.flush()?;
+    file.writer.close()?;
     drop(file.writer);
     fs::rename(&file.part, &file.path).map_err(|error| SinkError::Write {
         what: file.path.display().to_string(),
@@ -169,13 +169,17 @@ fn finish<T>(mut file: OpenFile<T>) -> Result<(), SinkError> {
 }
 
 impl<T: 'static> Writer<T> for RotatingWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
         let rotation = self.rotation;
-        records
-            .chunk_by(|one, next| {
-                !rotation.is_hourly || rotation.label(one) == rotation.label(next)
-            })
-            .try_for_each(|same| self.append(same))
+        let parts = records.chunk_by(|one, next| {
+            !rotation.is_hourly || rotation.label(one) == rotation.label(next)
+        });
+        let mut first = 0;
+        for part in parts {
+            refused.of_part(first, |refused| self.append(part, refused))?;
+            first += part.len();
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -183,16 +187,13 @@ impl<T: 'static> Writer<T> for RotatingWriter<T> {
             .values_mut()
             .try_for_each(|file| file.writer.flush())
     }
-}
 
-impl<T> Drop for RotatingWriter<T> {
     /// The last files are finished, too.
-    fn drop(&mut self) {
+    fn close(&mut self) -> Result<(), SinkError> {
         while let Some((_, file)) = self.open.pop_first() {
-            if let Err(error) = finish(file) {
-                warn!(%error, "a file could not be finished");
-            }
+            finish(file)?;
         }
+        Ok(())
     }
 }
 
@@ -215,6 +216,12 @@ mod tests {
         }
     }
 
+    fn write(writer: &mut dyn Writer<i64>, records: &[Record<i64>]) {
+        let mut refused = Refused::default();
+        writer.write(records, &mut refused).unwrap();
+        assert!(refused.is_empty(), "{refused:?}");
+    }
+
     /// The files in the folder with their contents, in order.
     fn files(folder: &Path) -> Vec<(String, String)> {
         let mut files: Vec<_> = fs::read_dir(folder)
@@ -234,24 +241,24 @@ mod tests {
         let folder = tempdir().unwrap();
         let sink = FileSink::json_lines(folder.path().join("n.jsonl")).rotate(Rotation::bytes(4));
         let mut writer = sink.open().unwrap();
-        writer.write(&[record(10)]).unwrap();
+        write(&mut *writer, &[record(10)]);
         writer.flush().unwrap();
         let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         assert_eq!(
             files(folder.path()),
             [named(".n-000001.jsonl.part", "10\n")]
         );
-        writer.write(&[record(11)]).unwrap();
+        write(&mut *writer, &[record(11)]);
         writer.flush().unwrap();
-        writer.write(&[record(12)]).unwrap();
+        write(&mut *writer, &[record(12)]);
         assert_eq!(
             files(folder.path()),
             [named("n-000001.jsonl", "10\n11\n12\n")]
         );
-        drop(writer);
+        writer.close().unwrap();
         let mut writer = sink.open().unwrap();
-        writer.write(&[record(13)]).unwrap();
-        drop(writer);
+        write(&mut *writer, &[record(13)]);
+        writer.close().unwrap();
         assert_eq!(
             files(folder.path()),
             [
@@ -268,9 +275,9 @@ mod tests {
         let mut writer = sink.open().unwrap();
         let times = [0, 3_599, 3_600, 1, 7_200, 10_800, 10_801, 2];
         let records: Vec<_> = times.into_iter().map(record).collect();
-        writer.write(&records).unwrap();
+        write(&mut *writer, &records);
         writer.flush().unwrap();
-        drop(writer);
+        writer.close().unwrap();
         let expected = [
             ("n-1970-01-01T00-000001.jsonl", "0\n3599\n1\n"),
             ("n-1970-01-01T00-000002.jsonl", "2\n"),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::tempdir;
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
 use thalweg_engine::time::EventTime;
 
@@ -42,7 +42,7 @@ fn through(sink: &FileSink<Row>, source: &FileSource<Row>, rows: &[Row], offset:
         .collect();
     let mut writer = sink.open().unwrap();
     for half in records.chunks(rows.len().div_ceil(2).max(1)) {
-        writer.write(half).unwrap();
+        writer.write(half, &mut Refused::default()).unwrap();
         writer.flush().unwrap();
     }
     writer.flush().unwrap();

@@ -26,7 +26,7 @@ pub(crate) type Start<T> = dyn Fn(String, Output) -> Opened<T> + Send + Sync;
 /// ```
 /// use thalweg_connectors::file::FileSink;
 /// use thalweg_engine::record::{Origin, Record};
-/// use thalweg_engine::sink::Sink;
+/// use thalweg_engine::sink::{Refused, Sink};
 /// use thalweg_engine::time::EventTime;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,8 +41,8 @@ pub(crate) type Start<T> = dyn Fn(String, Output) -> Opened<T> + Send + Sync;
 /// let time = EventTime::from_seconds(1_357_034_400);
 /// let record = Record { time, origin: Origin::default(), ingested_ns: 0, value: 0.25 };
 /// let mut writer = scores.open()?;
-/// writer.write(&[record])?;
-/// writer.flush()?;
+/// writer.write(&[record], &mut Refused::default())?;
+/// writer.close()?;
 /// assert_eq!(std::fs::read_to_string(&path)?, "at,score\n2013-01-01T10:00:00Z,0.25\n");
 /// # Ok(())
 /// # }
@@ -60,7 +60,7 @@ impl<T: Serialize + 'static> FileSink<T> {
     /// become `null`.
     pub fn json_lines(path: impl Into<PathBuf>) -> Self {
         Self::new(path.into(), "JSON-lines", |what, output| {
-            Ok(Box::new(JsonLinesWriter { what, output }))
+            Ok(Box::new(JsonLinesWriter::new(what, output)))
         })
     }
 
@@ -71,17 +71,14 @@ impl<T: Serialize + 'static> FileSink<T> {
     /// which [`FileSource`](super::FileSource) does not read.
     pub fn csv(path: impl Into<PathBuf>) -> Self {
         Self::new(path.into(), "CSV", |what, output| {
-            Ok(Box::new(CsvWriter {
-                what,
-                rows: csv::Writer::from_writer(output),
-            }))
+            Ok(Box::new(CsvWriter::new(what, output)))
         })
     }
 }
 
 impl<T: 'static> FileSink<T> {
     /// A CSV file of the rows that `layout` makes, one for each record, with as many cells as
-    /// `header` has names. The header is written even when no record comes.
+    /// `header` has names; a record whose row is another becomes a dead letter. The header is written even when no record comes.
     ///
     /// Line breaks in texts: see [`csv`](Self::csv).
     pub fn rows(
@@ -182,6 +179,7 @@ mod tests {
 
     use tempfile::tempdir;
     use thalweg_engine::record::Origin;
+    use thalweg_engine::sink::Refused;
     use thalweg_engine::time::EventTime;
 
     use super::*;
@@ -242,10 +240,13 @@ mod tests {
             writer.flush().unwrap();
             assert_eq!(contents(&path), expected[0]);
             for (score, expected) in SCORES.into_iter().zip(&expected[1..]) {
-                writer.write(&[record(score)]).unwrap();
+                let mut refused = Refused::default();
+                writer.write(&[record(score)], &mut refused).unwrap();
+                assert!(refused.is_empty(), "{refused:?}");
                 writer.flush().unwrap();
                 assert_eq!(&contents(&path), expected);
             }
+            writer.close().unwrap();
             drop(writer);
             assert_eq!(contents(&path), expected[2]);
             sink.check().unwrap();
@@ -288,22 +289,21 @@ mod tests {
     }
 
     #[test]
-    fn a_row_with_the_wrong_number_of_cells_is_an_error() {
+    fn a_row_with_the_wrong_number_of_cells_is_refused() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("rows.csv");
-        let sink = FileSink::rows(&path, vec!["a".to_owned(), "b".to_owned()], |_, row| {
-            row.integer(1);
+        let header = vec!["a".to_owned(), "b".to_owned()];
+        let sink = FileSink::rows(&path, header, |record: &Record<i64>, row| {
+            (0..record.value).for_each(|n| {
+                row.integer(n);
+            });
         });
-        let error = sink
-            .open()
-            .unwrap()
-            .write(&[record(0)])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("a row has 1 cells, the header 2 columns"),
-            "{error}"
-        );
+        let (mut writer, mut refused) = (sink.open().unwrap(), Refused::default());
+        writer.write(&[2, 1, 2].map(record), &mut refused).unwrap();
+        writer.close().unwrap();
+        let reason = "a row has 1 cells, the header 2 columns".to_owned();
+        assert_eq!(refused.take(), [(1, reason)]);
+        assert_eq!(contents(&path), "a,b\n0,1\n0,1\n");
     }
 
     fn check_refused(path: &Path, parts: &[&str]) {

@@ -12,4 +12,4 @@ mod tests;
 mod writer;
 
 pub use message::EventMode;
-pub use sink::{HttpSink, Refused, RefusedCount};
+pub use sink::HttpSink;

@@ -2,32 +2,15 @@
 
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_engine::letters::DeadLetter;
-use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 use ureq::http::Uri;
 
 use super::message::{EventMode, Form};
 use super::writer::HttpWriter;
 use crate::backoff::Backoff;
-
-/// What a server has refused for good.
-#[derive(Debug)]
-pub struct Refused<'a, T> {
-    /// The record.
-    pub record: &'a Record<T>,
-    /// The status that the server answered with.
-    pub status: u16,
-    /// The beginning of the body of its answer.
-    pub answer: &'a str,
-}
-
-pub(crate) type OnRefused<T> = Arc<dyn Fn(&Refused<'_, T>) + Send + Sync>;
 
 /// Posts each record to an address, in order, one after the other.
 ///
@@ -36,47 +19,27 @@ pub(crate) type OnRefused<T> = Arc<dyn Fn(&Refused<'_, T>) + Send + Sync>;
 /// | 2xx | the record is delivered |
 /// | nothing, 408, 425, 429, 5xx | it is sent again, after a wait that grows; the run ends with an error when that has not helped |
 /// | 3xx, 401, 403, 404, 405, 407, 410 | the run ends with an error: it is not about the record |
-/// | another 4xx | the record is refused for good: it is counted, handed to a closure and to the dead letters, where these are set, and the next one is sent |
+/// | another 4xx | the record is refused for good: it becomes a dead letter with the answer, and the next one is sent |
 ///
 /// ```no_run
 /// use thalweg_connectors::http::{EventMode, HttpSink};
 /// use thalweg_engine::time::{millis, secs};
 ///
-/// let alerts = HttpSink::<f64>::cloud_events("http://localhost:8080/alerts", "/fraud", "alert")
+/// let alerts = HttpSink::cloud_events("http://localhost:8080/alerts", "/fraud", "alert")
 ///     .mode(EventMode::Binary)
 ///     .bearer("a token")
 ///     .timeout(secs(5))
-///     .retries(10, millis(50), secs(20))
-///     .on_refused(|refused| eprintln!("refused with {}: {}", refused.status, refused.answer));
-/// let refused = alerts.refused();
+///     .retries(10, millis(50), secs(20));
 /// ```
-pub struct HttpSink<T> {
+pub struct HttpSink {
     pub(super) url: String,
     pub(super) form: Form,
     pub(super) headers: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) backoff: Backoff,
-    pub(super) on_refused: Option<OnRefused<T>>,
-    pub(super) dead_letters: Option<(String, Arc<dyn Sink<DeadLetter>>)>,
-    pub(super) refused: RefusedCount,
 }
 
-/// How many records were refused for good.
-#[derive(Clone, Debug, Default)]
-pub struct RefusedCount(Arc<AtomicU64>);
-
-impl RefusedCount {
-    /// The count so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl<T> HttpSink<T> {
+impl HttpSink {
     /// Posts each value as JSON, with a header `idempotency-key`.
     pub fn webhook(url: impl Into<String>) -> Self {
         Self::new(url.into(), Form::Webhook)
@@ -104,9 +67,6 @@ impl<T> HttpSink<T> {
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
-            on_refused: None,
-            dead_letters: None,
-            refused: RefusedCount::default(),
         }
     }
 
@@ -149,26 +109,6 @@ impl<T> HttpSink<T> {
             retries,
         };
         self
-    }
-
-    /// Is told of each record that is refused for good.
-    #[must_use]
-    pub fn on_refused(mut self, refused: impl Fn(&Refused<'_, T>) + Send + Sync + 'static) -> Self {
-        self.on_refused = Some(Arc::new(refused));
-        self
-    }
-
-    /// Where records go that are refused for good, as dead letters of the step of this id. The
-    /// engine counts them as processed: they have come to the end of their path.
-    #[must_use]
-    pub fn refused_to(mut self, step: impl Into<String>, sink: impl Sink<DeadLetter>) -> Self {
-        self.dead_letters = Some((step.into(), Arc::new(sink)));
-        self
-    }
-
-    /// How many records were refused for good; goes on counting while the sink is at work.
-    pub fn refused(&self) -> RefusedCount {
-        self.refused.clone()
     }
 
     /// The address without what may be secret: user, password, query.
@@ -222,7 +162,7 @@ impl<T> HttpSink<T> {
     }
 }
 
-impl<T: Serialize + 'static> Sink<T> for HttpSink<T> {
+impl<T: Serialize + 'static> Sink<T> for HttpSink {
     fn describe(&self) -> String {
         self.shown()
     }
@@ -240,15 +180,11 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink<T> {
             }
             Err(last.unwrap_or_else(|| std::io::Error::other("the host has no address")))
         };
-        connect().map_err(|error| self.refuse(error, "see to it that the server is up"))?;
-        match &self.dead_letters {
-            Some((_, sink)) => sink.check(),
-            None => Ok(()),
-        }
+        connect().map_err(|error| self.refuse(error, "see to it that the server is up"))
     }
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
         self.place()?;
-        Ok(Box::new(HttpWriter::open(self)?))
+        Ok(Box::new(HttpWriter::new(self)))
     }
 }

@@ -1,13 +1,11 @@
 //! Against a server of the standard library's sockets.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use serde_json::Value;
-use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
-use thalweg_engine::testing::Collect;
+use thalweg_engine::sink::{Refused, Sink, SinkError, Writer};
 use thalweg_engine::testing::conformance::{Reopening, check_missing_sink, check_sink};
 use thalweg_engine::time::{EventTime, millis, secs};
 
@@ -27,8 +25,20 @@ fn records(values: impl IntoIterator<Item = u64>) -> Vec<Record<u64>> {
     values.into_iter().map(record).collect()
 }
 
-fn quick(sink: HttpSink<u64>) -> HttpSink<u64> {
+fn quick(sink: HttpSink) -> HttpSink {
     sink.retries(3, millis(1), millis(4)).timeout(secs(5))
+}
+
+fn open(sink: &HttpSink) -> Box<dyn Writer<u64>> {
+    sink.open().unwrap()
+}
+
+/// Writes values, none of which is refused.
+fn write<const N: usize>(sink: &HttpSink, values: [u64; N]) -> Result<(), SinkError> {
+    let mut refused = Refused::default();
+    let written = open(sink).write(&records(values), &mut refused);
+    assert!(refused.is_empty(), "{refused:?}");
+    written
 }
 
 #[test]
@@ -63,7 +73,7 @@ fn what_may_pass_is_tried_again_in_order() {
         Answer::Status(201),
     ]);
     let sink = quick(HttpSink::webhook(server.url()));
-    sink.open().unwrap().write(&records([7, 8])).unwrap();
+    write(&sink, [7, 8]).unwrap();
     let got = server.requests();
     let got: Vec<_> = got
         .iter()
@@ -82,63 +92,37 @@ fn what_may_pass_is_tried_again_in_order() {
 fn a_server_that_does_not_recover_ends_the_run_after_the_last_try() {
     let server = HttpServer::start(std::iter::repeat_with(|| Answer::Status(500)).take(9));
     let sink = quick(HttpSink::webhook(server.url()));
-    let error = sink
-        .open()
-        .unwrap()
-        .write(&records([7, 8]))
-        .unwrap_err()
-        .to_string();
+    let error = write(&sink, [7, 8]).unwrap_err().to_string();
     assert!(error.contains("status 500, after 4 tries"), "{error}");
     assert_eq!(server.bodies(), ["7"; 4]);
 }
 
 #[test]
-fn what_is_refused_for_good_is_counted_and_told_and_the_next_is_sent() {
+fn what_is_refused_for_good_is_told_and_the_next_is_sent() {
     let server = HttpServer::start([
         Answer::Status(204),
         Answer::Status(422),
         Answer::Body(400, "why not".to_owned()),
     ]);
-    let (told, letters) = (
-        Arc::new(Mutex::new(Vec::new())),
-        Collect::<DeadLetter>::default(),
-    );
-    let tell = Arc::clone(&told);
-    let sink = HttpSink::<u64>::webhook(server.url())
-        .refused_to("hook", letters.clone())
-        .on_refused(move |refused| {
-            let told = (
-                refused.record.value,
-                refused.status,
-                refused.answer.to_owned(),
-            );
-            tell.lock().unwrap().push(told);
-        });
-    let refused = sink.refused();
-    sink.open().unwrap().write(&records([1, 2, 3, 4])).unwrap();
+    let sink = HttpSink::webhook(server.url());
+    let mut refused = Refused::default();
+    let written = open(&sink).write(&records([1, 2, 3, 4]), &mut refused);
+    written.unwrap();
     assert_eq!(server.bodies(), ["1", "2", "3", "4"]);
-    assert_eq!(refused.get(), 2);
     let expected = [
-        (2, 422, "because".to_owned()),
-        (3, 400, "why not".to_owned()),
+        (1, "refused with status 422: because"),
+        (2, "refused with status 400: why not"),
     ];
-    assert_eq!(*told.lock().unwrap(), expected);
-    let letters = letters.values();
-    assert_eq!(letters.len(), 2);
-    assert_eq!((letters[0].step.as_str(), letters[0].offset), ("hook", 2));
-    assert_eq!(letters[0].reason, "refused with status 422: because");
-    assert_eq!(letters[0].raw, "2");
+    let expected = expected.map(|(place, reason)| (place, reason.to_owned()));
+    assert_eq!(refused.take(), expected);
 }
 
 #[test]
 fn an_answer_that_is_not_about_the_record_ends_the_run_at_once() {
     for status in [301, 401, 404] {
         let server = HttpServer::start([Answer::Status(status)]);
-        let error = quick(HttpSink::webhook(server.url()))
-            .open()
-            .unwrap()
-            .write(&records([7, 8]));
-        let error = error.unwrap_err().to_string();
+        let sink = quick(HttpSink::webhook(server.url()));
+        let error = write(&sink, [7, 8]).unwrap_err().to_string();
         assert!(error.contains(&format!("status {status}")), "{error}");
         assert_eq!(server.bodies(), ["7"]);
     }
@@ -147,11 +131,10 @@ fn an_answer_that_is_not_about_the_record_ends_the_run_at_once() {
 #[test]
 fn events_arrive_as_such() {
     let server = HttpServer::start([]);
-    let events =
-        || HttpSink::<u64>::cloud_events(server.url(), "/numbers", "number").bearer("s3cret");
-    events().open().unwrap().write(&records([7])).unwrap();
+    let events = || HttpSink::cloud_events(server.url(), "/numbers", "number").bearer("s3cret");
+    write(&events(), [7]).unwrap();
     let binary = events().mode(EventMode::Binary);
-    binary.open().unwrap().write(&records([8])).unwrap();
+    write(&binary, [8]).unwrap();
     let got = server.requests();
     let event: Value = serde_json::from_str(&got[0].body).unwrap();
     assert_eq!(
@@ -164,7 +147,7 @@ fn events_arrive_as_such() {
         got.iter()
             .all(|request| request.head.contains("authorization: bearer s3cret"))
     );
-    assert!(!binary.describe().contains("s3cret"));
+    assert!(!Sink::<u64>::describe(&binary).contains("s3cret"));
 }
 
 #[test]
@@ -174,17 +157,17 @@ fn an_address_that_cannot_be_used_is_refused_before_the_start() {
         ("ftp://localhost/", "no address of the web"),
         ("http://[", "an address that is none"),
     ] {
-        check_missing_sink(&HttpSink::<u64>::webhook(url), &[part]);
+        check_missing_sink::<u64>(&HttpSink::webhook(url), &[part]);
     }
     if cfg!(not(feature = "http-tls")) {
-        let sink = HttpSink::<u64>::webhook("https://localhost/");
-        check_missing_sink(&sink, &["without TLS", "`http-tls`"]);
+        let sink = HttpSink::webhook("https://localhost/");
+        check_missing_sink::<u64>(&sink, &["without TLS", "`http-tls`"]);
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = listener.local_addr().unwrap();
     drop(listener);
-    let sink = HttpSink::<u64>::webhook(format!("http://user:s3cret@{place}/hook?token=s3cret"));
-    let error = sink.check().unwrap_err().to_string();
+    let sink = HttpSink::webhook(format!("http://user:s3cret@{place}/hook?token=s3cret"));
+    let error = Sink::<u64>::check(&sink).unwrap_err().to_string();
     assert!(error.contains(&format!("http://{place}/hook")), "{error}");
     assert!(
         error.contains("see to it that the server is up") && !error.contains("s3cret"),

@@ -3,29 +3,25 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 use tracing::warn;
 use ureq::Agent;
 
 use super::message::{Form, Message};
-use super::sink::{HttpSink, OnRefused, Refused, RefusedCount};
+use super::sink::HttpSink;
 use crate::backoff::{Backoff, jitter};
 
 /// Bytes of an answer that are looked at.
 const ANSWER_BYTES_MAX: u64 = 4_096;
 
-pub(crate) struct HttpWriter<T> {
+pub(crate) struct HttpWriter {
     agent: Agent,
     url: String,
     shown: String,
     form: Form,
     headers: Vec<(String, String)>,
     backoff: Backoff,
-    on_refused: Option<OnRefused<T>>,
-    dead_letters: Option<(String, Box<dyn Writer<DeadLetter>>)>,
-    refused: RefusedCount,
 }
 
 /// What came of one request.
@@ -44,8 +40,8 @@ enum Outcome {
     Hopeless(String),
 }
 
-impl<T: Serialize> HttpWriter<T> {
-    pub(crate) fn open(sink: &HttpSink<T>) -> Result<Self, SinkError> {
+impl HttpWriter {
+    pub(crate) fn new(sink: &HttpSink) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(sink.timeout))
             .http_status_as_error(false)
@@ -53,34 +49,31 @@ impl<T: Serialize> HttpWriter<T> {
             .max_redirects_will_error(false)
             .user_agent(concat!("thalweg/", env!("CARGO_PKG_VERSION")))
             .build();
-        let dead_letters = match &sink.dead_letters {
-            Some((step, letters)) => Some((step.clone(), letters.open()?)),
-            None => None,
-        };
-        Ok(Self {
+        Self {
             agent: config.into(),
             url: sink.url.clone(),
             shown: sink.shown(),
             form: sink.form.clone(),
             headers: sink.headers.clone(),
             backoff: sink.backoff,
-            on_refused: sink.on_refused.clone(),
-            dead_letters,
-            refused: sink.refused.clone(),
-        })
+        }
     }
 
-    fn send(&mut self, record: &Record<T>) -> Result<(), SinkError> {
+    /// Sends a record; gives the reason where it is refused.
+    fn send<T: Serialize>(&self, record: &Record<T>) -> Result<Option<String>, SinkError> {
         let message = serde_json::to_string(&record.value)
             .map_err(|error| error.to_string())
-            .and_then(|data| self.form.message(record, data))
-            .map_err(|reason| self.broken(reason))?;
+            .and_then(|data| self.form.message(record, data));
+        let message = match message {
+            Ok(message) => message,
+            Err(reason) => return Ok(Some(reason)),
+        };
         let mut tries = 0;
         loop {
             let (reason, asked) = match self.post(&message) {
-                Outcome::Delivered => return Ok(()),
+                Outcome::Delivered => return Ok(None),
                 Outcome::Refused { status, answer } => {
-                    return self.refuse(record, status, &answer);
+                    return Ok(Some(format!("refused with status {status}: {answer}")));
                 }
                 Outcome::Hopeless(reason) => return Err(self.broken(reason)),
                 Outcome::Failed { reason, wait } => (reason, wait),
@@ -133,25 +126,6 @@ impl<T: Serialize> HttpWriter<T> {
         }
     }
 
-    /// Notes that the server does not want this record.
-    fn refuse(&mut self, record: &Record<T>, status: u16, answer: &str) -> Result<(), SinkError> {
-        self.refused.add();
-        warn!(to = %self.shown, status, offset = record.origin.offset, "a record was refused");
-        if let Some(on_refused) = &self.on_refused {
-            on_refused(&Refused {
-                record,
-                status,
-                answer,
-            });
-        }
-        if let Some((step, letters)) = &mut self.dead_letters {
-            let reason = format!("refused with status {status}: {answer}");
-            let letter = DeadLetter::of_value(step, record.origin, reason, &record.value);
-            letters.write(&[record.with(letter)])?;
-        }
-        Ok(())
-    }
-
     fn broken(&self, reason: String) -> SinkError {
         SinkError::Write {
             what: self.shown.clone(),
@@ -160,15 +134,17 @@ impl<T: Serialize> HttpWriter<T> {
     }
 }
 
-impl<T: Serialize> Writer<T> for HttpWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
-        records.iter().try_for_each(|record| self.send(record))
+impl<T: Serialize> Writer<T> for HttpWriter {
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            if let Some(reason) = self.send(record)? {
+                refused.add(index, reason);
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        match &mut self.dead_letters {
-            Some((_, letters)) => letters.flush(),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

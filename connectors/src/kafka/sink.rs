@@ -94,7 +94,7 @@ impl<T: Serialize + 'static> KafkaSink<T> {
 
 impl<T: 'static> KafkaSink<T> {
     /// A topic of what `encode` makes of the records. It appends a record's bytes; where it cannot,
-    /// the run ends with what it says.
+    /// the record becomes a dead letter with what it says.
     pub fn encoded(
         kafka: &Kafka,
         topic: impl Into<String>,

@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 
 use super::context::Context;
 use super::problem::in_words;
@@ -27,6 +27,14 @@ pub(super) struct KafkaWriter<T> {
     headers: Headers,
 }
 
+/// What has become of a record.
+enum Sent {
+    /// It is on its way.
+    Queued,
+    /// It cannot be sent, for this reason.
+    Refused(String),
+}
+
 impl<T: 'static> KafkaWriter<T> {
     pub(super) fn new(sink: KafkaSink<T>, producer: Producer) -> Self {
         Self {
@@ -40,10 +48,11 @@ impl<T: 'static> KafkaWriter<T> {
     }
 
     /// Sends a record, waiting while the queue is full.
-    fn send(&mut self, record: &Record<T>) -> Result<(), SinkError> {
+    fn send(&mut self, record: &Record<T>) -> Result<Sent, SinkError> {
         self.value.clear();
-        (self.sink.encode)(record, &mut self.value)
-            .map_err(|reason| self.broken(format!("a record cannot be encoded: {reason}")))?;
+        if let Err(reason) = (self.sink.encode)(record, &mut self.value) {
+            return Ok(Sent::Refused(reason));
+        }
         self.key.clear();
         let make_key = self.sink.key.as_ref();
         let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
@@ -59,26 +68,26 @@ impl<T: 'static> KafkaWriter<T> {
         }
         loop {
             outgoing = match self.producer.send(outgoing) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Sent::Queued),
                 Err((error, refused)) if is_full(&error) => {
                     self.producer.poll(PATIENCE);
                     self.check()?;
                     refused
                 }
-                Err((error, _)) => return Err(self.broken(self.refusal(&error))),
+                Err((error, _)) if is_too_large(&error) => {
+                    return Ok(Sent::Refused(self.too_large()));
+                }
+                Err((error, _)) => return Err(self.broken(in_words(&error))),
             };
         }
     }
 
-    fn refusal(&self, error: &KafkaError) -> String {
-        let (bytes, words) = (self.value.len(), in_words(error));
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => format!(
-                "a record of {bytes} bytes is too large; raise the property `message.max.bytes`, \
-                 and the topic's `max.message.bytes`"
-            ),
-            _ => format!("a record of {bytes} bytes was refused: {words}"),
-        }
+    fn too_large(&self) -> String {
+        format!(
+            "a record of {} bytes is too large; raise the property `message.max.bytes`, and the \
+             topic's `max.message.bytes`",
+            self.value.len()
+        )
     }
 
     /// Whether everything has been delivered so far.
@@ -99,6 +108,10 @@ impl<T: 'static> KafkaWriter<T> {
 
 fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 /// The id of a record, then the headers that the user adds.
@@ -127,8 +140,12 @@ fn headers<T>(
 }
 
 impl<T: 'static> Writer<T> for KafkaWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
-        records.iter().try_for_each(|record| self.send(record))?;
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            if let Sent::Refused(reason) = self.send(record)? {
+                refused.add(index, reason);
+            }
+        }
         self.producer.poll(Duration::ZERO);
         self.check()
     }

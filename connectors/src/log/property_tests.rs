@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tempfile::tempdir;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::{Reader, Source};
 use thalweg_engine::time::EventTime;
 
@@ -124,7 +124,7 @@ proptest! {
                         .into_iter()
                         .map(|value| Record { time: EventTime::from_micros(value.0), ..super::testing::record(value) })
                         .collect();
-                    writer.write(&records).unwrap();
+                    writer.write(&records, &mut Refused::default()).unwrap();
                 }
                 Step::Flush => writer.flush().unwrap(),
                 Step::Reopen => {

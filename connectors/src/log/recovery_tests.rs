@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::{TempDir, tempdir};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
 use thalweg_engine::time::days;
 
@@ -29,7 +29,7 @@ fn log_of(count: u64, segment_bytes: u64) -> TempDir {
 fn append(sink: &LogSink<u64>, numbers: std::ops::Range<u64>) {
     let mut writer = sink.open().unwrap();
     let records: Vec<_> = numbers.map(record).collect();
-    writer.write(&records).unwrap();
+    writer.write(&records, &mut Refused::default()).unwrap();
     writer.flush().unwrap();
 }
 
@@ -310,7 +310,7 @@ fn writes_until_it_is_killed() {
     loop {
         let records: Vec<_> = (next..next + 500).map(record).collect();
         for part in records.chunks(7) {
-            writer.write(part).unwrap();
+            writer.write(part, &mut Refused::default()).unwrap();
         }
         writer.flush().unwrap();
         next += 500;

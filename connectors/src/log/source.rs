@@ -29,7 +29,7 @@ type MakeDecoder<T> = dyn Fn() -> DecodeMessage<T> + Send + Sync;
 /// ```
 /// use thalweg_connectors::log::{LogSink, LogSource};
 /// use thalweg_engine::record::{Origin, Record};
-/// use thalweg_engine::sink::Sink;
+/// use thalweg_engine::sink::{Refused, Sink};
 /// use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
 /// use thalweg_engine::time::EventTime;
 ///
@@ -40,7 +40,7 @@ type MakeDecoder<T> = dyn Fn() -> DecodeMessage<T> + Send + Sync;
 /// let mut writer = sink.open()?;
 /// for (second, value) in [(0, 9.5), (1, 12.0)] {
 ///     let time = EventTime::from_seconds(second);
-///     writer.write(&[Record { time, origin: Origin::default(), ingested_ns: 0, value }])?;
+///     writer.write(&[Record { time, origin: Origin::default(), ingested_ns: 0, value }], &mut Refused::default())?;
 /// }
 /// writer.flush()?;
 ///

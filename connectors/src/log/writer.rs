@@ -1,7 +1,7 @@
 //! Writes records to the partitions of a topic.
 
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 
 use super::error::LogError;
 use super::partition::PartitionLog;
@@ -96,11 +96,15 @@ impl<T> LogWriter<T> {
 }
 
 impl<T> Writer<T> for LogWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
-        records
-            .iter()
-            .try_for_each(|record| self.append(record))
-            .map_err(|error| error.writing(&self.what))
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            match self.append(record) {
+                Ok(()) => {}
+                Err(LogError::Record(reason)) => refused.add(index, reason),
+                Err(error) => return Err(error.writing(&self.what)),
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

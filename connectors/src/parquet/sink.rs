@@ -36,6 +36,19 @@ pub(crate) enum Cell {
     Time(i64),
 }
 
+impl Cell {
+    pub(crate) fn is_of(&self, kind: ColumnKind) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Flag(_) => kind == ColumnKind::Flag,
+            Self::Integer(_) => kind == ColumnKind::Integer,
+            Self::Number(_) => kind == ColumnKind::Number,
+            Self::Text(_) => kind == ColumnKind::Text,
+            Self::Time(_) => kind == ColumnKind::Time,
+        }
+    }
+}
+
 /// Takes in the cells of one row, from left to right.
 #[derive(Clone, Debug, Default)]
 pub struct ParquetRow {
@@ -104,7 +117,7 @@ pub struct ParquetSink<T> {
 
 impl<T> ParquetSink<T> {
     /// A file of the rows that `layout` makes, one for each record, with a cell for each column and
-    /// of its kind.
+    /// of its kind; a record whose row is another becomes a dead letter.
     pub fn rows<N: Into<String>>(
         path: impl Into<PathBuf>,
         columns: impl IntoIterator<Item = (N, ColumnKind)>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tempfile::tempdir;
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
 use thalweg_engine::testing::conformance::{
     Ending, Held, check_missing_sink, check_missing_source, check_source,
@@ -78,9 +78,10 @@ fn write(path: &Path, count: i64) {
     let sink = sink(path);
     sink.check().unwrap();
     let mut writer = sink.open().unwrap();
-    writer.write(&records).unwrap();
+    writer.write(&records, &mut Refused::default()).unwrap();
     writer.flush().unwrap();
     assert!(!path.exists(), "a file that is not finished has no name");
+    writer.close().unwrap();
 }
 
 #[test]

@@ -13,8 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
-use tracing::warn;
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 
 use super::sink::{Cell, ColumnKind, Layout, ParquetRow};
 
@@ -53,14 +52,7 @@ impl<T> ParquetWriter<T> {
         })
     }
 
-    fn append(&mut self, record: &Record<T>) -> Result<()> {
-        let mut row = ParquetRow::default();
-        (self.layout)(record, &mut row);
-        let (cells, columns) = (row.cells.len(), self.columns.len());
-        if cells != columns {
-            let reason = format!("a row has {cells} cells, the file {columns} columns");
-            return Err(ParquetError::General(reason));
-        }
+    fn append(&mut self, row: ParquetRow) -> Result<()> {
         self.rows.push(row);
         if self.rows.len() >= GROUP_ROWS {
             self.write_group()?;
@@ -102,6 +94,19 @@ impl<T> ParquetWriter<T> {
             reason: error.to_string(),
         }
     }
+}
+
+/// Why the row is none of the file's, if it is not.
+fn misfit(row: &ParquetRow, columns: &[(String, ColumnKind)]) -> Option<String> {
+    if row.cells.len() != columns.len() {
+        let (cells, columns) = (row.cells.len(), columns.len());
+        return Some(format!(
+            "a row has {cells} cells, the file {columns} columns"
+        ));
+    }
+    let mut cells = columns.iter().zip(&row.cells);
+    let ((name, _), _) = cells.find(|((_, kind), cell)| !cell.is_of(*kind))?;
+    Some(format!("a cell of column `{name}` is of another kind"))
 }
 
 fn schema(columns: &[(String, ColumnKind)]) -> Result<Arc<Type>> {
@@ -176,23 +181,28 @@ fn write_column<'a>(
 }
 
 impl<T> Writer<T> for ParquetWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> std::result::Result<(), SinkError> {
-        records
-            .iter()
-            .try_for_each(|record| self.append(record))
-            .map_err(|error| self.broken(&error))
+    fn write(
+        &mut self,
+        records: &[Record<T>],
+        refused: &mut Refused,
+    ) -> std::result::Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            let mut row = ParquetRow::default();
+            (self.layout)(record, &mut row);
+            match misfit(&row, &self.columns) {
+                Some(reason) => refused.add(index, reason),
+                None => self.append(row).map_err(|error| self.broken(&error))?,
+            }
+        }
+        Ok(())
     }
 
     /// A Parquet file is whole only at its end.
     fn flush(&mut self) -> std::result::Result<(), SinkError> {
         Ok(())
     }
-}
 
-impl<T> Drop for ParquetWriter<T> {
-    fn drop(&mut self) {
-        if let Err(error) = self.finish() {
-            warn!(file = %self.part.display(), %error, "the file could not be finished");
-        }
+    fn close(&mut self) -> std::result::Result<(), SinkError> {
+        self.finish().map_err(|error| self.broken(&error))
     }
 }

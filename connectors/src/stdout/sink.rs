@@ -13,14 +13,14 @@ use super::writer::LinesWriter;
 /// ```
 /// use thalweg_connectors::stdout::StdoutSink;
 /// use thalweg_engine::record::{Origin, Record};
-/// use thalweg_engine::sink::Sink;
+/// use thalweg_engine::sink::{Refused, Sink};
 /// use thalweg_engine::time::EventTime;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let time = EventTime::from_seconds(0);
 /// let record = Record { time, origin: Origin::default(), ingested_ns: 0, value: "to be seen" };
 /// let mut writer = StdoutSink.open()?;
-/// writer.write(&[record])?;
+/// writer.write(&[record], &mut Refused::default())?;
 /// writer.flush()?;
 /// # Ok(())
 /// # }

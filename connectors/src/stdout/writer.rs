@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 
 /// Bytes gathered before they are handed on.
 const GATHERED_BYTES: usize = 64 * 1024;
@@ -30,9 +30,14 @@ impl<W: Write> LinesWriter<W> {
 }
 
 impl<T: Serialize, W: Write + Send> Writer<T> for LinesWriter<W> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
-        for record in records {
-            serde_json::to_writer(&mut self.gathered, &record.value).map_err(broken)?;
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            let before = self.gathered.len();
+            if let Err(error) = serde_json::to_writer(&mut self.gathered, &record.value) {
+                self.gathered.truncate(before);
+                refused.add(index, error.to_string());
+                continue;
+            }
             self.gathered.push(b'\n');
             if self.gathered.len() >= GATHERED_BYTES {
                 self.write_out().map_err(broken)?;
@@ -75,9 +80,12 @@ mod tests {
     fn a_value_a_line() {
         let mut output = Vec::new();
         let mut writer = LinesWriter::new(&mut output);
-        writer.write(&[record(1.5), record(f64::NAN)]).unwrap();
+        let mut refused = Refused::default();
+        let written = writer.write(&[record(1.5), record(f64::NAN)], &mut refused);
+        written.unwrap();
         Writer::<f64>::flush(&mut writer).unwrap();
-        writer.write(&[record(2.0)]).unwrap();
+        writer.write(&[record(2.0)], &mut refused).unwrap();
+        assert!(refused.is_empty(), "{refused:?}");
         Writer::<f64>::flush(&mut writer).unwrap();
         assert_eq!(output, b"1.5\nnull\n2.0\n");
     }
@@ -86,7 +94,8 @@ mod tests {
     fn a_reader_that_has_gone_is_an_error() {
         let mut full = [0_u8; 2];
         let mut writer = LinesWriter::new(&mut full[..]);
-        writer.write(&[record(1.5)]).unwrap();
+        let written = writer.write(&[record(1.5)], &mut Refused::default());
+        written.unwrap();
         let error = Writer::<f64>::flush(&mut writer).unwrap_err().to_string();
         assert!(
             error.starts_with("cannot write on to standard output"),

@@ -1,99 +1,379 @@
-//! The end of a path: brings a stream to the sink's one writer thread.
+//! The end of a path: brings a stream to the sink's writers, and what they refuse back into the graph.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use timely::dataflow::operators::Probe;
+use crossbeam::channel::{Sender, bounded};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, Probe};
+use timely::progress::operate::FrontierInterest;
 
+use super::epoch::epoch_of;
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::unary::{exchanged, unary};
-use super::{Edge, Site};
-use crate::flushes::Answers;
+use super::stateful::{Boundary, Held, Identity};
+use super::{Edge, Site, Tick};
+use crate::checkpoint::KeyGroups;
+use crate::desk::{Desk, Item, Progress, WriterThread};
+use crate::epochs::Epochs;
+use crate::intake::Wake;
 use crate::job::{JobContext, Order};
-use crate::ledger::{Fate, Pen};
+use crate::key::KeyGroup;
+use crate::letters::DeadLetter;
+use crate::publisher::{Outbox, Publisher};
 use crate::record::{Data, Packet, Record};
-use crate::sink::{Sink, SinkError, Writer, Writers};
-use crate::telemetry::StepMetrics;
-use crate::time::millis;
-use crate::watermark::WatermarkMerge;
+use crate::sink::{Delivery, EpochWriter, Sink, SinkError, Writers};
+use crate::state::{StateError, decode_all, encode_to};
+use crate::step_state::StepState;
+use crate::telemetry::{StepKind, StepMetrics};
+use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
 const BATCHES_AHEAD: usize = 64;
 
 /// Writes the stream with `config`; in event-time order the records are put in order first.
+///
+/// Gives the dead letters of what the writers refuse, as they come, without a watermark. A tick is
+/// over only when everything of it has been written.
 pub(crate) fn sink<'s, T: Data>(
     site: &Site<'s>,
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
-) -> Result<(), SinkError> {
-    let writers = config.writers();
-    let is_written_here = writers == Writers::EachWorker || site.worker() == 0;
-    let mut end = End {
-        outlet: None,
-        order: site.job.options.order,
-        queue: EventTimeQueue::default(),
-        watermarks: WatermarkMerge::new(match writers {
-            Writers::One => site.workers(),
-            Writers::EachWorker => 1,
-        }),
-        job: Arc::clone(&site.job),
+) -> Result<Edge<'s, DeadLetter>, SinkError> {
+    let delivery = match site.job.epochs {
+        Some(_) => config.delivery(),
+        None => Delivery::Immediate,
     };
-    if !site.planning && is_written_here {
-        let desk = Desk {
-            job: Arc::clone(&site.job),
-            step: Arc::clone(&metrics),
-            writer: config.open()?,
-            pen: site.job.telemetry.ledger().pen(),
-            is_dirty: false,
-        };
-        end.outlet = Some(match writers {
-            Writers::EachWorker => Outlet::Here(desk),
-            Writers::One => {
-                let (batches, received) = bounded(BATCHES_AHEAD);
-                let answers = site.job.flushes.join();
-                site.job
-                    .spawn(&metrics.id, move || write_all(desk, &received, &answers));
-                Outlet::Thread(batches)
+    let writers = match delivery {
+        Delivery::Immediate => config.writers(),
+        Delivery::ExactlyOnce => Writers::One,
+    };
+    let how = (delivery, writers);
+    let dead = if writers == Writers::One && site.workers() > 1 {
+        let routed = route(site, input, |_| 0);
+        let to_addressee = Exchange::new(|packet: &Packet<T>| packet.to as u64);
+        build(site, routed, to_addressee, metrics, config, how)?
+    } else {
+        build(site, input, Pipeline, metrics, config, how)?
+    };
+    Ok(dead.probe_with(&site.probe))
+}
+
+fn build<'s, T: Data>(
+    site: &Site<'s>,
+    input: Edge<'s, T>,
+    pact: impl ParallelizationContract<Tick, Vec<Packet<T>>>,
+    metrics: Arc<StepMetrics>,
+    config: &Arc<dyn Sink<T>>,
+    (delivery, writers): (Delivery, Writers),
+) -> Result<Edge<'s, DeadLetter>, SinkError> {
+    let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
+    let mut input = builder.new_input(input, pact);
+    let (dead, edge) = builder.new_output();
+    let mut dead =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Packet<DeadLetter>>>>::from(dead);
+    let pending = Arc::new(AtomicBool::new(false));
+    let is_written_here = writers == Writers::EachWorker || site.worker() == 0;
+    let outlet = if site.planning || !is_written_here {
+        Outlet::None
+    } else if writers == Writers::EachWorker {
+        Outlet::Here(desk(site, &metrics, config)?)
+    } else {
+        let address = builder.operator_info().address;
+        let activator = site.scope.worker().sync_activator_for(address.to_vec());
+        let activate = Arc::new(move || {
+            // Fails only when the worker has gone, and then nobody waits.
+            let _ = activator.activate();
+        });
+        let wake = Wake::new(Arc::clone(&pending), activate);
+        Outlet::Thread(match (delivery, &site.job.epochs) {
+            (Delivery::ExactlyOnce, Some(epochs)) => {
+                let writer = config.open_epochs(&epochs.slot(&metrics.id))?;
+                start_publisher(&site.job, epochs, &metrics, writer, wake)
             }
+            _ => start(&site.job, &metrics, desk(site, &metrics, config)?, wake),
+        })
+    };
+    let mut end = End::new(site, &metrics.id, outlet, writers);
+    let identity = Identity {
+        id: metrics.id.clone(),
+        kind: StepKind::Sink.word().to_owned(),
+        groups: end.groups,
+    };
+    let mut boundary = Boundary::new(site, &mut builder, identity);
+    if boundary.is_none() {
+        builder.set_notify_for(0, FrontierInterest::Never);
+    }
+    let worker = site.worker();
+    builder.build(move |mut capabilities| {
+        if let Some(boundary) = &mut boundary {
+            boundary.begin(capabilities.pop());
+        }
+        let mut held = Held::default();
+        move |frontiers| {
+            pending.store(false, Ordering::Release);
+            let mut dead = dead.activate();
+            let mut give = |capability: &Capability<Tick>, letters: Vec<_>| {
+                if !letters.is_empty() {
+                    // Who tells of no watermark holds back no one's.
+                    let packet = Packet::local(worker, letters, Watermark::END);
+                    dead.session(capability).give(packet);
+                }
+            };
+            end.settle(&mut give);
+            let open = boundary.as_ref().map_or(u64::MAX, |boundary| boundary.epoch);
+            input.for_each(|capability, packets| {
+                let tick = *capability.stamp().expect_singleton();
+                if epoch_of(tick) > open {
+                    held.keep(tick, &capability, 1, packets);
+                    return;
+                }
+                let capability = capability.delayed(&tick, 0);
+                for packet in packets.drain(..) {
+                    end.take_in(packet, &capability, &mut give);
+                }
+            });
+            let Some(boundary) = &mut boundary else {
+                return;
+            };
+            while boundary.is_over(&frontiers[0]) {
+                end.close(boundary);
+                boundary.open_next(frontiers, held.first_epoch());
+                for (at, packets) in held.take(boundary.epoch) {
+                    for packet in packets {
+                        end.take_in(packet, &at[0], &mut give);
+                    }
+                }
+            }
+            boundary.acknowledge();
+        }
+    });
+    Ok(edge)
+}
+
+/// Opens a writer that writes at once.
+fn desk<T: Data>(
+    site: &Site<'_>,
+    metrics: &Arc<StepMetrics>,
+    config: &Arc<dyn Sink<T>>,
+) -> Result<Desk<T>, SinkError> {
+    let restored = site.job.epochs.as_ref().and_then(|epochs| epochs.restored.as_ref());
+    if restored.is_some_and(|restored| !restored.outboxes(&metrics.id).is_empty()) {
+        return Err(SinkError::Open {
+            what: config.describe(),
+            reason: "epochs that were to be delivered exactly once are not published yet".to_owned(),
+            remedy: "run with exactly-once delivery until they are, and change it then".to_owned(),
         });
     }
-    let name = metrics.id.clone();
-    let take_in = move |mut packet: Packet<T>, _: &mut Vec<Packet<()>>| {
-        if writers == Writers::EachWorker {
-            packet.from = 0;
-        }
-        end.take_in(packet);
+    let writer = config.open()?;
+    Ok(Desk::new(Arc::clone(&site.job), Arc::clone(metrics), writer))
+}
+
+/// Starts the thread of the one writer.
+fn start<T: Data>(
+    job: &Arc<JobContext>,
+    metrics: &StepMetrics,
+    desk: Desk<T>,
+    wake: Wake,
+) -> Away<T> {
+    let (sender, items) = bounded(BATCHES_AHEAD);
+    let progress = Arc::new(Progress::new(wake));
+    let thread = WriterThread {
+        desk,
+        items,
+        answers: job.flushes.join(),
+        progress: Arc::clone(&progress),
+        untold: 0,
     };
-    match writers {
-        Writers::One => {
-            let routed = route(site, input, |_| 0);
-            exchanged(routed, &name, take_in).probe_with(&site.probe);
-        }
-        Writers::EachWorker => {
-            unary(input, &name, take_in).probe_with(&site.probe);
-        }
+    job.spawn(&metrics.id, move || thread.run());
+    Away {
+        items: sender,
+        sent: 0,
+        held: VecDeque::new(),
+        progress,
     }
-    Ok(())
+}
+
+/// Starts the thread of a writer that publishes epochs.
+fn start_publisher<T: Data>(
+    job: &Arc<JobContext>,
+    epochs: &Arc<Epochs>,
+    metrics: &Arc<StepMetrics>,
+    writer: Box<dyn EpochWriter<T>>,
+    wake: Wake,
+) -> Away<T> {
+    let (sender, items) = bounded(BATCHES_AHEAD);
+    let progress = Arc::new(Progress::new(wake));
+    let thread = Publisher {
+        job: Arc::clone(job),
+        epochs: Arc::clone(epochs),
+        step: Arc::clone(metrics),
+        writer,
+        pen: job.telemetry.ledger().pen(),
+        items,
+        answers: job.flushes.join(),
+        progress: Arc::clone(&progress),
+        open: Outbox::default(),
+        closed: VecDeque::new(),
+        epoch: 0,
+        request: None,
+    };
+    job.spawn(&metrics.id, move || thread.run());
+    Away {
+        items: sender,
+        sent: 0,
+        held: VecDeque::new(),
+        progress,
+    }
 }
 
 /// Where records go that have come to the end.
 enum Outlet<T> {
+    None,
     Here(Desk<T>),
-    Thread(Sender<Vec<Record<T>>>),
+    Thread(Away<T>),
 }
 
-struct End<T> {
-    outlet: Option<Outlet<T>>,
+/// The batches that are with a writer on another thread.
+struct Away<T> {
+    items: Sender<Item<T>>,
+    /// How many batches have been sent so far.
+    sent: u64,
+    /// The right to send on in a tick, with the number of the last batch of it that is away.
+    held: VecDeque<(Capability<Tick>, u64)>,
+    progress: Arc<Progress>,
+}
+
+impl<T> Away<T> {
+    fn send(&mut self, records: Vec<Record<T>>, capability: &Capability<Tick>) {
+        self.sent += 1;
+        match self.held.back_mut() {
+            Some((held, last)) if held.time() == capability.time() => *last = self.sent,
+            _ => self.held.push_back((capability.clone(), self.sent)),
+        }
+        // Fails only when the writer has given up, and it has said why.
+        let _ = self.items.send(Item::Records(records));
+    }
+
+    /// Gives what the writer has refused, and lets go of the ticks that it has done with.
+    fn settle(&mut self, give: &mut impl FnMut(&Capability<Tick>, Vec<Record<DeadLetter>>)) {
+        let Some((first, _)) = self.held.front() else {
+            return;
+        };
+        let (written, letters) = self.progress.take();
+        give(first, letters);
+        while self.held.front().is_some_and(|(_, last)| *last <= written) {
+            self.held.pop_front();
+        }
+    }
+}
+
+struct End<T: Data> {
+    outlet: Outlet<T>,
     order: Order,
     queue: EventTimeQueue<T>,
     watermarks: WatermarkMerge,
+    writers: Writers,
+    /// Those under which what waits here is kept over a restart.
+    groups: KeyGroups,
     job: Arc<JobContext>,
 }
 
 impl<T: Data> End<T> {
-    fn take_in(&mut self, packet: Packet<T>) {
+    /// Goes on from what the job has restored for the sink, or begins anew.
+    fn new(site: &Site<'_>, id: &str, outlet: Outlet<T>, writers: Writers) -> Self {
+        let (worker, workers) = (site.worker(), site.workers());
+        let (inputs, groups) = match writers {
+            Writers::One if worker == 0 => (workers, KeyGroups::ALL),
+            Writers::One => (workers, KeyGroups::NONE),
+            Writers::EachWorker => (1, KeyGroups::of_worker(worker, workers)),
+        };
+        let mut end = Self {
+            outlet,
+            order: site.job.options.order,
+            queue: EventTimeQueue::default(),
+            watermarks: WatermarkMerge::new(inputs),
+            writers,
+            groups,
+            job: Arc::clone(&site.job),
+        };
+        if let Some(state) = site.job.restored.get(id)
+            && let Err(error) = end.restore(id, state, (worker, workers), inputs)
+        {
+            site.job.fail(error.to_string());
+        }
+        end
+    }
+
+    fn restore(
+        &mut self,
+        id: &str,
+        state: &StepState,
+        seat: (usize, usize),
+        inputs: usize,
+    ) -> Result<(), StateError> {
+        let mut waiting = Vec::new();
+        for (group, bytes) in &state.waiting {
+            if self.groups.contains(*group) {
+                decode_all(id, bytes, |record| waiting.push(record))?;
+            }
+        }
+        // They have been read before, and count in this job from here on.
+        let mut pen = self.job.telemetry.ledger().pen();
+        let origins = waiting.iter().map(|record: &Record<T>| record.origin);
+        origins.for_each(|origin| pen.read(origin));
+        self.queue.push(waiting, |_| 0);
+        let is_local = self.writers == Writers::EachWorker;
+        self.watermarks = state.resume_watermarks(seat, inputs, is_local);
+        Ok(())
+    }
+
+    /// Has what belongs to the open epoch made safe.
+    fn close(&mut self, boundary: &mut Boundary) {
+        let mut waiting = BTreeMap::new();
+        let group = self.groups.iter().next().unwrap_or(KeyGroup(0));
+        for record in self.queue.waiting() {
+            if let Err(error) = encode_to(&mut waiting, group, record) {
+                self.job.fail(format!("what waits for a sink cannot be written: {error}"));
+                return;
+            }
+        }
+        let save = boundary.saving(StepState {
+            keys: BTreeMap::new(),
+            bases: KeyGroups::NONE,
+            waiting,
+            watermarks: vec![self.watermarks.clone()],
+        });
+        match (&self.outlet, &self.job.epochs) {
+            (Outlet::Thread(away), _) => {
+                // Fails only when the writer has given up, and it has said why.
+                let _ = away.items.send(Item::EndOfEpoch(Box::new(save)));
+            }
+            (_, Some(epochs)) => epochs.save(save),
+            (_, None) => {}
+        }
+    }
+
+    fn settle(&mut self, give: &mut impl FnMut(&Capability<Tick>, Vec<Record<DeadLetter>>)) {
+        if let Outlet::Thread(away) = &mut self.outlet {
+            away.settle(give);
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        mut packet: Packet<T>,
+        capability: &Capability<Tick>,
+        give: &mut impl FnMut(&Capability<Tick>, Vec<Record<DeadLetter>>),
+    ) {
+        if self.writers == Writers::EachWorker {
+            packet.from = 0;
+        }
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let ready = match self.order {
             Order::Arrival => packet.records,
@@ -103,91 +383,20 @@ impl<T: Data> End<T> {
             return;
         }
         match &mut self.outlet {
-            // Fails only when the writer has given up, and it has said why.
-            Some(Outlet::Thread(sender)) => drop(sender.send(ready)),
-            Some(Outlet::Here(desk)) => drop(desk.write(&ready).and_then(|()| desk.flush())),
-            None => {}
+            Outlet::None => {}
+            Outlet::Here(desk) => {
+                if let Ok(letters) = desk.write(&ready) {
+                    give(capability, letters);
+                    let _ = desk.flush();
+                }
+            }
+            Outlet::Thread(away) => away.send(ready, capability),
         }
     }
 }
 
-impl<T> Drop for End<T> {
+impl<T: Data> Drop for End<T> {
     fn drop(&mut self) {
         self.queue.hold(&mut self.job.telemetry.ledger().pen());
-    }
-}
-
-/// A writer with what it has to account for.
-struct Desk<T> {
-    job: Arc<JobContext>,
-    step: Arc<StepMetrics>,
-    writer: Box<dyn Writer<T>>,
-    pen: Pen,
-    is_dirty: bool,
-}
-
-/// The writer is broken, and the job knows.
-struct Broken;
-
-impl<T> Desk<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), Broken> {
-        self.is_dirty = true;
-        let written = self.writer.write(records);
-        self.settle(written)?;
-        let now_ns = self.job.options.clock.now_ns();
-        for record in records {
-            self.pen.mark(record.origin, Fate::Processed);
-        }
-        let latencies_ns = records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns));
-        self.step.records(latencies_ns);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Broken> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return Ok(());
-        }
-        let flushed = self.writer.flush();
-        self.settle(flushed)
-    }
-
-    fn settle(&self, outcome: Result<(), SinkError>) -> Result<(), Broken> {
-        outcome.map_err(|error| {
-            self.job.fail(format!("sink `{}`: {error}", self.step.id));
-            Broken
-        })
-    }
-}
-
-impl<T> Drop for Desk<T> {
-    /// Whatever ends the run, what was written is to be seen.
-    fn drop(&mut self) {
-        let _ = self.flush();
-    }
-}
-
-/// The writer thread: writes what comes, and flushes whenever nothing more is waiting, or when it is
-/// asked to.
-fn write_all<T: Data>(mut desk: Desk<T>, batches: &Receiver<Vec<Record<T>>>, answers: &Answers) {
-    loop {
-        let asked = desk.job.flushes.asked();
-        let outcome = if asked > answers.latest() {
-            // What is here by now is what was given before the request.
-            let outcome = batches
-                .try_iter()
-                .take(batches.len())
-                .try_for_each(|records| desk.write(&records))
-                .and_then(|()| desk.flush());
-            outcome.map(|()| answers.answer(asked))
-        } else {
-            match batches.recv_timeout(millis(20)) {
-                Ok(records) => desk.write(&records),
-                Err(RecvTimeoutError::Timeout) => desk.flush(),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        };
-        if outcome.is_err() {
-            return;
-        }
     }
 }

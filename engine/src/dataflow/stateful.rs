@@ -79,11 +79,12 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
     builder.build(move |mut capabilities| {
         boundary.begin(capabilities.pop());
         let mut held = Held::default();
+        let ports = if sides == Sides::DeadAndLate { 3 } else { 2 };
         move |frontiers| {
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > boundary.epoch {
-                    held.keep(tick, &capability, sides, packets);
+                    held.keep(tick, &capability, ports, packets);
                     return;
                 }
                 for packet in packets.drain(..) {
@@ -107,7 +108,7 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
 }
 
 /// Packets of epochs that are still to be opened, with the right to answer them.
-struct Held<I>(BTreeMap<u64, Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)>>);
+pub(super) struct Held<I>(BTreeMap<u64, Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)>>);
 
 impl<I> Default for Held<I> {
     fn default() -> Self {
@@ -116,24 +117,23 @@ impl<I> Default for Held<I> {
 }
 
 impl<I> Held<I> {
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         tick: Tick,
         capability: &InputCapability<Tick>,
-        sides: Sides,
+        ports: usize,
         packets: &mut Vec<Packet<I>>,
     ) {
-        let ports = if sides == Sides::DeadAndLate { 3 } else { 2 };
         let at = (0..ports).map(|port| capability.delayed(&tick, port));
         let of_epoch = self.0.entry(epoch_of(tick)).or_default();
         of_epoch.push((at.collect(), std::mem::take(packets)));
     }
 
-    fn first_epoch(&self) -> Option<u64> {
+    pub(super) fn first_epoch(&self) -> Option<u64> {
         self.0.keys().next().copied()
     }
 
-    fn take(&mut self, epoch: u64) -> Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)> {
+    pub(super) fn take(&mut self, epoch: u64) -> Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)> {
         self.0.remove(&epoch).unwrap_or_default()
     }
 }

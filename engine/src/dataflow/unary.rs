@@ -1,7 +1,7 @@
 //! Operators with one input: packet by packet, no frontier, in the order of arrival.
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilityTrait;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -18,36 +18,10 @@ type Packets<T> = CapacityContainerBuilder<Vec<Packet<T>>>;
 pub(crate) fn unary<'s, I: Data, O: Data>(
     input: Edge<'s, I>,
     name: &str,
-    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
-) -> Edge<'s, O> {
-    build(input, Pipeline, name, logic)
-}
-
-/// An operator on the packets that all workers have addressed to this one.
-pub(crate) fn exchanged<'s, I: Data, O: Data>(
-    input: Edge<'s, I>,
-    name: &str,
-    logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
-) -> Edge<'s, O> {
-    if input.scope().peers() == 1 {
-        return unary(input, name, logic);
-    }
-    build(
-        input,
-        Exchange::new(|packet: &Packet<I>| packet.to as u64),
-        name,
-        logic,
-    )
-}
-
-fn build<'s, I: Data, O: Data>(
-    input: Edge<'s, I>,
-    pact: impl ParallelizationContract<Tick, Vec<Packet<I>>>,
-    name: &str,
     mut logic: impl FnMut(Packet<I>, &mut Vec<Packet<O>>) + 'static,
 ) -> Edge<'s, O> {
     let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
-    let mut input = builder.new_input(input, pact);
+    let mut input = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::<_, Packets<O>>::from(output);

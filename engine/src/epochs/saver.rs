@@ -115,7 +115,7 @@ fn write_all(
         let groups = changed.keys().copied().collect();
         parts.push(write(spec("keys", PartKind::Delta, groups), &changed)?);
     }
-    if save.replaces_waiting {
+    if save.replaces_waiting && !save.groups.is_empty() {
         parts.push(write(spec("waiting", PartKind::Base, save.groups), waiting)?);
     }
     let bytes: u64 = parts.iter().map(|part| part.bytes).sum();

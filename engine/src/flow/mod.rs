@@ -19,6 +19,7 @@ use crate::dataflow::unary::{SideEdges, Sides, unary};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
 use crate::letters::{DeadLetter, LateEvent};
+use crate::record::Packet;
 use crate::source::Source;
 use crate::telemetry::{StepKind, StepMetrics, Telemetry};
 
@@ -40,8 +41,9 @@ struct Building<'s> {
     sources: u16,
     late: BTreeMap<String, (NodeId, Option<Edge<'s, LateEvent>>)>,
     dead: Vec<(NodeId, Edge<'s, DeadLetter>)>,
-    /// Dead letters of panicking closures, which any step may have; they tell of no watermark.
-    panicked: Vec<Edge<'s, DeadLetter>>,
+    /// Dead letters of panicking closures, which any step may have, and of what sinks refuse; they
+    /// tell of no watermark.
+    silent: Vec<Edge<'s, DeadLetter>>,
     loose_ends: Vec<Box<dyn FnOnce() + 's>>,
 }
 
@@ -93,19 +95,21 @@ impl<'s> Flow<'s> {
 
     /// The dead letters of all steps declared so far that have not been taken yet.
     ///
-    /// Best taken after the last step. Those of records on which a closure panicked come as they
-    /// happen, so that their place among the others may differ from run to run.
+    /// Best taken after the last step. Those of records on which a closure panicked, or which a sink
+    /// refused, come as they happen, so that their place among the others may differ from run to
+    /// run. What the sink of this very stream refuses goes to the job's own dead letters, where
+    /// there are any, and is logged otherwise.
     pub fn dead_letters(&self) -> Stream<'s, DeadLetter> {
-        let (letters, panicked) = {
+        let (letters, silent) = {
             let mut building = self.shared.building.borrow_mut();
-            let Building { dead, panicked, .. } = &mut *building;
-            (std::mem::take(dead), std::mem::take(panicked))
+            let Building { dead, silent, .. } = &mut *building;
+            (std::mem::take(dead), std::mem::take(silent))
         };
         let (nodes, edges): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
         let node = self
             .shared
             .add_node("dead letters", StepKind::Merge, "dead letters", &nodes);
-        let edge = merge::merge_beside(&self.shared.site, edges, panicked);
+        let edge = merge::merge_beside(&self.shared.site, edges, silent);
         let telemetry = Arc::clone(self.telemetry());
         let edge = unary(edge, "dead letters", move |mut packet, named| {
             for letter in &mut packet.records {
@@ -132,11 +136,27 @@ impl<'s> Flow<'s> {
     }
 
     /// Whether there are dead letters that nobody took. Where the flow has its own sink of that
-    /// name, letters of closures in steps declared after it are counted and not kept.
+    /// name, letters of closures and sinks declared after it are logged and not kept.
     fn has_dead_letters(&self) -> bool {
         let building = self.shared.building.borrow();
         let has_own_sink = building.graph.contains(DEAD_LETTERS);
-        !building.dead.is_empty() || (!building.panicked.is_empty() && !has_own_sink)
+        !building.dead.is_empty() || (!building.silent.is_empty() && !has_own_sink)
+    }
+
+    /// Logs what comes on the edges that are left: from the sink of the dead letters themselves, and
+    /// from steps declared after it.
+    fn log_dead_letters(&self) {
+        let left = std::mem::take(&mut self.shared.building.borrow_mut().silent);
+        for edge in left {
+            unary(
+                edge,
+                "dead letters not kept",
+                |packet, _: &mut Vec<Packet<()>>| {
+                    let letters = packet.records.iter();
+                    letters.for_each(|letter| log_letter(&letter.value));
+                },
+            );
+        }
     }
 
     /// Gives late events and dead letters that nobody took to the job's own sinks, ends the paths
@@ -162,11 +182,32 @@ impl<'s> Flow<'s> {
         if let (true, Some(sink)) = (self.has_dead_letters(), options.dead_letters.clone()) {
             self.dead_letters().sink_shared(DEAD_LETTERS, sink);
         }
+        self.log_dead_letters();
         let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);
         loose_ends.into_iter().for_each(|end| end());
         let building = self.shared.building.take();
         (building.graph, building.errors)
     }
+}
+
+/// Logs a dead letter that nothing keeps.
+fn log_letter(letter: &DeadLetter) {
+    let DeadLetter {
+        step,
+        source,
+        partition,
+        offset,
+        reason,
+        ..
+    } = letter;
+    tracing::warn!(
+        step,
+        source,
+        partition,
+        offset,
+        reason,
+        "a dead letter is not kept"
+    );
 }
 
 /// The step id of the sink of dead letters that the flow leaves alone.
@@ -216,7 +257,7 @@ impl<'s> Shared<'s> {
             self.add_late(id, node, late);
         }
         match edges.sides {
-            Sides::Panics => self.building.borrow_mut().panicked.push(edges.dead),
+            Sides::Panics => self.add_silent(edges.dead),
             Sides::Dead | Sides::DeadAndLate => self.add_dead(node, edges.dead),
         }
     }
@@ -230,6 +271,11 @@ impl<'s> Shared<'s> {
 
     pub(crate) fn add_dead(&self, node: NodeId, edge: Edge<'s, DeadLetter>) {
         self.building.borrow_mut().dead.push((node, edge));
+    }
+
+    /// Adds dead letters that tell of no watermark.
+    pub(crate) fn add_silent(&self, edge: Edge<'s, DeadLetter>) {
+        self.building.borrow_mut().silent.push(edge);
     }
 
     pub(crate) fn at_end(&self, end: impl FnOnce() + 's) {

@@ -283,7 +283,8 @@ impl<'s, T: Data> Stream<'s, T> {
         Keyed::new(self, key)
     }
 
-    /// Writes the stream to a sink.
+    /// Writes the stream to a sink. A record that its writer refuses, such as one that has no form in
+    /// the sink's format, becomes a dead letter.
     pub fn sink(self, id: &str, config: impl Sink<T>) {
         self.sink_shared(id, Arc::new(config));
     }
@@ -298,8 +299,9 @@ impl<'s, T: Data> Stream<'s, T> {
         {
             shared.error(format!("sink `{id}`: {error}"));
         }
-        if let Err(error) = sink::sink(&shared.site, edge, metrics, &config) {
-            shared.error(format!("sink `{id}`: {error}"));
+        match sink::sink(&shared.site, edge, metrics, &config) {
+            Ok(dead) => shared.add_silent(dead),
+            Err(error) => shared.error(format!("sink `{id}`: {error}")),
         }
     }
 

@@ -18,7 +18,7 @@
 use std::fmt::Debug;
 
 use crate::record::Record;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
 
 /// One record of a source: its offset, and its value or, where it cannot be decoded, its bytes.
@@ -250,13 +250,14 @@ pub fn check_sink<T: Clone + Debug + PartialEq + 'static>(
             "{name}: flushed before anything is written"
         );
         for part in records.chunks(3) {
-            succeeds(&name, writer.write(part));
-            succeeds(&name, writer.write(&[]));
+            write_whole(&name, &mut *writer, part);
+            write_whole(&name, &mut *writer, &[]);
             expected.extend(part.iter().map(|record| record.value.clone()));
             succeeds(&name, writer.flush());
             assert_eq!(held(), expected, "{name}: after a flush");
         }
         succeeds(&name, writer.flush());
+        succeeds(&name, writer.close());
         drop(writer);
         assert_eq!(held(), expected, "{name}: after the end");
         succeeds(&name, sink.check());
@@ -280,6 +281,51 @@ pub fn check_missing_sink<T: 'static>(sink: &dyn Sink<T>, parts: &[&str]) {
         let is_open = matches!(&error, SinkError::Open { remedy, .. } if !remedy.is_empty());
         assert!(is_open, "{name}: {error}");
     }
+}
+
+/// Writes records, none of which is refused.
+fn write_whole<T>(name: &str, writer: &mut dyn Writer<T>, records: &[Record<T>]) {
+    let mut refused = Refused::default();
+    succeeds(name, writer.write(records, &mut refused));
+    assert!(refused.is_empty(), "{name}: {refused:?}");
+}
+
+/// Checks that a sink passes over records that have no form in its format, among others that have,
+/// and tells which: `records` says of each whether it is good. `held` tells what the sink holds.
+///
+/// # Panics
+/// When it does not.
+pub fn check_refusals<T: Clone + Debug + PartialEq + 'static>(
+    sink: &dyn Sink<T>,
+    records: &[(Record<T>, bool)],
+    held: impl Fn() -> Vec<T>,
+) {
+    let name = sink.describe();
+    let opened = sink.open();
+    let mut writer = opened.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut expected = Vec::new();
+    for part in records.chunks(3) {
+        let batch: Vec<_> = part.iter().map(|(record, _)| record.clone()).collect();
+        let mut refused = Refused::default();
+        succeeds(&name, writer.write(&batch, &mut refused));
+        let refused = refused.take();
+        assert!(
+            refused.iter().all(|(_, reason)| !reason.is_empty()),
+            "{name}: refused without a reason"
+        );
+        let places: Vec<_> = refused.into_iter().map(|(place, _)| place).collect();
+        let bad = (0..part.len()).filter(|place| !part[*place].1);
+        assert_eq!(places, bad.collect::<Vec<_>>(), "{name}: what is refused");
+        let good = part.iter().filter(|(_, is_good)| *is_good);
+        expected.extend(good.map(|(record, _)| record.value.clone()));
+    }
+    succeeds(&name, writer.close());
+    drop(writer);
+    assert_eq!(
+        held(),
+        expected,
+        "{name}: what is held beside what is refused"
+    );
 }
 
 fn succeeds(name: &str, outcome: Result<(), SinkError>) {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use thalweg::engine::record::Origin;
-use thalweg::engine::sink::{SinkError, Writer};
+use thalweg::engine::sink::{Refused, SinkError, Writer};
 use thalweg::prelude::*;
 use thalweg::{Settings, TopicSink};
 
@@ -56,9 +56,20 @@ impl<T: Send + 'static> Topic<T> {
     }
 
     fn write(&mut self) -> Result<(), SinkError> {
-        self.writer.write(&self.batch)?;
+        let mut refused = Refused::default();
+        self.writer.write(&self.batch, &mut refused)?;
+        if let Some((_, reason)) = refused.take().pop() {
+            let what = self.place.clone();
+            return Err(SinkError::Write { what, reason });
+        }
         self.batch.clear();
         Ok(())
+    }
+
+    /// Makes everything visible.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.write()?;
+        self.writer.close()
     }
 }
 
@@ -103,12 +114,10 @@ impl Topics {
         }
     }
 
-    /// Makes everything visible.
+    /// Completes both topics.
     pub(super) fn finish(&mut self) -> Result<(), SinkError> {
-        self.payments.write()?;
-        self.labels.write()?;
-        self.payments.writer.flush()?;
-        self.labels.writer.flush()
+        self.payments.finish()?;
+        self.labels.finish()
     }
 
     pub(super) fn summary(&self) -> String {

@@ -1,0 +1,240 @@
+//! A sink's writer with what it has to account for, and the thread that it may have.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+
+use crate::epochs::Save;
+use crate::flushes::Answers;
+use crate::intake::Wake;
+use crate::job::JobContext;
+use crate::ledger::{Fate, Pen};
+use crate::letters::DeadLetter;
+use crate::record::{Data, Record};
+use crate::sink::{Refused, SinkError, Writer};
+use crate::telemetry::StepMetrics;
+use crate::time::millis;
+
+/// How long nothing may come before what was written is flushed.
+const QUIET: Duration = millis(20);
+/// How long nothing may come before the worker hears how far the writer is, and after how many
+/// batches it does in any case.
+const SHORT_PAUSE: Duration = millis(1);
+const BATCHES_UNTOLD: u64 = 16;
+
+/// A writer with what it has to account for.
+pub(crate) struct Desk<T> {
+    job: Arc<JobContext>,
+    step: Arc<StepMetrics>,
+    writer: Box<dyn Writer<T>>,
+    refused: Refused,
+    pen: Pen,
+    is_dirty: bool,
+    is_broken: bool,
+}
+
+/// The writer is broken, and the job knows.
+pub(crate) struct Broken;
+
+impl<T: Data> Desk<T> {
+    pub(crate) fn new(
+        job: Arc<JobContext>,
+        step: Arc<StepMetrics>,
+        writer: Box<dyn Writer<T>>,
+    ) -> Self {
+        let pen = job.telemetry.ledger().pen();
+        Self {
+            job,
+            step,
+            writer,
+            refused: Refused::default(),
+            pen,
+            is_dirty: false,
+            is_broken: false,
+        }
+    }
+
+    /// Writes records, and gives dead letters of those that the writer refuses.
+    pub(crate) fn write(
+        &mut self,
+        records: &[Record<T>],
+    ) -> Result<Vec<Record<DeadLetter>>, Broken> {
+        self.is_dirty = true;
+        let written = self.writer.write(records, &mut self.refused);
+        self.settle(written)?;
+        let now_ns = self.job.options.clock.now_ns();
+        for record in records {
+            self.pen.mark(record.origin, Fate::Processed);
+        }
+        let latencies_ns = records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns));
+        self.step.records(latencies_ns);
+        if self.refused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let refused = self.refused.take().into_iter();
+        Ok(refused
+            .map(|(index, reason)| reject(&self.step, &mut self.pen, &records[index], reason))
+            .collect())
+    }
+
+}
+
+/// Makes a dead letter of a record that a writer refuses: of a record's marks in the ledger, that of
+/// a dead letter decides.
+pub(crate) fn reject<T: Data>(
+    step: &StepMetrics,
+    pen: &mut Pen,
+    record: &Record<T>,
+    reason: String,
+) -> Record<DeadLetter> {
+    pen.mark(record.origin, Fate::Dead);
+    let letter = DeadLetter::of_value(&step.id, record.origin, reason, &record.value);
+    record.with(letter)
+}
+
+impl<T> Desk<T> {
+    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
+        if !std::mem::take(&mut self.is_dirty) {
+            return Ok(());
+        }
+        let flushed = self.writer.flush();
+        self.settle(flushed)
+    }
+
+    fn settle(&mut self, outcome: Result<(), SinkError>) -> Result<(), Broken> {
+        outcome.map_err(|error| {
+            self.is_broken = true;
+            self.job.fail(format!("sink `{}`: {error}", self.step.id));
+            Broken
+        })
+    }
+}
+
+impl<T> Drop for Desk<T> {
+    /// Whatever ends the run, what was written is completed.
+    fn drop(&mut self) {
+        if !self.is_broken && !std::thread::panicking() {
+            let closed = self.writer.close();
+            let _ = self.settle(closed);
+        }
+    }
+}
+
+/// What a writer on a thread of its own tells the worker that feeds it.
+pub(crate) struct Progress {
+    /// Batches written.
+    pub(crate) written: AtomicU64,
+    /// Dead letters of records that were refused in them.
+    letters: Mutex<Vec<Record<DeadLetter>>>,
+    wake: Wake,
+}
+
+impl Progress {
+    pub(crate) fn new(wake: Wake) -> Self {
+        Self {
+            written: AtomicU64::new(0),
+            letters: Mutex::default(),
+            wake,
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.call();
+    }
+
+    /// Hands over dead letters, before the batch that they are of counts as written.
+    pub(crate) fn add_letters(&self, letters: Vec<Record<DeadLetter>>) {
+        if !letters.is_empty() {
+            let kept = self.letters.lock();
+            kept.unwrap_or_else(PoisonError::into_inner).extend(letters);
+        }
+    }
+
+    /// How many batches have been written, and the dead letters of at least these.
+    pub(crate) fn take(&self) -> (u64, Vec<Record<DeadLetter>>) {
+        let written = self.written.load(Ordering::Acquire);
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        (written, std::mem::take(&mut *letters))
+    }
+}
+
+/// What a worker sends to the thread of a writer.
+pub(crate) enum Item<T> {
+    Records(Vec<Record<T>>),
+    /// What came before is all of an epoch; once it is safe, the sink's state may be saved.
+    EndOfEpoch(Box<Save>),
+}
+
+/// A writer on a thread of its own.
+pub(crate) struct WriterThread<T> {
+    pub(crate) desk: Desk<T>,
+    pub(crate) items: Receiver<Item<T>>,
+    pub(crate) answers: Answers,
+    pub(crate) progress: Arc<Progress>,
+    /// Batches written that the worker has not been woken for.
+    pub(crate) untold: u64,
+}
+
+impl<T: Data> WriterThread<T> {
+    /// Writes what comes, and flushes whenever nothing more is waiting, or when it is asked to.
+    pub(crate) fn run(mut self) {
+        while let Ok(true) = self.turn() {}
+    }
+
+    /// Does the next thing; whether there can be more.
+    fn turn(&mut self) -> Result<bool, Broken> {
+        let asked = self.desk.job.flushes.asked();
+        if asked > self.answers.latest() {
+            // What is here by now is what was given before the request.
+            for _ in 0..self.items.len() {
+                let Ok(item) = self.items.try_recv() else {
+                    break;
+                };
+                self.take(item)?;
+            }
+            self.desk.flush()?;
+            self.answers.answer(asked);
+            return Ok(true);
+        }
+        let patience = if self.untold > 0 { SHORT_PAUSE } else { QUIET };
+        match self.items.recv_timeout(patience) {
+            Ok(item) => self.take(item)?,
+            Err(RecvTimeoutError::Timeout) if self.untold > 0 => self.tell(),
+            Err(RecvTimeoutError::Timeout) => self.desk.flush()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, item: Item<T>) -> Result<(), Broken> {
+        match item {
+            Item::Records(records) => self.write(&records),
+            Item::EndOfEpoch(save) => {
+                self.desk.flush()?;
+                if let Some(epochs) = &self.desk.job.epochs {
+                    epochs.save(*save);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), Broken> {
+        let letters = self.desk.write(records)?;
+        let has_letters = !letters.is_empty();
+        self.progress.add_letters(letters);
+        self.progress.written.fetch_add(1, Ordering::Release);
+        self.untold += 1;
+        if has_letters || self.untold >= BATCHES_UNTOLD {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        self.untold = 0;
+        self.progress.wake.call();
+    }
+}

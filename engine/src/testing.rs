@@ -18,6 +18,7 @@
 
 pub mod conformance;
 mod format;
+mod simulated_store;
 mod step;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,7 @@ use crate::telemetry::Telemetry;
 use crate::time::millis;
 
 pub use format::check_format;
+pub use simulated_store::{SimulatedStore, StoreFaults, StoreStop};
 pub use step::{StepOutput, StepRun};
 
 type Item<T> = Result<T, Undecodable>;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use super::entry::{Entry, Fence};
 use super::error::CheckpointError;
 use super::generation::{Generation, GenerationId, StartFrom};
 use super::groups::KeyGroups;
 use super::load::Pieces;
-use super::location::Location;
+use super::log::{Appended, Log};
 use super::manifest::{Epoch, Manifest};
 use super::options::CheckpointOptions;
-use super::part::{PartContent, PartRef, PartWriter};
-use super::store::Store;
-use super::verify::Verified;
+use super::part::{PartContent, PartReader, PartRef, PartWriter};
+use super::store::{Store, random};
 
 /// The checkpoints of one pipeline in one place. Cheap to clone and to share.
 #[derive(Clone, Debug)]
@@ -27,8 +27,42 @@ impl Checkpoints {
     /// # Errors
     /// When the location cannot be used, cannot be read, or is another pipeline's.
     pub fn open(options: &CheckpointOptions, pipeline: &str) -> Result<Self, CheckpointError> {
-        let _ = (options, pipeline);
-        unimplemented!()
+        let opened = Self::unread(options, pipeline)?;
+        opened.log().last()?;
+        Ok(opened)
+    }
+
+    /// As [`Checkpoints::open`], without looking what is there: for [`Checkpoints::verify`], which tells
+    /// of all damage, that of the newest entry included.
+    ///
+    /// # Errors
+    /// When the location cannot be used.
+    pub fn unread(options: &CheckpointOptions, pipeline: &str) -> Result<Self, CheckpointError> {
+        Ok(Self {
+            store: options.location.open()?,
+            pipeline: pipeline.to_owned(),
+            options: Arc::new(options.clone()),
+        })
+    }
+
+    /// The same pipeline's checkpoints in another store.
+    pub(super) fn in_store(&self, store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            pipeline: self.pipeline.clone(),
+            options: Arc::clone(&self.options),
+        }
+    }
+
+    pub(super) fn log(&self) -> Log {
+        Log::new(Arc::clone(&self.store), self.pipeline.clone())
+    }
+
+    pub(super) fn reader(&self) -> PartReader<'_> {
+        PartReader {
+            store: &*self.store,
+            pipeline: &self.pipeline,
+        }
     }
 
     /// Starts the pipeline's next generation: appends its fence to the log, so that every earlier one
@@ -39,14 +73,76 @@ impl Checkpoints {
     /// - [`CheckpointError::Unknown`] when there is no such checkpoint to start from.
     /// - When the store cannot be used, or what it holds is damaged.
     pub fn begin(&self, from: &StartFrom) -> Result<Generation, CheckpointError> {
-        let _ = from;
-        unimplemented!()
+        let (id, fence) = self.fence_off()?;
+        let kept = self.log().kept(fence)?;
+        let restored = match from {
+            StartFrom::Newest => kept.last().cloned(),
+            StartFrom::Epoch(epoch) => Some(self.find(&kept, *epoch)?),
+            StartFrom::Savepoint(name) => {
+                Some(self.adopt(&self.within_savepoint(name)?, id, || {
+                    self.no_savepoint(name)
+                })?)
+            }
+            StartFrom::Elsewhere(location) => {
+                let there = self.in_store(location.open()?);
+                let nothing = || {
+                    Ok(CheckpointError::Unknown {
+                        what: "checkpoint".to_owned(),
+                        location: location.to_string(),
+                        known: Vec::new(),
+                    })
+                };
+                Some(self.adopt(&there, id, nothing)?)
+            }
+        };
+        Ok(Generation::new(
+            self.clone(),
+            id,
+            fence,
+            kept.into(),
+            restored,
+        ))
+    }
+
+    /// Appends the fence of a new generation, and gives it with the number of its entry.
+    fn fence_off(&self) -> Result<(GenerationId, u64), CheckpointError> {
+        let log = self.log();
+        let token = random();
+        loop {
+            let last = log.last()?;
+            let number = last.as_ref().map_or(0, |last| last.generation().number) + 1;
+            let id = GenerationId { number, token };
+            let entry = last.map_or(0, |last| last.number()) + 1;
+            let superseded = |other: GenerationId| CheckpointError::Superseded {
+                generation: number,
+                other: other.number,
+                file: log.shown(entry),
+            };
+            let fence = Entry::Fence(Fence {
+                pipeline: self.pipeline.clone(),
+                generation: id,
+                entry,
+                engine: env!("CARGO_PKG_VERSION").to_owned(),
+            });
+            match log.append(&fence)? {
+                Appended::Ours => {}
+                Appended::Lost(other) if other.generation().number >= number => {
+                    return Err(superseded(other.generation()));
+                }
+                // The generation before this one has sealed an epoch meanwhile.
+                Appended::Lost(_) => continue,
+            }
+            // Had this call slept for long, what was there could have gone again: then the log goes on.
+            return match log.last()? {
+                Some(last) if last.number() > entry => Err(superseded(last.generation())),
+                _ => Ok((id, entry)),
+            };
+        }
     }
 
     /// What writes parts for a generation that another process has begun.
     pub fn writer(&self, generation: GenerationId) -> PartWriter {
-        let level = self.options.compression_level;
-        PartWriter::new(Arc::clone(&self.store), generation, level)
+        PartWriter::new(self, generation)
     }
 
     /// The newest sealed epoch, if there is any.
@@ -54,7 +150,7 @@ impl Checkpoints {
     /// # Errors
     /// When the store cannot be used, or the log is damaged at its end.
     pub fn newest(&self) -> Result<Option<Manifest>, CheckpointError> {
-        unimplemented!()
+        self.read_log(|log, last| log.newest(last))
     }
 
     /// The sealed epochs that are kept, oldest first.
@@ -62,7 +158,29 @@ impl Checkpoints {
     /// # Errors
     /// When the store cannot be used, or one of them is damaged.
     pub fn list(&self) -> Result<Vec<Manifest>, CheckpointError> {
-        unimplemented!()
+        self.read_log(|log, last| log.kept(last))
+    }
+
+    /// Reads the log as it is now, anew where the generation that runs has tidied up meanwhile.
+    fn read_log<T>(
+        &self,
+        read: impl Fn(&Log, u64) -> Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
+        let log = self.log();
+        let last = || Ok(log.numbers()?.last().copied().unwrap_or(0));
+        let mut newest = last()?;
+        loop {
+            match read(&log, newest) {
+                Err(CheckpointError::Missing { file, needed_by }) => {
+                    let now = last()?;
+                    if now == newest {
+                        return Err(CheckpointError::Missing { file, needed_by });
+                    }
+                    newest = now;
+                }
+                read => return read,
+            }
+        }
     }
 
     /// A sealed epoch that is kept.
@@ -70,8 +188,16 @@ impl Checkpoints {
     /// # Errors
     /// [`CheckpointError::Unknown`] when it is not, and as [`Checkpoints::list`].
     pub fn manifest(&self, epoch: Epoch) -> Result<Manifest, CheckpointError> {
-        let _ = epoch;
-        unimplemented!()
+        self.find(&self.list()?, epoch)
+    }
+
+    fn find(&self, kept: &[Manifest], epoch: Epoch) -> Result<Manifest, CheckpointError> {
+        let found = kept.iter().find(|manifest| manifest.epoch == epoch);
+        found.cloned().ok_or_else(|| CheckpointError::Unknown {
+            what: format!("epoch {epoch}"),
+            location: self.store.describe(),
+            known: known_epochs(kept),
+        })
     }
 
     /// The state of a step in some key groups. Every byte of it has been checked.
@@ -84,8 +210,8 @@ impl Checkpoints {
         step: &str,
         groups: KeyGroups,
     ) -> Result<Pieces, CheckpointError> {
-        let _ = (manifest, step, groups);
-        unimplemented!()
+        let parts = manifest.step(step).map_or(&[][..], |step| &step.parts);
+        Pieces::read(&self.reader(), parts, groups)
     }
 
     /// The content of one part in some key groups. Every byte of it has been checked.
@@ -97,51 +223,14 @@ impl Checkpoints {
         part: &PartRef,
         groups: KeyGroups,
     ) -> Result<PartContent, CheckpointError> {
-        let _ = (part, groups);
-        unimplemented!()
+        self.reader().content(part, groups)
     }
+}
 
-    /// Reads everything that a kept checkpoint names, and tells what is wrong.
-    ///
-    /// # Errors
-    /// When the store cannot be used; damage is no error here but a [`Problem`](super::Problem).
-    pub fn verify(&self) -> Result<Verified, CheckpointError> {
-        unimplemented!()
-    }
-
-    /// Copies a sealed epoch to `savepoints/NAME` in the same place, where it is kept for ever.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Taken`] when there is one of this name, and when the epoch cannot be read or
-    /// the copy cannot be written.
-    pub fn savepoint(&self, name: &str, epoch: Epoch) -> Result<Manifest, CheckpointError> {
-        let _ = (name, epoch);
-        unimplemented!()
-    }
-
-    /// The savepoints, by name.
-    ///
-    /// # Errors
-    /// When the store cannot be used, or one of them is damaged.
-    pub fn savepoints(&self) -> Result<Vec<(String, Manifest)>, CheckpointError> {
-        unimplemented!()
-    }
-
-    /// Deletes a savepoint.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Unknown`] when there is none, and when the store refuses.
-    pub fn delete_savepoint(&self, name: &str) -> Result<(), CheckpointError> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// Copies a sealed epoch to another place, which must hold no checkpoints, in the same form.
-    ///
-    /// # Errors
-    /// As [`Checkpoints::savepoint`].
-    pub fn export(&self, epoch: Epoch, to: &Location) -> Result<Manifest, CheckpointError> {
-        let _ = (epoch, to);
-        unimplemented!()
+fn known_epochs(kept: &[Manifest]) -> Vec<String> {
+    match kept {
+        [] => Vec::new(),
+        [only] => vec![format!("epoch {}", only.epoch)],
+        [first, .., last] => vec![format!("epochs {} to {}", first.epoch, last.epoch)],
     }
 }

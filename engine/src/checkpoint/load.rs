@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::error::CheckpointError;
+use super::groups::KeyGroups;
+use super::part::{PartReader, PartRef};
 use crate::key::KeyGroup;
 
 /// What one part says of a key group.
@@ -17,7 +20,7 @@ pub struct Piece {
 
 /// The state of a step, by content and key group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pieces(pub(super) BTreeMap<String, BTreeMap<KeyGroup, Vec<Piece>>>);
+pub struct Pieces(BTreeMap<String, BTreeMap<KeyGroup, Vec<Piece>>>);
 
 impl Pieces {
     /// What there is of a content, by key group: the pieces are to be taken in one after the other.
@@ -28,5 +31,33 @@ impl Pieces {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Reads what the parts, in their order, say of the groups.
+    pub(super) fn read<'p>(
+        reader: &PartReader<'_>,
+        parts: impl IntoIterator<Item = &'p PartRef>,
+        groups: KeyGroups,
+    ) -> Result<Self, CheckpointError> {
+        let mut pieces = Self::default();
+        for part in parts {
+            if part.groups.intersection(groups).is_empty() {
+                continue;
+            }
+            let content = reader.content(part, groups)?;
+            let of_content = pieces.0.entry(part.content.clone()).or_default();
+            if part.kind.is_base() {
+                of_content.retain(|group, _| !part.groups.contains(*group));
+            }
+            for (group, bytes) in content {
+                of_content.entry(group).or_default().push(Piece {
+                    state_version: part.state_version,
+                    fingerprint: part.fingerprint,
+                    bytes,
+                });
+            }
+        }
+        pieces.0.retain(|_, groups| !groups.is_empty());
+        Ok(pieces)
     }
 }

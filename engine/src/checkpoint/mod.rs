@@ -51,4 +51,7 @@ pub use manifest::{
 pub use options::CheckpointOptions;
 pub use part::{PartContent, PartKind, PartRef, PartSpec, PartWriter};
 pub use retention::Tidied;
-pub use verify::{Problem, Verified};
+pub use verify::Verified;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What every source and every sink must do, as checks that are run over each of them.
+//! What every source, sink and store must do, as checks that are run over each of them.
 //!
 //! A connector of one's own is tested as the ones of the project are:
 //!
@@ -15,11 +15,15 @@
 //!
 //! The checks panic with what is wrong, as assertions do.
 
+mod store;
+
 use std::fmt::Debug;
 
 use crate::record::Record;
 use crate::sink::{Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
+
+pub use store::check_store;
 
 /// One record of a source: its offset, and its value or, where it cannot be decoded, its bytes.
 pub type HeldRecord<T> = (u64, Result<T, Vec<u8>>);

@@ -3,6 +3,7 @@
 #[cfg(feature = "cloud")]
 mod cloud;
 mod local;
+mod within;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -12,11 +13,13 @@ use super::error::StoreError;
 #[cfg(feature = "cloud")]
 pub use cloud::Cloud;
 pub use local::Local;
+pub(super) use local::random;
+pub(super) use within::Within;
 
 /// An object in a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {
-    /// Its name: path segments of `A-Z a-z 0-9 . _ - %`, joined by `/`.
+    /// Its name.
     pub name: String,
     /// Its size.
     pub bytes: u64,
@@ -24,7 +27,8 @@ pub struct Object {
 
 /// A store of objects that are made once and never changed.
 ///
-/// What one call has done, every later call of anybody sees, and it outlasts a crash of the machine.
+/// What one call has made, every later call of anybody sees, and it outlasts a crash of the machine.
+/// Names are path segments of `A-Z a-z 0-9 . _ -`, joined by `/`.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Where it is, for messages.
     fn describe(&self) -> String;

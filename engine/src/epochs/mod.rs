@@ -12,6 +12,8 @@ mod failpoint;
 mod restored;
 mod saver;
 mod sealer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -39,6 +39,10 @@ mod start;
 mod topics;
 mod writer;
 
+/// The client itself, for benchmarks beside it.
+#[doc(hidden)]
+pub use rdkafka;
+
 pub use message::{Header, Message};
 pub use secret::Secret;
 pub use security::{Sasl, Tls};

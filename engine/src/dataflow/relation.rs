@@ -148,17 +148,9 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
                 let packets = packets.drain(..);
                 packets.for_each(|packet| join.wait_values(tick, packet));
             });
-            let is_complete = |tick| frontiers.iter().all(|front| !front.less_equal(tick));
-            if !join.is_open()
-                && let Some(first) = held.first_entry()
-                && is_complete(first.key())
-            {
-                let (tick, at) = first.remove_entry();
-                let watermark = join.take_in(tick);
-                outputs.give(&mut join.updates, &at, watermark);
-            }
             if let Some(boundary) = &mut boundary {
-                // Ticks are told one by one: an epoch is over when its last one has been.
+                // Ticks are told one by one: an epoch is over when its last one has been, and before
+                // the first one of the next is taken in.
                 let first = held.first_key_value().map(|(tick, _)| epoch_of(*tick));
                 while !join.is_open()
                     && first.is_none_or(|first| first > boundary.epoch)
@@ -167,6 +159,15 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
                     boundary.close(join, frontiers, first);
                 }
                 boundary.acknowledge();
+            }
+            let is_complete = |tick| frontiers.iter().all(|front| !front.less_equal(tick));
+            if !join.is_open()
+                && let Some(first) = held.first_entry()
+                && is_complete(first.key())
+            {
+                let (tick, at) = first.remove_entry();
+                let watermark = join.take_in(tick);
+                outputs.give(&mut join.updates, &at, watermark);
             }
         }
     });

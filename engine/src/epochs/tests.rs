@@ -290,14 +290,36 @@ impl Outputs {
         }
     }
 
-    fn all(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-        (
-            self.sums.values(),
-            self.tens.values(),
-            self.met.values(),
-            self.late.values(),
-        )
+    /// Fails when something is missing here, or there twice, or wrong.
+    fn assert_same(&self, whole: &Self, when: &str) {
+        assert_equal(&self.late, &whole.late, when);
+        assert_equal(&self.sums, &whole.sums, when);
+        assert_equal(&self.tens, &whole.tens, when);
+        assert_equal(&self.met, &whole.met, when);
     }
+}
+
+fn assert_equal<T: Data + Ord + std::fmt::Debug>(
+    found: &Outside<T>,
+    expected: &Outside<T>,
+    when: &str,
+) {
+    let (mut found, mut missing) = (found.values(), Vec::new());
+    for value in expected.values() {
+        match found.binary_search(&value) {
+            Ok(place) => drop(found.remove(place)),
+            Err(_) => missing.push(value),
+        }
+    }
+    let first = |values: &[T]| format!("{:?}", &values[..values.len().min(5)]);
+    assert!(
+        found.is_empty() && missing.is_empty(),
+        "{when}: {} too many: {} ..., {} missing: {} ...",
+        found.len(),
+        first(&found),
+        missing.len(),
+        first(&missing)
+    );
 }
 
 fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobOptions {
@@ -367,7 +389,7 @@ fn check_interrupted(order: Order, ends: &[(usize, u64, usize)], faults: StoreFa
     }
     store.set_faults(StoreFaults::default());
     to_end(options(2, order, Some(&store)), &outputs);
-    assert_eq!(outputs.all(), whole.all(), "after {hits} interruptions at {ends:?}");
+    outputs.assert_same(&whole, &format!("after {hits} interruptions at {ends:?}"));
 }
 
 #[test]
@@ -379,7 +401,7 @@ fn a_job_with_checkpoints_gives_what_one_without_gives_and_seals_its_epochs() {
         let with = options(workers, order, Some(&store));
         let checkpoints = with.checkpoints.clone().unwrap();
         to_end(with, &outputs);
-        assert_eq!(outputs.all(), whole.all());
+        outputs.assert_same(&whole, "at the end");
         let kept = Checkpoints::open(&checkpoints.options, "test").unwrap();
         let newest = kept.newest().unwrap().unwrap();
         assert!(newest.epoch > Epoch(3), "{}", newest.epoch);
@@ -388,7 +410,7 @@ fn a_job_with_checkpoints_gives_what_one_without_gives_and_seals_its_epochs() {
         assert!(newest.step("sums").is_some() && newest.step("join").is_some());
         // Once more: there is nothing left to do.
         let again = to_end(options(workers, order, Some(&store)), &outputs);
-        assert_eq!(outputs.all(), whole.all());
+        outputs.assert_same(&whole, "at the end");
         assert!(again.records_in < EVENTS, "{again:?}");
     }
 }
@@ -412,7 +434,7 @@ fn a_job_that_is_stopped_goes_on_where_it_was() {
         timer.join().unwrap();
     }
     to_end(options(1, Order::EventTime, Some(&store)), &outputs);
-    assert_eq!(outputs.all(), whole.all());
+    outputs.assert_same(&whole, "at the end");
 }
 
 #[test]

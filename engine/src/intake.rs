@@ -87,14 +87,22 @@ impl<T: Data> Opener<T> {
         (index + usize::from(self.number)) % self.workers == self.worker
     }
 
+    /// Lets everybody know what the partitions are called, wherever they are read.
+    pub(crate) fn name_all(&self, partitions: &[u32]) {
+        for partition in partitions {
+            let name = self.config.partition_name(*partition);
+            let telemetry = &self.job.telemetry;
+            telemetry.set_partition_name(self.number, *partition, name);
+        }
+    }
+
     /// Opens a partition and starts its reader thread.
     pub(crate) fn open(&self, partition: u32, found: Found) -> Result<Opened<T>, SourceError> {
         let start = self.config.start_offset(partition, found)?;
         let reader = self.config.open(partition, start)?;
         let name = self.config.partition_name(partition);
         let thread = format!("{}-{name}", self.step);
-        let telemetry = &self.job.telemetry;
-        telemetry.set_partition_name(self.number, partition, name);
+        self.job.note_opened(self.number, partition);
         let (batches, received) = bounded(BATCHES_AHEAD);
         let intake = Intake {
             job: Arc::clone(&self.job),
@@ -246,7 +254,7 @@ impl<T: Data> Intake<T> {
             return Ok(());
         };
         let clock = &self.job.options.clock;
-        let (first, started_ns) = *self.job.pace_origin.get_or_init(|| (time, clock.now_ns()));
+        let (first, started_ns) = self.job.pace_origin(time);
         let due_ns = started_ns + (time.since(first).as_nanos() as f64 / factor) as u64;
         while clock.now_ns() < due_ns {
             if admitted.batch.len() > 0 {

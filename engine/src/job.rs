@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -10,8 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::cluster::ClusterOptions;
+use crate::cluster::message::Message;
+use crate::cluster::peers::Peers;
 use crate::flushes::Flushes;
 use crate::guard::guard;
+use crate::pulse::Pulse;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::Origin;
 use crate::sink::Sink;
@@ -68,6 +73,15 @@ pub struct JobOptions {
     pub dead_letters: Option<Arc<dyn Sink<DeadLetter>>>,
     /// Where late events go that the flow leaves alone.
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
+    /// The cluster to run in with other processes, which build the same flow.
+    pub cluster: Option<ClusterOptions>,
+}
+
+impl JobOptions {
+    /// Whether this process has what there is only one of, such as the one writer of a sink.
+    pub(crate) fn is_first_process(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
+    }
 }
 
 impl Default for JobOptions {
@@ -84,6 +98,7 @@ impl Default for JobOptions {
             clock: Clock::system(),
             dead_letters: None,
             late: None,
+            cluster: None,
         }
     }
 }
@@ -111,11 +126,15 @@ pub(crate) struct JobContext {
     pub(crate) stop: StopHandle,
     pub(crate) alignment: Alignment,
     pub(crate) flushes: Flushes,
-    pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
+    pub(crate) pulse: Pulse,
+    /// The event time at which a paced replay begins, and when that was.
+    pace_origin: Mutex<Option<(EventTime, u64)>>,
     /// What steps go on from, by step id: nothing in a job that starts anew.
     pub(crate) restored: BTreeMap<String, StepState>,
     aborted: AtomicBool,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
+    /// The other processes, once the cluster is complete.
+    peers: OnceLock<Arc<Peers>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The configurations of sources, by number, as the first worker has made them.
     sources: Mutex<BTreeMap<u16, Box<dyn Any + Send>>>,
@@ -125,12 +144,14 @@ pub(crate) struct JobContext {
 impl JobContext {
     pub(crate) fn new(options: JobOptions, telemetry: Arc<Telemetry>, stop: StopHandle) -> Self {
         Self {
+            pulse: Pulse::new(options.workers),
             options,
             telemetry,
             stop,
             alignment: Alignment::default(),
             flushes: Flushes::default(),
-            pace_origin: OnceLock::new(),
+            pace_origin: Mutex::default(),
+            peers: OnceLock::new(),
             restored: BTreeMap::new(),
             aborted: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -142,21 +163,94 @@ impl JobContext {
 
     /// Ends the run; the first reason given is the one reported.
     pub(crate) fn fail(&self, reason: impl Into<String>) {
+        self.abort(Failure::Own(reason.into()));
+    }
+
+    /// Ends the run because the cluster does not hold together; as [`JobContext::fail`].
+    pub(crate) fn lose(&self, reason: impl Into<String>) {
+        self.abort(Failure::Cluster(reason.into()));
+    }
+
+    fn abort(&self, reason: Failure) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert_with(|| reason.into());
-        self.stop.stop();
+        failure.get_or_insert(reason);
         self.aborted.store(true, Ordering::SeqCst);
+        self.stop.stop();
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         self.failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Lets the job know the other processes, before anything of it is built.
+    pub(crate) fn join_cluster(&self, peers: Arc<Peers>) {
+        let joined = self.peers.set(peers);
+        assert!(joined.is_ok(), "invariant: a job is in one cluster");
+    }
+
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.get().map(|peers| &**peers)
+    }
+
+    /// Fails the job because a connection to another process broke, if it still needs it.
+    pub(crate) fn note_broken(&self, process: usize, reason: &str) {
+        match self.peers() {
+            Some(peers) => peers.note_broken(process, &reason, self),
+            None => self.lose(format!("process {process} went away at the start: {reason}")),
+        }
+    }
+
+    /// Lets the other processes know that this one reads a partition: what becomes of its records
+    /// elsewhere is to be told here.
+    pub(crate) fn note_opened(&self, source: u16, partition: u32) {
+        if let Some(peers) = self.peers() {
+            peers.tell_all(self, || Message::Opened { source, partition });
+        }
+    }
+
+    /// The event time at which a paced replay begins and when that was; where nobody has said so
+    /// yet, it begins now, at `time`.
+    pub(crate) fn pace_origin(&self, time: EventTime) -> (EventTime, u64) {
+        let mut origin = self.pace_origin.lock().unwrap_or_else(PoisonError::into_inner);
+        *origin.get_or_insert_with(|| {
+            let started_ns = self.options.clock.now_ns();
+            if let Some(peers) = self.peers() {
+                let first = time;
+                peers.tell_all(self, || Message::Pace { first, started_ns });
+            }
+            (time, started_ns)
+        })
+    }
+
+    /// Another process has begun a paced replay; the one that begins the earliest decides.
+    pub(crate) fn hear_pace(&self, first: EventTime, started_ns: u64) {
+        let mut origin = self.pace_origin.lock().unwrap_or_else(PoisonError::into_inner);
+        if origin.is_none_or(|(own, _)| first < own) {
+            *origin = Some((first, started_ns));
+        }
+    }
+
+    /// Asks all sinks, of all processes, to flush; to be looked after with
+    /// [`JobContext::is_flushed`].
+    pub(crate) fn ask_flush(&self) -> u64 {
+        let request = self.flushes.ask();
+        if let Some(peers) = self.peers() {
+            peers.tell_all(self, || Message::Flush(request));
+        }
+        request
+    }
+
+    /// Whether all sinks have flushed since the request was made.
+    pub(crate) fn is_flushed(&self, request: u64) -> bool {
+        let others = self.peers().is_none_or(|peers| peers.have_flushed(request));
+        others && self.flushes.is_answered(request)
     }
 
     /// The record's place in its source, in words.
@@ -230,9 +324,20 @@ impl JobContext {
         endings.into_iter().for_each(|ending| ending());
     }
 
-    /// Waits for all threads started with [`JobContext::spawn`].
+    /// Waits for all threads started with [`JobContext::spawn`]; in a cluster that has failed only
+    /// for a moment, as a thread may hang.
     pub(crate) fn join_threads(&self) {
-        loop {
+        let mut waits = 600;
+        while self.peers().is_some() && self.is_aborted() && waits > 0 {
+            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            if threads.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            drop(threads);
+            std::thread::sleep(millis(5));
+            waits -= 1;
+        }
+        while waits > 0 {
             let next = self
                 .threads
                 .lock()
@@ -246,16 +351,43 @@ impl JobContext {
     }
 }
 
+/// Why a job has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Something broke in this process.
+    Own(String),
+    /// The cluster does not hold together.
+    Cluster(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Own(reason) | Self::Cluster(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
 /// Keeps sources from reading far ahead of one another in event time.
-#[derive(Default)]
 pub(crate) struct Alignment {
     positions: Mutex<Vec<Arc<AtomicI64>>>,
+    /// How far the slowest partition of all other processes has got.
+    others: Arc<AtomicI64>,
+}
+
+impl Default for Alignment {
+    fn default() -> Self {
+        Self {
+            positions: Mutex::default(),
+            others: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
 }
 
 /// The place of one partition in the [`Alignment`].
 pub(crate) struct Aligned {
     all: Vec<Arc<AtomicI64>>,
     own: Arc<AtomicI64>,
+    others: Arc<AtomicI64>,
 }
 
 impl Alignment {
@@ -269,7 +401,28 @@ impl Alignment {
         Aligned {
             all: Vec::new(),
             own,
+            others: Arc::clone(&self.others),
         }
+    }
+
+    /// Nothing is known yet of the partitions of other processes.
+    pub(crate) fn wait_for_others(&self) {
+        self.set_others(EventTime::MIN);
+    }
+
+    /// Notes how far the slowest partition of all other processes has got.
+    pub(crate) fn set_others(&self, time: EventTime) {
+        self.others.store(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// How far the slowest partition of this process has got.
+    pub(crate) fn slowest(&self) -> EventTime {
+        let positions = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slowest = positions.iter().map(|time| time.load(Ordering::Relaxed)).min();
+        slowest.map_or(EventTime::MAX, EventTime::from_micros)
     }
 
     /// Lets a partition see all others; to be called again when partitions have joined.
@@ -295,6 +448,7 @@ impl Aligned {
         let slowest = self
             .all
             .iter()
+            .chain([&self.others])
             .map(|time| time.load(Ordering::Relaxed))
             .min();
         let own = EventTime::from_micros(self.own.load(Ordering::Relaxed));

@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+pub mod cluster;
 mod dataflow;
 pub mod expiry;
 pub mod flow;
@@ -22,6 +23,7 @@ pub mod ledger;
 pub mod letters;
 pub mod record;
 pub mod relation;
+mod pulse;
 mod runtime;
 pub mod sink;
 pub mod source;

@@ -7,8 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Fates, Ledger};
 use crate::time::EventTime;
+
+mod figures;
+
+pub(crate) use figures::Figures;
 
 /// The latency histogram's range: one nanosecond to one day, three significant digits.
 fn latency_histogram() -> Histogram<u64> {
@@ -150,6 +154,8 @@ pub struct Telemetry {
     watermarks: Mutex<BTreeMap<(u16, u32), EventTime>>,
     partition_names: Mutex<BTreeMap<(u16, u32), String>>,
     ledger: Arc<Ledger>,
+    /// What became of the records that other processes have read, once the cluster has ended.
+    absorbed: Mutex<Fates>,
 }
 
 impl Telemetry {
@@ -249,6 +255,12 @@ impl Telemetry {
         lock(&self.partition_names)
             .get(&(source, partition))
             .cloned()
+    }
+
+    /// What became of all records read so far; at the end of a cluster, in process 0, of those of
+    /// all processes.
+    pub fn fates(&self) -> Fates {
+        self.ledger.fates().plus(*lock(&self.absorbed))
     }
 
     /// The ledger of what became of every record.

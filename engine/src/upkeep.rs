@@ -133,6 +133,7 @@ impl<T: Data> Upkeep<T> {
                 return;
             }
         };
+        self.opener.name_all(partitions.get(self.known..).unwrap_or_default());
         for (index, partition) in partitions.into_iter().enumerate().skip(self.known) {
             if self.opener.is_mine(index) {
                 match self.opener.open(partition, Found::Later) {
@@ -174,8 +175,8 @@ impl<T: Data> Upkeep<T> {
         if !self.wait_for(is_settled) {
             return;
         }
-        let request = job.flushes.ask();
-        if self.wait_for(|| job.flushes.is_answered(request)) {
+        let request = job.ask_flush();
+        if self.wait_for(|| job.is_flushed(request)) {
             lock(&self.places).tell(&*self.opener.config);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use timely::dataflow::operators::Probe;
 
 use super::event_time_queue::EventTimeQueue;
@@ -103,13 +103,26 @@ impl<T: Data> End<T> {
             return;
         }
         match &mut self.outlet {
-            // Fails only when the writer has given up, and it has said why.
-            Some(Outlet::Thread(sender)) => drop(sender.send(ready)),
+            Some(Outlet::Thread(sender)) => hand_over(sender, ready, &self.job),
             Some(Outlet::Here(desk)) => drop(desk.write(&ready).and_then(|()| desk.flush())),
             None => {}
         }
     }
 }
+
+/// Hands records to the writer thread, waiting while it has enough; whoever watches over the worker
+/// is to know that it waits.
+fn hand_over<T>(sender: &Sender<Vec<Record<T>>>, records: Vec<Record<T>>, job: &JobContext) {
+    let mut unsent = records;
+    // Another failure than a time-out means that the writer has given up, and it has said why.
+    while let Err(SendTimeoutError::Timeout(records)) = sender.send_timeout(unsent, millis(100)) {
+        job.pulse.hold_up(FIRST_WORKER, job.options.clock.now_ns());
+        unsent = records;
+    }
+}
+
+/// The worker at which the records of a sink with one writer come together.
+const FIRST_WORKER: usize = 0;
 
 impl<T> Drop for End<T> {
     fn drop(&mut self) {

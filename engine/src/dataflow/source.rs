@@ -102,6 +102,7 @@ pub(crate) fn source<'s, T: Data>(
 /// Opens this worker's share of the partitions, each with a reader thread, and sees to their upkeep.
 fn open_partitions<T: Data>(opener: Opener<T>) -> Result<Supply<T>, SourceError> {
     let listed = opener.config.partitions()?;
+    opener.name_all(&listed);
     let mut opened = Vec::new();
     for (index, partition) in listed.iter().enumerate() {
         if opener.is_mine(index) {

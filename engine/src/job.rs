@@ -22,8 +22,8 @@ use crate::record::Origin;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::step_state::StepState;
-use crate::telemetry::{StepKind, Telemetry};
-use crate::time::{EventTime, days, millis};
+use crate::telemetry::{Health, Status, StepKind, Telemetry};
+use crate::time::{EventTime, days, millis, secs};
 
 /// In which order a keyed step processes its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +253,25 @@ impl JobContext {
         others && self.flushes.is_answered(request)
     }
 
+    /// How the job is at this moment.
+    pub(crate) fn status(&self) -> Status {
+        let now_ns = self.options.clock.now_ns();
+        let health = if let Some((worker, idle)) = self.pulse.stuck(now_ns, STUCK_AFTER) {
+            Health::Stuck(format!("worker {worker} has not come round for {idle:.0?}"))
+        } else if self.stop.is_stopped() {
+            Health::Stopping
+        } else if self.pulse.is_up() {
+            Health::Running
+        } else {
+            Health::Starting
+        };
+        let silences = self.peers().map(|peers| peers.silences(now_ns));
+        Status {
+            health,
+            silences: silences.unwrap_or_default(),
+        }
+    }
+
     /// The record's place in its source, in words.
     pub(crate) fn place(&self, origin: Origin) -> String {
         if origin.source == Origin::DERIVED {
@@ -350,6 +369,9 @@ impl JobContext {
         }
     }
 }
+
+/// After how long without coming round a worker is said to be stuck.
+const STUCK_AFTER: Duration = secs(60);
 
 /// Why a job has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -103,6 +103,8 @@ pub fn run(
         }
     };
     let job = Arc::new(JobContext::new(options, telemetry, stop));
+    let asked = Arc::downgrade(&job);
+    job.telemetry.answer_with(move || asked.upgrade().map(|job| job.status()));
     let links = formed.zip(job.options.cluster.as_ref()).map(|(formed, cluster)| {
         Peers::start(&job, formed, &cluster.hosts, cluster.process)
     });

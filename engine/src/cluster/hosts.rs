@@ -69,20 +69,21 @@ impl fmt::Display for Host {
 
 /// Reads the addresses of all processes, in their order: separated by commas or line breaks, with
 /// comments from `#` to the end of the line. A single one with `{}` in it stands for all, with each
-/// process's number in the place of `{}`, as the pods of a StatefulSet are called.
+/// process's number in the place of `{}`, as the pods of a StatefulSet are called. Where nothing is
+/// said of how many there are, it is as many as are named.
 ///
 /// ```
 /// use thalweg_engine::cluster::hosts;
 ///
-/// let hosts = hosts::read("fraud-{}.fraud.prod.svc:2101", 3)?;
+/// let hosts = hosts::read("fraud-{}.fraud.prod.svc:2101", Some(3))?;
 /// assert_eq!(hosts[2].to_string(), "fraud-2.fraud.prod.svc:2101");
-/// assert!(hosts::read("one:2101, two:2101", 3).is_err());
+/// assert!(hosts::read("one:2101, two:2101", Some(3)).is_err());
 /// # Ok::<(), String>(())
 /// ```
 ///
 /// # Errors
 /// When they are not as many as there are processes, or one of them is none or comes twice.
-pub fn read(text: &str, processes: usize) -> Result<Vec<Host>, String> {
+pub fn read(text: &str, processes: Option<usize>) -> Result<Vec<Host>, String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or(""));
     let entries: Vec<_> = lines
         .flat_map(|line| line.split(','))
@@ -90,7 +91,7 @@ pub fn read(text: &str, processes: usize) -> Result<Vec<Host>, String> {
         .filter(|entry| !entry.is_empty())
         .collect();
     let hosts: Vec<Host> = match entries[..] {
-        [pattern] if pattern.contains("{}") => (0..processes)
+        [pattern] if pattern.contains("{}") => (0..processes.unwrap_or(0))
             .map(|process| pattern.replace("{}", &process.to_string()).parse())
             .collect::<Result<_, _>>()?,
         _ => entries
@@ -98,11 +99,16 @@ pub fn read(text: &str, processes: usize) -> Result<Vec<Host>, String> {
             .map(|entry| entry.parse())
             .collect::<Result<_, _>>()?,
     };
-    if hosts.len() != processes {
+    if let Some(processes) = processes
+        && hosts.len() != processes
+    {
         return Err(format!(
             "{} addresses for {processes} processes: give one for each, in their order",
             hosts.len()
         ));
+    }
+    if hosts.is_empty() {
+        return Err("it names no process: give host:port for each, or say how many there are".to_owned());
     }
     for (place, host) in hosts.iter().enumerate() {
         if hosts[..place].contains(host) {
@@ -137,7 +143,7 @@ mod tests {
     #[test]
     fn lists_and_files_are_read_alike() {
         let check = |text: &str, processes, expected: &[&str]| {
-            let hosts = read(text, processes).expect("they are addresses");
+            let hosts = read(text, Some(processes)).expect("they are addresses");
             let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
             assert_eq!(hosts, expected, "{text}");
         };
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_the_remedy() {
         let check = |text: &str, processes, expected: &str| {
-            assert_eq!(read(text, processes).expect_err(text), expected);
+            assert_eq!(read(text, Some(processes)).expect_err(text), expected);
         };
         check(
             "a:1",

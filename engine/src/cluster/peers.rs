@@ -157,6 +157,15 @@ impl Peers {
         peer.expect("invariant: there is a line to every other process")
     }
 
+    /// For how long nothing has been heard of each other process.
+    pub(crate) fn silences(&self, now_ns: u64) -> Vec<(usize, Duration)> {
+        let silence = |peer: &Peer| {
+            let heard_ns = peer.heard_ns.load(Ordering::Relaxed);
+            (peer.process, Duration::from_nanos(now_ns.saturating_sub(heard_ns)))
+        };
+        self.others().map(silence).collect()
+    }
+
     /// Tells all others, waiting where one has much to read.
     pub(crate) fn tell_all(&self, job: &JobContext, message: impl Fn() -> Message) {
         self.others().for_each(|peer| peer.tell(job, message()));

@@ -1,6 +1,5 @@
 //! The figures of one process on their way to another, which adds them to its own.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +12,8 @@ use crate::ledger::Fates;
 pub(crate) struct Figures {
     fates: Fates,
     steps: Vec<StepFigures>,
-    gauges: BTreeMap<String, f64>,
-    counters: BTreeMap<String, u64>,
+    gauges: Vec<(String, f64)>,
+    counters: Vec<(String, u64)>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -40,15 +39,11 @@ impl Telemetry {
                 .map(|value| (value.value_iterated_to(), value.count_at_value()))
                 .collect(),
         });
-        let gauges = lock(&self.gauges);
-        let gauges = gauges.iter().map(|(name, gauge)| (name.clone(), gauge.get()));
-        let counters = lock(&self.counters);
-        let counters = counters.iter().map(|(name, count)| (name.clone(), count.get()));
         Figures {
             fates: self.ledger.fates(),
             steps: steps.collect(),
-            gauges: gauges.filter(|(_, value)| !value.is_nan()).collect(),
-            counters: counters.collect(),
+            gauges: self.gauges(),
+            counters: self.counters(),
         }
     }
 

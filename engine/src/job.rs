@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -16,8 +15,8 @@ use crate::cluster::message::Message;
 use crate::cluster::peers::Peers;
 use crate::flushes::Flushes;
 use crate::guard::guard;
-use crate::pulse::Pulse;
 use crate::letters::{DeadLetter, LateEvent};
+use crate::pulse::Pulse;
 use crate::record::Origin;
 use crate::sink::Sink;
 use crate::source::Source;
@@ -80,7 +79,9 @@ pub struct JobOptions {
 impl JobOptions {
     /// Whether this process has what there is only one of, such as the one writer of a sink.
     pub(crate) fn is_first_process(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.process == 0)
     }
 }
 
@@ -182,11 +183,17 @@ impl JobContext {
         self.aborted.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Why the job has failed, in words.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failed().map(|failure| match failure {
+            Failure::Own(reason) | Failure::Cluster(reason) => reason,
+        })
+    }
+
+    /// Why the job has failed, and on whose account.
+    pub(crate) fn failed(&self) -> Option<Failure> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
     }
 
     /// Lets the job know the other processes, before anything of it is built.
@@ -203,7 +210,9 @@ impl JobContext {
     pub(crate) fn note_broken(&self, process: usize, reason: &str) {
         match self.peers() {
             Some(peers) => peers.note_broken(process, &reason, self),
-            None => self.lose(format!("process {process} went away at the start: {reason}")),
+            None => self.lose(format!(
+                "process {process} went away at the start: {reason}"
+            )),
         }
     }
 
@@ -218,7 +227,10 @@ impl JobContext {
     /// The event time at which a paced replay begins and when that was; where nobody has said so
     /// yet, it begins now, at `time`.
     pub(crate) fn pace_origin(&self, time: EventTime) -> (EventTime, u64) {
-        let mut origin = self.pace_origin.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut origin = self
+            .pace_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *origin.get_or_insert_with(|| {
             let started_ns = self.options.clock.now_ns();
             if let Some(peers) = self.peers() {
@@ -231,7 +243,10 @@ impl JobContext {
 
     /// Another process has begun a paced replay; the one that begins the earliest decides.
     pub(crate) fn hear_pace(&self, first: EventTime, started_ns: u64) {
-        let mut origin = self.pace_origin.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut origin = self
+            .pace_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if origin.is_none_or(|(own, _)| first < own) {
             *origin = Some((first, started_ns));
         }
@@ -382,13 +397,6 @@ pub(crate) enum Failure {
     Cluster(String),
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Own(reason) | Self::Cluster(reason)) = self;
-        f.write_str(reason)
-    }
-}
-
 /// Keeps sources from reading far ahead of one another in event time.
 pub(crate) struct Alignment {
     positions: Mutex<Vec<Arc<AtomicI64>>>,
@@ -427,11 +435,6 @@ impl Alignment {
         }
     }
 
-    /// Nothing is known yet of the partitions of other processes.
-    pub(crate) fn wait_for_others(&self) {
-        self.set_others(EventTime::MIN);
-    }
-
     /// Notes how far the slowest partition of all other processes has got.
     pub(crate) fn set_others(&self, time: EventTime) {
         self.others.store(time.as_micros(), Ordering::Relaxed);
@@ -443,7 +446,10 @@ impl Alignment {
             .positions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let slowest = positions.iter().map(|time| time.load(Ordering::Relaxed)).min();
+        let slowest = positions
+            .iter()
+            .map(|time| time.load(Ordering::Relaxed))
+            .min();
         slowest.map_or(EventTime::MAX, EventTime::from_micros)
     }
 

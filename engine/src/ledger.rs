@@ -330,6 +330,47 @@ mod tests {
     }
 
     #[test]
+    fn marks_of_another_process_come_home() {
+        let (reader, other) = (Arc::new(Ledger::default()), Arc::new(Ledger::default()));
+        let (mut read, mut marks) = (reader.pen(), other.pen());
+        let ship = || {
+            let pages = other.take_marks((0, 0));
+            pages.iter().for_each(|page| reader.absorb(page));
+            pages.len()
+        };
+        for offset in 0..3 * CHUNK {
+            read.read(origin(offset));
+        }
+        for offset in 0..3 * CHUNK {
+            if offset == CHUNK {
+                assert_eq!(ship(), 1);
+                assert_eq!(reader.done_to(0, 0, 0, 3 * CHUNK), CHUNK);
+            }
+            marks.mark(
+                origin(offset),
+                if offset % 3 == 0 {
+                    Fate::Late
+                } else {
+                    Fate::Processed
+                },
+            );
+        }
+        assert_eq!(ship(), 2);
+        assert_eq!(ship(), 0);
+        // A second way of a record whose marks have gone home already.
+        marks.mark(origin(1), Fate::Dead);
+        drop(marks);
+        assert_eq!(ship(), 1);
+        assert!(other.lock().is_empty(), "nothing stays behind");
+        let fates = reader.fates();
+        assert!(fates.balance(), "{fates:?}");
+        assert_eq!(
+            (fates.records_in, fates.late, fates.dead_letters),
+            (3 * CHUNK, CHUNK, 1)
+        );
+    }
+
+    #[test]
     fn the_gravest_mark_decides() {
         let one = Fates {
             records_in: 1,

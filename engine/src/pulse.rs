@@ -29,7 +29,9 @@ impl Pulse {
 
     /// Notes that a worker has come round.
     pub(crate) fn turn(&self, worker: usize, now_ns: u64) {
-        self.workers[worker].turned_ns.store(now_ns.max(1), Ordering::Relaxed);
+        self.workers[worker]
+            .turned_ns
+            .store(now_ns.max(1), Ordering::Relaxed);
     }
 
     /// Notes that a worker is alive, but cannot go on until a sink takes more.
@@ -40,7 +42,9 @@ impl Pulse {
 
     /// Notes that a worker has ended.
     pub(crate) fn end(&self, worker: usize) {
-        self.workers[worker].turned_ns.store(u64::MAX, Ordering::Relaxed);
+        self.workers[worker]
+            .turned_ns
+            .store(u64::MAX, Ordering::Relaxed);
     }
 
     /// Notes up to which tick everything has gone through the graph.
@@ -60,7 +64,9 @@ impl Pulse {
 
     /// Whether all workers have built their part of the graph.
     pub(crate) fn is_up(&self) -> bool {
-        self.workers.iter().all(|worker| worker.turned_ns.load(Ordering::Relaxed) != 0)
+        self.workers
+            .iter()
+            .all(|worker| worker.turned_ns.load(Ordering::Relaxed) != 0)
     }
 
     /// A worker that has not come round for so long, and how long.
@@ -70,7 +76,8 @@ impl Pulse {
             turned_ns => Duration::from_nanos(now_ns.saturating_sub(turned_ns)),
         };
         let idle = self.workers.iter().map(since).enumerate();
-        idle.max_by_key(|(_, idle)| *idle).filter(|(_, idle)| *idle > patience)
+        idle.max_by_key(|(_, idle)| *idle)
+            .filter(|(_, idle)| *idle > patience)
     }
 }
 

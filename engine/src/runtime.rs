@@ -104,13 +104,14 @@ pub fn run(
     };
     let job = Arc::new(JobContext::new(options, telemetry, stop));
     let asked = Arc::downgrade(&job);
-    job.telemetry.answer_with(move || asked.upgrade().map(|job| job.status()));
-    let links = formed.zip(job.options.cluster.as_ref()).map(|(formed, cluster)| {
-        Peers::start(&job, formed, &cluster.hosts, cluster.process)
-    });
-    let links = links.transpose().map_err(|error| {
-        RunError::Lost(format!("cannot talk to the other processes: {error}"))
-    })?;
+    job.telemetry
+        .answer_with(move || asked.upgrade().map(|job| job.status()));
+    let links = formed
+        .zip(job.options.cluster.as_ref())
+        .map(|(formed, cluster)| Peers::start(&job, formed, &cluster.hosts, cluster.process));
+    let links = links
+        .transpose()
+        .map_err(|error| RunError::Lost(format!("cannot talk to the other processes: {error}")))?;
     execute::run(&job, links, move |flow| match finish(flow, &build) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -125,7 +126,7 @@ pub fn run(
     if let (Some(peers), None) = (job.peers(), job.failure()) {
         peers.part(&job);
     }
-    let Some(failure) = job.failure() else {
+    let Some(failure) = job.failed() else {
         return Ok(());
     };
     job.peers().inspect(|peers| peers.leave(&job));

@@ -213,14 +213,19 @@ impl Telemetry {
     /// All named numbers that have been set, by name.
     pub fn gauges(&self) -> Vec<(String, f64)> {
         let gauges = lock(&self.gauges);
-        let gauges = gauges.iter().map(|(name, gauge)| (name.clone(), gauge.get()));
+        let gauges = gauges
+            .iter()
+            .map(|(name, gauge)| (name.clone(), gauge.get()));
         gauges.filter(|(_, value)| !value.is_nan()).collect()
     }
 
     /// All named counts, by name.
     pub fn counters(&self) -> Vec<(String, u64)> {
         let counters = lock(&self.counters);
-        counters.iter().map(|(name, count)| (name.clone(), count.get())).collect()
+        counters
+            .iter()
+            .map(|(name, count)| (name.clone(), count.get()))
+            .collect()
     }
 
     /// Notes a fact in words, such as a model's version.

@@ -133,7 +133,8 @@ impl<T: Data> Upkeep<T> {
                 return;
             }
         };
-        self.opener.name_all(partitions.get(self.known..).unwrap_or_default());
+        self.opener
+            .name_all(partitions.get(self.known..).unwrap_or_default());
         for (index, partition) in partitions.into_iter().enumerate().skip(self.known) {
             if self.opener.is_mine(index) {
                 match self.opener.open(partition, Found::Later) {

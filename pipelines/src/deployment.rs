@@ -249,7 +249,10 @@ impl DeploymentLayer {
             )
         })?;
         let usual = ClusterOptions::local(pipeline, process, processes);
-        let name = self.cluster.clone().unwrap_or_else(|| pipeline.replace('_', "-"));
+        let name = self
+            .cluster
+            .clone()
+            .unwrap_or_else(|| pipeline.replace('_', "-"));
         Ok(Some(ClusterOptions {
             name,
             hosts,
@@ -272,7 +275,8 @@ impl DeploymentLayer {
         };
         let (text, place) = if Path::new(given).is_file() {
             let read = std::fs::read_to_string(given);
-            let text = read.map_err(|error| format!("cannot read the file of hosts `{given}`: {error}"))?;
+            let text =
+                read.map_err(|error| format!("cannot read the file of hosts `{given}`: {error}"))?;
             (text, format!("file of hosts `{given}`"))
         } else {
             (given.clone(), "`hosts`".to_owned())
@@ -290,15 +294,18 @@ impl DeploymentLayer {
                 key: key.clone(),
                 authority: authority.clone(),
             })),
-            _ => Err("`certificate`, `certificate-key` and `authority` belong together: give all \
+            _ => Err(
+                "`certificate`, `certificate-key` and `authority` belong together: give all \
                       of them, or none"
-                .to_owned()),
+                    .to_owned(),
+            ),
         }
     }
 }
 
 fn number<N: std::str::FromStr>(text: &str, what: &str) -> Result<N, String> {
-    text.parse().map_err(|_| format!("`{text}` is not {what}: give a whole number from 0 on"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not {what}: give a whole number from 0 on"))
 }
 
 /// A time that is long enough to tell one who is gone from one who is busy.
@@ -307,14 +314,17 @@ fn patience(text: &str) -> Result<Duration, String> {
     if (millis(500)..=secs(3_600)).contains(&duration) {
         Ok(duration)
     } else {
-        Err(format!("`{text}` is too short or too long: give a time from 500ms to 3600s"))
+        Err(format!(
+            "`{text}` is too short or too long: give a time from 500ms to 3600s"
+        ))
     }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.replace("localhost:", "127.0.0.1:");
-    text.parse()
-        .map_err(|_| format!("`{text}` is not an address to listen at: give one such as 127.0.0.1:9090"))
+    text.parse().map_err(|_| {
+        format!("`{text}` is not an address to listen at: give one such as 127.0.0.1:9090")
+    })
 }
 
 fn token(text: &str) -> Result<Secret, String> {
@@ -349,28 +359,52 @@ mod tests {
             (cluster.process, hosts.join(","))
         };
         let local = (1, "127.0.0.1:2101,127.0.0.1:2102".to_owned());
-        assert_eq!(cluster(&[("processes", "2"), ("process", "1")], None), local);
+        assert_eq!(
+            cluster(&[("processes", "2"), ("process", "1")], None),
+            local
+        );
         assert_eq!(cluster(&[("processes", "2")], Some("fraud-1")), local);
-        assert_eq!(cluster(&[("hosts", "a:1,b:1"), ("process", "0")], None), (0, "a:1,b:1".to_owned()));
+        assert_eq!(
+            cluster(&[("hosts", "a:1,b:1"), ("process", "0")], None),
+            (0, "a:1,b:1".to_owned())
+        );
         let pods = [("processes", "2"), ("hosts", "fraud-{}.fraud:7")];
-        assert_eq!(cluster(&pods, Some("fraud-1")), (1, "fraud-0.fraud:7,fraud-1.fraud:7".to_owned()));
+        assert_eq!(
+            cluster(&pods, Some("fraud-1")),
+            (1, "fraud-0.fraud:7,fraud-1.fraud:7".to_owned())
+        );
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("hosts");
         std::fs::write(&file, "# two\na:1\nb:1\n").expect("the folder is writable");
         let file = file.to_str().expect("a path of the test is UTF-8");
-        assert_eq!(cluster(&[("hosts", file), ("process", "1")], None), (1, "a:1,b:1".to_owned()));
+        assert_eq!(
+            cluster(&[("hosts", file), ("process", "1")], None),
+            (1, "a:1,b:1".to_owned())
+        );
     }
 
     #[test]
     fn what_is_missing_of_a_cluster_is_named() {
         let check = |settings: &[(&str, &str)], expected: &str| {
-            let error = layer(settings).cluster("fraud", Some("laptop")).expect_err(expected);
+            let error = layer(settings)
+                .cluster("fraud", Some("laptop"))
+                .expect_err(expected);
             assert!(error.starts_with(expected), "{error}");
         };
-        check(&[("processes", "3")], "there are 3 processes, and which of them this is");
-        check(&[("processes", "3"), ("hosts", "a:1,b:1")], "`hosts`: 2 addresses for 3 processes");
         check(
-            &[("processes", "2"), ("process", "0"), ("certificate", "c.pem")],
+            &[("processes", "3")],
+            "there are 3 processes, and which of them this is",
+        );
+        check(
+            &[("processes", "3"), ("hosts", "a:1,b:1")],
+            "`hosts`: 2 addresses for 3 processes",
+        );
+        check(
+            &[
+                ("processes", "2"),
+                ("process", "0"),
+                ("certificate", "c.pem"),
+            ],
             "`certificate`, `certificate-key` and `authority` belong together",
         );
     }
@@ -378,11 +412,21 @@ mod tests {
     #[test]
     fn off_this_machine_the_admin_endpoint_wants_a_token() {
         assert_eq!(layer(&[]).admin(), Ok(None));
-        let local = layer(&[("admin", "localhost:9090")]).admin().expect("no token is needed");
-        assert_eq!(local.map(|(address, _)| address.to_string()).as_deref(), Some("127.0.0.1:9090"));
-        let error = layer(&[("admin", "0.0.0.0:9090")]).admin().expect_err("there is no token");
+        let local = layer(&[("admin", "localhost:9090")])
+            .admin()
+            .expect("no token is needed");
+        assert_eq!(
+            local.map(|(address, _)| address.to_string()).as_deref(),
+            Some("127.0.0.1:9090")
+        );
+        let error = layer(&[("admin", "0.0.0.0:9090")])
+            .admin()
+            .expect_err("there is no token");
         assert!(error.contains("THALWEG_ADMIN_TOKEN"), "{error}");
-        let away = layer(&[("admin", "0.0.0.0:9090"), ("admin-token", "0123456789abcdef")]);
+        let away = layer(&[
+            ("admin", "0.0.0.0:9090"),
+            ("admin-token", "0123456789abcdef"),
+        ]);
         assert!(away.admin().is_ok_and(|admin| admin.is_some()));
         assert!(!format!("{away:?}").contains("0123456789abcdef"));
     }
@@ -400,11 +444,17 @@ mod tests {
             ("restarts", "many"),
         ] {
             let error = DeploymentLayer::default().set(key, text).expect_err(key);
-            assert!(error.contains("give") || error.contains("at least"), "{key}: {error}");
+            assert!(
+                error.contains("give") || error.contains("at least"),
+                "{key}: {error}"
+            );
         }
         assert_eq!(layer(&[]).restarts(), None);
         assert_eq!(layer(&[("supervise", "true")]).restarts(), Some(RESTARTS));
-        assert_eq!(layer(&[("supervise", "1"), ("restarts", "3")]).restarts(), Some(3));
+        assert_eq!(
+            layer(&[("supervise", "1"), ("restarts", "3")]).restarts(),
+            Some(3)
+        );
         assert_eq!(layer(&[("restarts", "3")]).restarts(), None);
     }
 }

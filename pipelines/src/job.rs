@@ -20,8 +20,8 @@ use crate::progress::{self, Progress};
 use crate::report;
 use crate::settings::Settings;
 use crate::signals;
-use crate::supervise;
 use crate::summary::{self, Summary};
+use crate::supervise;
 use crate::{format, logging, value};
 
 /// The closure that builds the pipeline's graph.

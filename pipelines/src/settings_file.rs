@@ -223,7 +223,10 @@ mod tests {
             ("supervise", "true"),
             ("admin", "127.0.0.1:9090"),
         ] {
-            expected.deployment.set(key, value).expect("the setting is good");
+            expected
+                .deployment
+                .set(key, value)
+                .expect("the setting is good");
         }
         let text = "[run]\nsupervise = true\n\
                     [cluster]\nprocess = 1\nhosts = [\"a:1\", \"b:1\"]\ninsecure = true\n\
@@ -233,7 +236,11 @@ mod tests {
             "f, `token` under [admin]: a token has at least 16 characters of ASCII, and no spaces",
             "f: unknown key `host` under [cluster]: the nearest known key is `hosts`",
         ];
-        check("[admin]\ntoken = \"x\"\n[cluster]\nhost = \"a\"", Layer::default(), &errors);
+        check(
+            "[admin]\ntoken = \"x\"\n[cluster]\nhost = \"a\"",
+            Layer::default(),
+            &errors,
+        );
     }
 
     #[test]

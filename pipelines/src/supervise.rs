@@ -39,7 +39,9 @@ pub(crate) fn listen(stop: StopHandle) {
         while matches!(io::stdin().read(&mut bytes), Ok(read) if read > 0) {}
         stop.stop();
     };
-    let spawned = std::thread::Builder::new().name("supervisor".to_owned()).spawn(wait);
+    let spawned = std::thread::Builder::new()
+        .name("supervisor".to_owned())
+        .spawn(wait);
     if let Err(error) = spawned {
         warn!(%error, "cannot listen to the supervisor");
     }
@@ -56,7 +58,10 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
         }
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(SUPERVISED, "1").stdin(Stdio::piped());
+    command
+        .args(arguments)
+        .env(SUPERVISED, "1")
+        .stdin(Stdio::piped());
     let ward = Arc::new(Mutex::new(Ward::default()));
     listen_for(&ward);
     let clock = Clock::system();
@@ -119,7 +124,12 @@ fn attend(ward: &Mutex<Ward>, command: &mut Command) -> io::Result<ExitStatus> {
     loop {
         {
             let mut ward = lock(ward);
-            let status = ward.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            let status = ward
+                .child
+                .as_mut()
+                .map(Child::try_wait)
+                .transpose()?
+                .flatten();
             if let Some(status) = status {
                 (ward.child, ward.lifeline) = (None, None);
                 return Ok(status);
@@ -166,7 +176,14 @@ mod tests {
 
     #[test]
     fn only_what_may_do_better_is_started_again() {
-        for (code, expected) in [(0, false), (1, true), (2, false), (3, true), (101, true), (130, false)] {
+        for (code, expected) in [
+            (0, false),
+            (1, true),
+            (2, false),
+            (3, true),
+            (101, true),
+            (130, false),
+        ] {
             assert_eq!(is_worth_another_try(code), expected, "{code}");
         }
     }

@@ -30,7 +30,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
     let read = units.into_iter().find_map(|(unit, length_ms)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(length_ms).filter(|length_ms| *length_ms > 0)
+        number
+            .checked_mul(length_ms)
+            .filter(|length_ms| *length_ms > 0)
     });
     let read = read.map(Duration::from_millis);
     read.ok_or_else(|| format!("`{text}` is not a time: give one such as `500ms`, `4s` or `2m`"))
@@ -164,9 +166,22 @@ mod tests {
         for (text, length_ms) in [("500ms", 500), ("4s", 4_000), ("2m", 120_000)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(length_ms)));
         }
-        for text in ["", "4", "s", "0s", "-1s", "1.5s", "1 s", "1h", "99999999999999999999s"] {
+        for text in [
+            "",
+            "4",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1h",
+            "99999999999999999999s",
+        ] {
             let error = duration(text).expect_err(text);
-            assert!(error.starts_with(&format!("`{text}` is not a time")), "{error}");
+            assert!(
+                error.starts_with(&format!("`{text}` is not a time")),
+                "{error}"
+            );
         }
     }
 

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::ClusterOptions;
 #[cfg(feature = "cluster-tls")]
 use super::tls::{Identity, Secure};
-use super::options::ClusterOptions;
 
 /// Called with the reason when a connection breaks.
 pub(crate) type OnBroken = Arc<dyn Fn(String) + Send + Sync>;
@@ -150,7 +150,10 @@ impl Write for Connection {
 pub(crate) enum Wire {
     Tcp(TcpStream),
     /// The near end of one whose far end is encrypted on its way to the network.
-    #[cfg_attr(not(feature = "cluster-tls"), expect(dead_code, reason = "nothing is encrypted"))]
+    #[cfg_attr(
+        not(feature = "cluster-tls"),
+        expect(dead_code, reason = "nothing is encrypted")
+    )]
     Unix(UnixStream),
 }
 

@@ -152,17 +152,19 @@ fn lead(pairs: &mut [Option<Pair>], wait: &Wait) -> Result<(), (usize, io::Error
     let lines = others.filter_map(|(process, pair)| Some((process, &mut pair.as_mut()?.messages)));
     let mut lines: Vec<(usize, &mut Connection)> = lines.collect();
     for (process, line) in &mut lines {
-        let ready = line.set_timeout(Some(wait.rest())).and_then(|()| expect(line, |message| {
-            (message == Message::Ready).then_some(())
-        }));
+        let ready = line
+            .set_timeout(Some(wait.rest()))
+            .and_then(|()| expect(line, |message| (message == Message::Ready).then_some(())));
         ready.map_err(|error| (*process, error))?;
     }
     let mut latest_ns = 0;
     for (process, line) in &mut lines {
-        let now = frame::write(line, &Message::Ask).and_then(|()| expect(line, |message| match message {
-            Message::Now(now_ns) => Some(now_ns),
-            _ => None,
-        }));
+        let now = frame::write(line, &Message::Ask).and_then(|()| {
+            expect(line, |message| match message {
+                Message::Now(now_ns) => Some(now_ns),
+                _ => None,
+            })
+        });
         latest_ns = now.map_err(|error| (*process, error))?.max(latest_ns);
     }
     wait.clock.leap_to(latest_ns);
@@ -194,7 +196,8 @@ fn follow(leader: Option<&mut Pair>, wait: &Wait) -> Result<(), (usize, io::Erro
 
 fn expect<T>(line: &mut Connection, take: impl FnOnce(Message) -> Option<T>) -> io::Result<T> {
     let message = frame::read(line, BYTES_MAX)?;
-    take(message).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it does not say what it should"))
+    take(message)
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it does not say what it should"))
 }
 
 /// Listens at this process's own place, and answers those who come.
@@ -203,8 +206,13 @@ fn listen(
     roster: &Arc<Roster>,
     security: &Arc<Security>,
 ) -> Result<Door, FormError> {
-    let place = options.listen.as_ref().unwrap_or(&options.hosts[options.process]);
-    let bound = place.resolve().and_then(|addresses| TcpListener::bind(&*addresses));
+    let place = options
+        .listen
+        .as_ref()
+        .unwrap_or(&options.hosts[options.process]);
+    let bound = place
+        .resolve()
+        .and_then(|addresses| TcpListener::bind(&*addresses));
     let listener = bound
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| {
@@ -281,10 +289,15 @@ impl Porter {
         };
         let own = self.roster.own();
         let name = self.options.certificate_name(hello.process);
-        let checked = own.check(&hello).and_then(|()| connection.check_name(&name));
+        let checked = own
+            .check(&hello)
+            .and_then(|()| connection.check_name(&name));
         let checked = checked.and_then(|()| match hello.process > own.process {
             true => Ok(()),
-            false => Err(format!("process {} has to wait for this one to come", hello.process)),
+            false => Err(format!(
+                "process {} has to wait for this one to come",
+                hello.process
+            )),
         });
         if let Err(reason) = checked {
             let refusal = Answer::Refused(Refusal::Wrong(reason.clone()));
@@ -297,7 +310,10 @@ impl Porter {
         }
         let welcome = |connection: &mut Connection| {
             let purpose = hello.purpose;
-            let own = Hello { purpose, ..own.clone() };
+            let own = Hello {
+                purpose,
+                ..own.clone()
+            };
             hello::answer(connection, &Answer::Welcome(own))
         };
         let admitted = self.roster.admit(&hello, connection, welcome);
@@ -333,7 +349,9 @@ impl Dialer {
                 }
                 Err(Refusal::Wrong(reason)) => {
                     let (process, host) = (self.process, &self.wait.options.hosts[self.process]);
-                    let fatal = format!("process {process} at {host} and this one do not go together: {reason}");
+                    let fatal = format!(
+                        "process {process} at {host} and this one do not go together: {reason}"
+                    );
                     return self.roster.note_fatal(fatal);
                 }
                 Err(Refusal::Taken(reason)) => {
@@ -347,9 +365,8 @@ impl Dialer {
 
     fn dial(&self, purpose: Purpose) -> Result<(Hello, Connection), Refusal> {
         let options = &self.wait.options;
-        let tcp = connect(options.hosts[self.process].resolve()).map_err(|error| {
-            Refusal::Taken(format!("it cannot be reached ({error})"))
-        })?;
+        let tcp = connect(options.hosts[self.process].resolve())
+            .map_err(|error| Refusal::Taken(format!("it cannot be reached ({error})")))?;
         let broken = |error: io::Error| {
             let reason = error.to_string();
             if error.kind() == ErrorKind::InvalidData {
@@ -358,7 +375,10 @@ impl Dialer {
                 Refusal::Taken(format!("it broke off while greeting ({reason})"))
             }
         };
-        let own = Hello { purpose, ..self.roster.own().clone() };
+        let own = Hello {
+            purpose,
+            ..self.roster.own().clone()
+        };
         let greet = || {
             prepare(&tcp)?;
             let name = options.certificate_name(self.process);
@@ -403,7 +423,9 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), FormError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|error| FormError::Missing(format!("cannot start thread `{name}`: {error}")))
+    spawned
+        .map(drop)
+        .map_err(|error| FormError::Missing(format!("cannot start thread `{name}`: {error}")))
 }
 
 fn nanos(duration: Duration) -> u64 {

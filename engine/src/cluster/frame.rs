@@ -52,7 +52,10 @@ mod tests {
         let end = read::<u64>(&mut from, 6).expect_err("there is no more");
         assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
         let long = read::<String>(&mut bytes.as_slice(), 5).expect_err("it has 6 bytes");
-        assert_eq!(long.to_string(), "a message of 6 bytes, where 5 are allowed");
+        assert_eq!(
+            long.to_string(),
+            "a message of 6 bytes, where 5 are allowed"
+        );
         let cut = read::<String>(&mut &bytes[..7], 6).expect_err("it is cut off");
         assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
     }

@@ -54,22 +54,37 @@ impl Hello {
     /// Whether the other one belongs to the same cluster; says how it differs, and what to do.
     pub(crate) fn check(&self, other: &Self) -> Result<(), String> {
         let differs = |what: &str, others: &dyn std::fmt::Display, own: &dyn std::fmt::Display| {
-            Err(format!("process {} {what} {others}, process {} {own}", other.process, self.process))
+            Err(format!(
+                "process {} {what} {others}, process {} {own}",
+                other.process, self.process
+            ))
         };
         if self.cluster != other.cluster {
-            return differs("belongs to cluster", &other.cluster, &format!("to {}", self.cluster));
+            return differs(
+                "belongs to cluster",
+                &other.cluster,
+                &format!("to {}", self.cluster),
+            );
         }
         if self.pipeline != other.pipeline {
             return differs("runs pipeline", &other.pipeline, &self.pipeline);
         }
         if self.processes != other.processes {
-            return differs("knows of", &format!("{} processes", other.processes), &format!("of {}", self.processes));
+            return differs(
+                "knows of",
+                &format!("{} processes", other.processes),
+                &format!("of {}", self.processes),
+            );
         }
         if self.workers != other.workers {
             return differs("has", &format!("{} workers", other.workers), &self.workers);
         }
         if self.generation != other.generation {
-            return differs("is of generation", &other.generation, &format!("of {}", self.generation));
+            return differs(
+                "is of generation",
+                &other.generation,
+                &format!("of {}", self.generation),
+            );
         }
         if self.configuration != other.configuration {
             return Err(format!(
@@ -79,10 +94,16 @@ impl Hello {
             ));
         }
         if other.process >= other.processes {
-            return Err(format!("there is no process {} of {}", other.process, other.processes));
+            return Err(format!(
+                "there is no process {} of {}",
+                other.process, other.processes
+            ));
         }
         if other.process == self.process {
-            return Err(format!("this is process {} itself: give each another --process", self.process));
+            return Err(format!(
+                "this is process {} itself: give each another --process",
+                self.process
+            ));
         }
         Ok(())
     }
@@ -123,7 +144,10 @@ fn read_preamble(from: &mut impl Read) -> io::Result<()> {
     let error = if has_begun_well {
         return Ok(());
     } else if preamble[..7] == PREAMBLE[..7] {
-        format!("it speaks version {} of the protocol, this one {}", preamble[7], PREAMBLE[7])
+        format!(
+            "it speaks version {} of the protocol, this one {}",
+            preamble[7], PREAMBLE[7]
+        )
     } else {
         "it speaks another protocol: is it a process of this cluster, and has each of them \
          certificates, or none?"
@@ -163,18 +187,33 @@ pub(crate) mod tests {
         check(|_| {}, "");
         check(|h| h.purpose = Purpose::Records, "");
         check(|h| h.incarnation = 1, "");
-        check(|h| h.cluster = "test".to_owned(), "process 1 belongs to cluster test, process 0 to prod");
-        check(|h| h.pipeline = "flights".to_owned(), "process 1 runs pipeline flights, process 0 fraud");
-        check(|h| h.processes = 2, "process 1 knows of 2 processes, process 0 of 3");
+        check(
+            |h| h.cluster = "test".to_owned(),
+            "process 1 belongs to cluster test, process 0 to prod",
+        );
+        check(
+            |h| h.pipeline = "flights".to_owned(),
+            "process 1 runs pipeline flights, process 0 fraud",
+        );
+        check(
+            |h| h.processes = 2,
+            "process 1 knows of 2 processes, process 0 of 3",
+        );
         check(|h| h.workers = 4, "process 1 has 4 workers, process 0 2");
-        check(|h| h.generation = 3, "process 1 is of generation 3, process 0 of 4");
+        check(
+            |h| h.generation = 3,
+            "process 1 is of generation 3, process 0 of 4",
+        );
         check(
             |h| h.configuration = 8,
             "process 1 has another configuration than process 0: start all of them from the same \
              program with the same settings",
         );
         check(|h| h.process = 3, "there is no process 3 of 3");
-        check(|h| h.process = 0, "this is process 0 itself: give each another --process");
+        check(
+            |h| h.process = 0,
+            "this is process 0 itself: give each another --process",
+        );
     }
 
     #[test]
@@ -189,15 +228,24 @@ pub(crate) mod tests {
         ] {
             let mut bytes = Vec::new();
             answer(&mut bytes, &given).expect("memory can be written");
-            assert_eq!(hear_answer(&mut bytes.as_slice()).expect("an answer"), given);
+            assert_eq!(
+                hear_answer(&mut bytes.as_slice()).expect("an answer"),
+                given
+            );
         }
     }
 
     #[test]
     fn other_protocols_and_versions_are_told_apart() {
         let error = hear(&mut b"thalweg\x09".as_slice()).expect_err("another version");
-        assert_eq!(error.to_string(), "it speaks version 9 of the protocol, this one 1");
-        for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"\x16\x03\x01\x02\x00\x01\x00\x01"] {
+        assert_eq!(
+            error.to_string(),
+            "it speaks version 9 of the protocol, this one 1"
+        );
+        for bytes in [
+            b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        ] {
             let error = hear(&mut &*bytes).expect_err("no greeting").to_string();
             assert!(error.starts_with("it speaks another protocol"), "{error}");
         }

@@ -38,13 +38,17 @@ impl FromStr for Host {
         let error = |what: &str| {
             format!("`{text}` is not the address of a process: {what}; give host:port")
         };
-        let (name, port) = text.rsplit_once(':').ok_or_else(|| error("it has no port"))?;
+        let (name, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| error("it has no port"))?;
         let port = port
             .parse()
             .ok()
             .filter(|port| *port != 0)
             .ok_or_else(|| error("the port is no number from 1 to 65535"))?;
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
         let name = bare.unwrap_or(name);
         if bare.is_none() && name.contains(':') {
             return Err(error("an address of IPv6 stands in brackets"));
@@ -84,7 +88,9 @@ impl fmt::Display for Host {
 /// # Errors
 /// When they are not as many as there are processes, or one of them is none or comes twice.
 pub fn read(text: &str, processes: Option<usize>) -> Result<Vec<Host>, String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""));
     let entries: Vec<_> = lines
         .flat_map(|line| line.split(','))
         .map(str::trim)
@@ -108,11 +114,15 @@ pub fn read(text: &str, processes: Option<usize>) -> Result<Vec<Host>, String> {
         ));
     }
     if hosts.is_empty() {
-        return Err("it names no process: give host:port for each, or say how many there are".to_owned());
+        return Err(
+            "it names no process: give host:port for each, or say how many there are".to_owned(),
+        );
     }
     for (place, host) in hosts.iter().enumerate() {
         if hosts[..place].contains(host) {
-            return Err(format!("{host} comes twice: give each process an address of its own"));
+            return Err(format!(
+                "{host} comes twice: give each process an address of its own"
+            ));
         }
     }
     Ok(hosts)

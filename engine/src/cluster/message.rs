@@ -18,15 +18,23 @@ pub(crate) enum Message {
     /// All begin, with their clocks put forward to this.
     Start(u64),
     /// The sender is alive; whether one of its workers is held up by a sink.
-    Beat { is_held_up: bool },
+    Beat {
+        is_held_up: bool,
+    },
     /// How far the slowest of the sender's partitions has got in event time.
     Position(EventTime),
     /// The sender reads this partition of this source.
-    Opened { source: u16, partition: u32 },
+    Opened {
+        source: u16,
+        partition: u32,
+    },
     /// What became of records that the receiver has read.
     Marks(Vec<MarkPage>),
     /// The event time at which a paced replay begins, and when that was.
-    Pace { first: EventTime, started_ns: u64 },
+    Pace {
+        first: EventTime,
+        started_ns: u64,
+    },
     /// Flush all sinks, and say so with the same number.
     Flush(u64),
     Flushed(u64),

@@ -106,7 +106,9 @@ impl ClusterOptions {
         let all = self.hosts.iter().chain(&self.listen);
         let is_local = all.clone().all(Host::is_loopback);
         if !is_local && self.tls.is_none() && !self.insecure {
-            let away = all.filter(|host| !host.is_loopback()).map(ToString::to_string);
+            let away = all
+                .filter(|host| !host.is_loopback())
+                .map(ToString::to_string);
             errors.push(format!(
                 "records would go unprotected over a network, to {}: give the processes \
                  certificates (`certificate`, `key` and `authority` under [cluster]), or say that \
@@ -141,14 +143,23 @@ mod tests {
     fn wrong_options_are_told_with_the_remedy() {
         check(|_| {}, "");
         check(|o| o.process = 3, "there is no process 3 of 3");
-        check(|o| o.hosts = hosts::local(200), "200 processes of 2 workers");
-        check(|o| o.name = "my.cluster".to_owned(), "not a name for a cluster");
+        check(
+            |o| o.hosts = hosts::local(200),
+            "200 processes of 2 workers",
+        );
+        check(
+            |o| o.name = "my.cluster".to_owned(),
+            "not a name for a cluster",
+        );
     }
 
     #[test]
     fn off_this_machine_it_wants_certificates_or_a_word() {
         let away = || "10.0.0.1:2101".parse().expect("an address");
-        check(|o| o.hosts[0] = away(), "unprotected over a network, to 10.0.0.1:2101");
+        check(
+            |o| o.hosts[0] = away(),
+            "unprotected over a network, to 10.0.0.1:2101",
+        );
         check(|o| o.listen = Some(away()), "unprotected over a network");
         let insecure = |o: &mut ClusterOptions| (o.hosts[0], o.insecure) = (away(), true);
         check(insecure, "");

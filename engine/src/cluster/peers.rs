@@ -98,7 +98,11 @@ impl Peers {
     ) -> io::Result<Vec<Option<RecordsLink>>> {
         let (mut all, mut records, mut lines) = (Vec::new(), Vec::new(), Vec::new());
         for (process, pair) in formed.pairs.into_iter().enumerate() {
-            let Some(Pair { messages, records: link }) = pair else {
+            let Some(Pair {
+                messages,
+                records: link,
+            }) = pair
+            else {
                 all.push(None);
                 records.push(None);
                 continue;
@@ -131,7 +135,8 @@ impl Peers {
             is_over: AtomicBool::new(false),
             door: Mutex::new(Some(formed.door)),
         });
-        job.alignment.wait_for_others();
+        // Nothing is known yet of the partitions of others, if there are any.
+        job.alignment.set_others(peers.slowest_other());
         job.join_cluster(Arc::clone(&peers));
         for (process, wire, outgoing) in lines {
             let (shared, own_job, out) = (Arc::clone(&peers), Arc::clone(job), wire.try_clone()?);
@@ -161,7 +166,10 @@ impl Peers {
     pub(crate) fn silences(&self, now_ns: u64) -> Vec<(usize, Duration)> {
         let silence = |peer: &Peer| {
             let heard_ns = peer.heard_ns.load(Ordering::Relaxed);
-            (peer.process, Duration::from_nanos(now_ns.saturating_sub(heard_ns)))
+            (
+                peer.process,
+                Duration::from_nanos(now_ns.saturating_sub(heard_ns)),
+            )
         };
         self.others().map(silence).collect()
     }
@@ -181,13 +189,18 @@ impl Peers {
 
     /// How far the slowest partition of the other processes has got in event time.
     pub(super) fn slowest_other(&self) -> EventTime {
-        let positions = self.others().map(|peer| peer.position.load(Ordering::Relaxed));
-        positions.min().map_or(EventTime::MAX, EventTime::from_micros)
+        let positions = self
+            .others()
+            .map(|peer| peer.position.load(Ordering::Relaxed));
+        positions
+            .min()
+            .map_or(EventTime::MAX, EventTime::from_micros)
     }
 
     /// Whether all others have flushed their sinks since the request was made.
     pub(crate) fn have_flushed(&self, request: u64) -> bool {
-        self.others().all(|peer| peer.flushed.load(Ordering::Acquire) >= request)
+        self.others()
+            .all(|peer| peer.flushed.load(Ordering::Acquire) >= request)
     }
 
     /// Sends the marks of records that others have read to who has read them. With `everything`
@@ -196,7 +209,9 @@ impl Peers {
         let _shipping = lock(&self.shipping);
         let readers = lock(&self.readers).clone();
         for peer in self.others() {
-            let theirs = readers.iter().filter(|(_, process)| **process == peer.process);
+            let theirs = readers
+                .iter()
+                .filter(|(_, process)| **process == peer.process);
             for (partition, _) in theirs {
                 if !everything && peer.outbox.len() > MESSAGES_MAX / 2 {
                     break;
@@ -216,7 +231,7 @@ impl Peers {
         if let Some(reason) = job.failure()
             && !self.has_told_failure.swap(true, Ordering::SeqCst)
         {
-            let _ = self.try_tell_all(|| Message::Failed(reason.to_string()));
+            let _ = self.try_tell_all(|| Message::Failed(reason.clone()));
         }
     }
 
@@ -226,7 +241,8 @@ impl Peers {
 
     /// Sends no more, and waits a moment until what there was has been sent.
     pub(super) fn close(&self, patience: Duration) {
-        self.others().for_each(|peer| drop(peer.outbox.try_send(Outgoing::Close)));
+        self.others()
+            .for_each(|peer| drop(peer.outbox.try_send(Outgoing::Close)));
         let writers = std::mem::take(&mut *lock(&self.writers));
         let mut waits = patience.as_millis() / 5;
         while writers.iter().any(|writer| !writer.is_finished()) && waits > 0 {
@@ -236,7 +252,13 @@ impl Peers {
     }
 
     /// The thread that writes to a process: what there is to say, and a beat from time to time.
-    fn write(&self, process: usize, mut wire: Wire, outgoing: &Receiver<Outgoing>, job: &JobContext) {
+    fn write(
+        &self,
+        process: usize,
+        mut wire: Wire,
+        outgoing: &Receiver<Outgoing>,
+        job: &JobContext,
+    ) {
         let clock = &job.options.clock;
         let every = watch::beat_every(job);
         let mut beaten_ns = 0;
@@ -248,7 +270,9 @@ impl Peers {
             };
             let now_ns = clock.now_ns();
             let is_due = Duration::from_nanos(now_ns.saturating_sub(beaten_ns)) >= every;
-            let beat = is_due.then(|| Message::Beat { is_held_up: job.pulse.is_held_up(now_ns) });
+            let beat = is_due.then(|| Message::Beat {
+                is_held_up: job.pulse.is_held_up(now_ns),
+            });
             beaten_ns = if is_due { now_ns } else { beaten_ns };
             for message in beat.into_iter().chain(message) {
                 if let Err(error) = frame::write(&mut wire, &message) {
@@ -297,7 +321,8 @@ impl Peers {
         match message {
             Message::Beat { is_held_up } => {
                 if is_held_up {
-                    peer.held_up_ns.store(job.options.clock.now_ns(), Ordering::Relaxed);
+                    peer.held_up_ns
+                        .store(job.options.clock.now_ns(), Ordering::Relaxed);
                 }
             }
             Message::Position(time) => {
@@ -327,7 +352,10 @@ impl Peers {
             Message::Figures(figures) => *lock(&peer.figures) = Some(figures),
             Message::Done => peer.stage.store(Stage::Done as u8, Ordering::SeqCst),
             Message::Ready | Message::Ask | Message::Now(_) | Message::Start(_) => {
-                job.lose(format!("process {} says what belongs before the start", peer.process));
+                job.lose(format!(
+                    "process {} says what belongs before the start",
+                    peer.process
+                ));
             }
         }
     }

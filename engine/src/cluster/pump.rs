@@ -43,7 +43,10 @@ pub(crate) fn start(secure: Secure, on_broken: OnBroken) -> io::Result<UnixStrea
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
 }
 
 fn lock(tls: &Tls) -> MutexGuard<'_, rustls::Connection> {

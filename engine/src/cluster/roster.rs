@@ -94,8 +94,15 @@ impl Roster {
         let place = &mut places[hello.process];
         place.drop_dead();
         let is_other = |held: &Held| held.incarnation != hello.incarnation;
-        if place.held().into_iter().any(|held| held.as_ref().is_some_and(is_other)) {
-            return taken(connection, "already: it may be another start of the same one");
+        if place
+            .held()
+            .into_iter()
+            .any(|held| held.as_ref().is_some_and(is_other))
+        {
+            return taken(
+                connection,
+                "already: it may be another start of the same one",
+            );
         }
         let mut connection = connection;
         // One that is gone by now will come again.
@@ -113,7 +120,10 @@ impl Roster {
         let mut places = self.lock();
         let place = &mut places[hello.process];
         for held in place.held() {
-            if held.as_ref().is_some_and(|held| held.incarnation != hello.incarnation) {
+            if held
+                .as_ref()
+                .is_some_and(|held| held.incarnation != hello.incarnation)
+            {
                 *held = None;
             }
         }
@@ -127,7 +137,9 @@ impl Roster {
     pub(crate) fn wanted(&self, process: usize) -> Option<Purpose> {
         let mut places = self.lock();
         let purposes = [Purpose::Messages, Purpose::Records].into_iter();
-        purposes.into_iter().find(|purpose| places[process].of(*purpose).is_none())
+        purposes
+            .into_iter()
+            .find(|purpose| places[process].of(*purpose).is_none())
     }
 
     /// Notes why a process is not there yet.
@@ -143,7 +155,10 @@ impl Roster {
     }
 
     pub(crate) fn fatal(&self) -> Option<String> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fatal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Gives out all connections once everybody is there; who comes later is refused.
@@ -177,11 +192,15 @@ impl Roster {
     /// Who is missing, in words.
     pub(crate) fn missing(&self, hosts: &[Host]) -> String {
         let places = self.lock();
-        let missing = places.iter().enumerate().filter(|(process, place)| {
-            *process != self.own.process && !place.is_filled()
-        });
+        let missing = places
+            .iter()
+            .enumerate()
+            .filter(|(process, place)| *process != self.own.process && !place.is_filled());
         let told = missing.map(|(process, place)| {
-            let trouble = place.trouble.as_deref().unwrap_or("nothing has come from it");
+            let trouble = place
+                .trouble
+                .as_deref()
+                .unwrap_or("nothing has come from it");
             format!("process {process} at {}: {trouble}", hosts[process])
         });
         told.collect::<Vec<_>>().join("; ")

@@ -126,7 +126,9 @@ fn outcome(processes: usize, workers: usize) -> (Vec<(i64, i64)>, Fates) {
     let all: Vec<_> = (0..processes)
         .map(|process| {
             let collect = collects[process].clone();
-            start(options(&hosts, process), workers, move |flow| numbers(flow, &collect))
+            start(options(&hosts, process), workers, move |flow| {
+                numbers(flow, &collect)
+            })
         })
         .collect();
     let first = Arc::clone(&all[0].telemetry);
@@ -135,8 +137,17 @@ fn outcome(processes: usize, workers: usize) -> (Vec<(i64, i64)>, Fates) {
         process.end().expect("it comes to a good end");
         assert!(telemetry.fates().balance(), "{:?}", telemetry.fates());
     }
-    assert!(collects[1..].iter().all(|collect| collect.values().is_empty()));
-    assert_eq!(first.step("collect", crate::telemetry::StepKind::Sink).records_in(), first.fates().processed);
+    assert!(
+        collects[1..]
+            .iter()
+            .all(|collect| collect.values().is_empty())
+    );
+    assert_eq!(
+        first
+            .step("collect", crate::telemetry::StepKind::Sink)
+            .records_in(),
+        first.fates().processed
+    );
     (collects[0].values(), first.fates())
 }
 
@@ -144,9 +155,16 @@ fn outcome(processes: usize, workers: usize) -> (Vec<(i64, i64)>, Fates) {
 fn any_processes_and_workers_give_the_same_outputs_and_lose_nothing() {
     let (expected, fates) = outcome(1, 2);
     assert_eq!(fates.records_in, 9_000);
-    assert!(fates.balance() && fates.filtered > 0 && fates.dead_letters > 0, "{fates:?}");
+    assert!(
+        fates.balance() && fates.filtered > 0 && fates.dead_letters > 0,
+        "{fates:?}"
+    );
     for (processes, workers) in [(2, 1), (3, 2)] {
-        assert_eq!(outcome(processes, workers), (expected.clone(), fates), "{processes} x {workers}");
+        assert_eq!(
+            outcome(processes, workers),
+            (expected.clone(), fates),
+            "{processes} x {workers}"
+        );
     }
 }
 
@@ -163,14 +181,16 @@ fn endless_cluster(processes: usize) -> (Vec<Process>, crossbeam::channel::Sende
     let (sender, live) = Live::new();
     let all = (0..processes).map(|process| {
         let live = live.clone();
-        let cluster = ClusterOptions { peer_timeout: secs(2), ..options(&hosts, process) };
+        let cluster = ClusterOptions {
+            peer_timeout: secs(2),
+            ..options(&hosts, process)
+        };
         start(cluster, 1, move |flow| endless(flow, &live))
     });
     let all: Vec<_> = all.collect();
     let mut waits = 0;
-    let is_running = |process: &Process| {
-        process.telemetry.status().health == crate::telemetry::Health::Running
-    };
+    let is_running =
+        |process: &Process| process.telemetry.status().health == crate::telemetry::Health::Running;
     while !all.iter().all(is_running) {
         waits += 1;
         assert!(waits < 3_000, "it does not begin");
@@ -196,8 +216,14 @@ fn a_stop_of_one_is_a_stop_of_all_and_a_good_end() {
 fn a_panic_in_one_worker_ends_all_and_is_told_by_all() {
     let (all, sender) = endless_cluster(3);
     sender.send(-1).expect("it is read");
-    let outcomes: Vec<_> = all.into_iter().map(|process| process.end().expect_err("one panicked")).collect();
-    let own = outcomes.iter().filter(|error| matches!(error, RunError::Failed(_))).count();
+    let outcomes: Vec<_> = all
+        .into_iter()
+        .map(|process| process.end().expect_err("one panicked"))
+        .collect();
+    let own = outcomes
+        .iter()
+        .filter(|error| matches!(error, RunError::Failed(_)))
+        .count();
     assert_eq!(own, 1, "{outcomes:?}");
     for error in &outcomes {
         let text = error.to_string();
@@ -211,7 +237,10 @@ fn a_panic_in_one_worker_ends_all_and_is_told_by_all() {
 fn a_worker_that_hangs_ends_all() {
     let hosts = free_hosts(2);
     let all = (0..2).map(|process| {
-        let cluster = ClusterOptions { peer_timeout: secs(1), ..options(&hosts, process) };
+        let cluster = ClusterOptions {
+            peer_timeout: secs(1),
+            ..options(&hosts, process)
+        };
         start(cluster, 1, |flow| {
             flow.source("numbers", Events::new([1_i64, 2, 3]))
                 .event_time(|n: &i64| EventTime::from_seconds(*n), secs(5))
@@ -227,18 +256,28 @@ fn a_worker_that_hangs_ends_all() {
         error.to_string()
     });
     let outcomes: Vec<_> = outcomes.collect();
-    assert!(outcomes.iter().all(|text| text.contains("has not come round for")), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|text| text.contains("has not come round for")),
+        "{outcomes:?}"
+    );
 }
 
 /// Process 1 starts with other options than process 0 expects.
 fn refusal(change: impl FnOnce(&mut ClusterOptions), workers: usize) -> [RunError; 2] {
     let hosts = free_hosts(2);
     let build = |flow: &mut Flow<'_>| numbers(flow, &Collect::default());
-    let first = ClusterOptions { connect_timeout: secs(3), ..options(&hosts, 0) };
+    let first = ClusterOptions {
+        connect_timeout: secs(3),
+        ..options(&hosts, 0)
+    };
     let first = start(first, 1, build);
     let mut second = options(&hosts, 1);
     change(&mut second);
-    let second = start(second, workers, build).end().expect_err("it is refused");
+    let second = start(second, workers, build)
+        .end()
+        .expect_err("it is refused");
     [first.end().expect_err("one is missing"), second]
 }
 
@@ -251,10 +290,22 @@ fn who_does_not_belong_to_the_cluster_is_told_so() {
         assert!(matches!(first, RunError::Lost(_)), "{first}");
         assert!(first.to_string().contains(expected), "{first}");
     };
-    check(|o| o.pipeline = "other".to_owned(), 1, "process 1 runs pipeline other, process 0 test");
+    check(
+        |o| o.pipeline = "other".to_owned(),
+        1,
+        "process 1 runs pipeline other, process 0 test",
+    );
     check(|_| {}, 3, "process 1 has 3 workers, process 0 1");
-    check(|o| o.generation = 7, 1, "process 1 is of generation 7, process 0 of 0");
-    check(|o| o.fingerprint = 7, 1, "process 1 has another configuration than process 0");
+    check(
+        |o| o.generation = 7,
+        1,
+        "process 1 is of generation 7, process 0 of 0",
+    );
+    check(
+        |o| o.fingerprint = 7,
+        1,
+        "process 1 has another configuration than process 0",
+    );
     check(
         |o| o.hosts.extend(hosts::local(1)),
         1,
@@ -265,10 +316,16 @@ fn who_does_not_belong_to_the_cluster_is_told_so() {
 #[test]
 fn who_is_missing_or_there_twice_is_named() {
     let hosts = free_hosts(2);
-    let alone = ClusterOptions { connect_timeout: secs(1), ..options(&hosts, 1) };
+    let alone = ClusterOptions {
+        connect_timeout: secs(1),
+        ..options(&hosts, 1)
+    };
     let error = start(alone, 1, |_| {}).end().expect_err("one is missing");
     let text = error.to_string();
-    assert!(text.contains(&format!("process 0 at {}: it cannot be reached", hosts[0])), "{text}");
+    assert!(
+        text.contains(&format!("process 0 at {}: it cannot be reached", hosts[0])),
+        "{text}"
+    );
 
     let hosts = free_hosts(3);
     let (_sender, live) = Live::new();
@@ -278,14 +335,22 @@ fn who_is_missing_or_there_twice_is_named() {
     };
     let twin = |listen: &Host| {
         let (live, listen) = (live.clone(), Some(listen.clone()));
-        let cluster = ClusterOptions { listen, connect_timeout: secs(2), ..options(&hosts, 1) };
+        let cluster = ClusterOptions {
+            listen,
+            connect_timeout: secs(2),
+            ..options(&hosts, 1)
+        };
         start(cluster, 1, move |flow| endless(flow, &live))
     };
     let spare = free_hosts(2);
     let twins = [twin(&spare[0]), twin(&spare[1])];
     let texts = twins.map(|twin| twin.end().expect_err("a third one is missing").to_string());
     let is_told = |text: &String| text.contains("there is a process 1 already");
-    assert_eq!(texts.iter().filter(|text| is_told(text)).count(), 1, "{texts:?}");
+    assert_eq!(
+        texts.iter().filter(|text| is_told(text)).count(),
+        1,
+        "{texts:?}"
+    );
     first.stop.stop();
     first.end().expect("it was stopped");
 }
@@ -359,7 +424,11 @@ mod tls {
         let mut process = 0;
         let all = files.map(|tls| {
             let connect_timeout = secs(3);
-            let cluster = ClusterOptions { tls, connect_timeout, ..options(&hosts, process) };
+            let cluster = ClusterOptions {
+                tls,
+                connect_timeout,
+                ..options(&hosts, process)
+            };
             process += 1;
             start(cluster, 2, |flow| numbers(flow, &Collect::default()))
         });
@@ -393,13 +462,29 @@ mod tls {
         };
         let sign = |file: &str, name: &str| Some(authority.sign(folder.path(), file, name));
         let third = sign("third", &name(2));
-        check("of another process", third, "its certificate is not that of process-1.test");
+        check(
+            "of another process",
+            third,
+            "its certificate is not that of process-1.test",
+        );
         let elsewhere = sign("elsewhere", "process-1.prod.thalweg.internal");
-        check("of another cluster", elsewhere, "its certificate is not that of process-1.test");
+        check(
+            "of another cluster",
+            elsewhere,
+            "its certificate is not that of process-1.test",
+        );
         let mut stranger = other.sign(folder.path(), "stranger", &name(1));
-        check("of another authority", Some(stranger.clone()), "invalid peer certificate");
+        check(
+            "of another authority",
+            Some(stranger.clone()),
+            "invalid peer certificate",
+        );
         stranger.authority = good.authority.clone();
-        check("signed by another authority", Some(stranger), "received fatal alert");
+        check(
+            "signed by another authority",
+            Some(stranger),
+            "received fatal alert",
+        );
         check("none", None, "it speaks another protocol");
     }
 }

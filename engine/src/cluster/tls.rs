@@ -58,7 +58,8 @@ impl Identity {
 
     pub(crate) fn of_dialed(&self, tcp: TcpStream, name: &str) -> io::Result<Box<Secure>> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let tls = ClientConnection::new(Arc::clone(&self.client), name).map_err(io::Error::other)?;
+        let tls =
+            ClientConnection::new(Arc::clone(&self.client), name).map_err(io::Error::other)?;
         Secure::shake_hands(tcp, tls.into())
     }
 
@@ -105,7 +106,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn unreadable(what: &str, path: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("cannot read the {what} `{}`: {error}; give a file in PEM format", path.display())
+    format!(
+        "cannot read the {what} `{}`: {error}; give a file in PEM format",
+        path.display()
+    )
 }
 
 impl Secure {

@@ -24,7 +24,9 @@ pub(super) fn beat_every(job: &JobContext) -> Duration {
 
 /// Looks around until the cluster is over or the job has failed.
 pub(super) fn run(peers: &Peers, job: &Arc<JobContext>) {
-    let Some(options) = &job.options.cluster else { return };
+    let Some(options) = &job.options.cluster else {
+        return;
+    };
     let now_ns = job.options.clock.now_ns();
     let mut watch = Watch {
         peers,
@@ -85,7 +87,11 @@ impl Watch<'_> {
             self.miss_workers(now_ns);
             self.miss_progress(now_ns);
         }
-        if self.tell_position() { GLANCE_MIN } else { GLANCE_MAX }
+        if self.tell_position() {
+            GLANCE_MIN
+        } else {
+            GLANCE_MAX
+        }
     }
 
     fn pass_on_stop(&mut self) {
@@ -108,7 +114,11 @@ impl Watch<'_> {
     }
 
     fn answer_flushes(&self) {
-        let mut to_flush = self.peers.to_flush.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut to_flush = self
+            .peers
+            .to_flush
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         to_flush.retain(|&(process, request, own)| {
             let asker = self.peers.others().find(|peer| peer.process == process);
             let is_answered = self.job.flushes.is_answered(own)

@@ -130,7 +130,9 @@ fn together(
     let workers = job.options.workers;
     let own = links.iter().position(Option::is_none);
     let own = own.expect("invariant: there is no line to oneself");
-    let streams = links.into_iter().map(|link| Some(PeerStream::new(job, link?)));
+    let streams = links
+        .into_iter()
+        .map(|link| Some(PeerStream::new(job, link?)));
     let inside = ProcessBuilder::new_typed_vector(workers, Hooks::default().refill, None);
     let (builders, lines) = initialize_networking_from_sockets(
         inside,
@@ -176,7 +178,10 @@ fn hang_up(job: &JobContext, lines: CommsGuard) {
         drop(lines);
         drop(done);
     };
-    if let Err(error) = std::thread::Builder::new().name("hang-up".to_owned()).spawn(wait) {
+    if let Err(error) = std::thread::Builder::new()
+        .name("hang-up".to_owned())
+        .spawn(wait)
+    {
         return job.fail(format!("cannot start a thread: {error}"));
     }
     while !job.is_aborted() && is_done.recv_timeout(millis(20)) == Err(RecvTimeoutError::Timeout) {}

@@ -55,8 +55,10 @@ impl Telemetry {
         }
         for theirs in &figures.steps {
             let own = self.step(&theirs.id, theirs.kind);
-            own.records_in.fetch_add(theirs.records_in, Ordering::Relaxed);
-            own.records_out.fetch_add(theirs.records_out, Ordering::Relaxed);
+            own.records_in
+                .fetch_add(theirs.records_in, Ordering::Relaxed);
+            own.records_out
+                .fetch_add(theirs.records_out, Ordering::Relaxed);
             let mut latencies = lock(&own.latency_ns);
             for (latency_ns, count) in &theirs.latencies {
                 latencies.saturating_record_n(*latency_ns, *count);
@@ -85,12 +87,15 @@ mod tests {
     fn measured(records: u64, quality: Option<f64>) -> Telemetry {
         let telemetry = Telemetry::default();
         let step = telemetry.step("out", StepKind::Sink);
-        step.records((1..=records).map(|n| n * 1_000_000));
+        step.records((0..records as usize).map(|n| (n as u64 + 1) * 1_000_000));
         telemetry.counter("alerts").add(records);
         quality.inspect(|quality| telemetry.gauge("auc").set(*quality));
         let mut pen = Arc::clone(telemetry.ledger()).pen();
         for offset in 0..records {
-            let origin = Origin { offset, ..Origin::default() };
+            let origin = Origin {
+                offset,
+                ..Origin::default()
+            };
             pen.read(origin);
             pen.mark(origin, Fate::Processed);
         }

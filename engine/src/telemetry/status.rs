@@ -30,14 +30,12 @@ impl Telemetry {
     /// How the job is; one that has not begun yet is starting, one that is over is stopping.
     pub fn status(&self) -> Status {
         let ask = lock(&self.ask);
-        ask.as_ref().map_or_else(|| Status::of(Health::Starting), |ask| ask())
+        ask.as_ref()
+            .map_or_else(|| Status::of(Health::Starting), |ask| ask())
     }
 
     /// Has the job answer how it is, with nothing when it is over.
-    pub(crate) fn answer_with(
-        &self,
-        answer: impl Fn() -> Option<Status> + Send + Sync + 'static,
-    ) {
+    pub(crate) fn answer_with(&self, answer: impl Fn() -> Option<Status> + Send + Sync + 'static) {
         let ask = move || answer().unwrap_or_else(|| Status::of(Health::Stopping));
         *lock(&self.ask) = Some(Box::new(ask));
     }

@@ -26,21 +26,41 @@ const NAMED: [(&str, &str); 7] = [
     ("predictions", "Predictions made."),
     ("alerts_fired", "Alerts that have fired."),
     ("quality_labels", "Predictions whose label has come."),
-    ("quality_coverage", "Share of predictions whose label has come."),
-    ("quality_auc", "Area under the ROC curve of the predictions whose label has come."),
-    ("quality_log_loss", "Mean log loss of the predictions whose label has come."),
-    ("quality_baseline_log_loss", "Mean log loss of the running share of positive labels."),
+    (
+        "quality_coverage",
+        "Share of predictions whose label has come.",
+    ),
+    (
+        "quality_auc",
+        "Area under the ROC curve of the predictions whose label has come.",
+    ),
+    (
+        "quality_log_loss",
+        "Mean log loss of the predictions whose label has come.",
+    ),
+    (
+        "quality_baseline_log_loss",
+        "Mean log loss of the running share of positive labels.",
+    ),
 ];
 
 /// All figures as they are now.
 pub(super) fn text(telemetry: &Telemetry, about: &About) -> String {
     let mut page = Page::default();
-    let labels = [("pipeline", about.pipeline.as_str()), ("version", about.version)];
-    page.family("info", "gauge", "What this program is.").sample("", &labels, 1.0);
+    let labels = [
+        ("pipeline", about.pipeline.as_str()),
+        ("version", about.version),
+    ];
+    page.family("info", "gauge", "What this program is.")
+        .sample("", &labels, 1.0);
     let status = telemetry.status();
     let is_ready = f64::from(u8::from(status.health == Health::Running));
-    page.family("ready", "gauge", "Whether the job runs: 1, or 0 while it starts, stops or is stuck.")
-        .sample("", &[], is_ready);
+    page.family(
+        "ready",
+        "gauge",
+        "Whether the job runs: 1, or 0 while it starts, stops or is stuck.",
+    )
+    .sample("", &[], is_ready);
     let peers = "Time since something was heard of each other process of the cluster.";
     let mut family = page.family("cluster_peer_silence_seconds", "gauge", peers);
     for (process, silence) in &status.silences {
@@ -52,8 +72,11 @@ pub(super) fn text(telemetry: &Telemetry, about: &About) -> String {
     if let Some(time) = telemetry.event_time() {
         let help = "Event time that every open source partition here has reached, in seconds of \
                     the Unix epoch.";
-        page.family("event_time_seconds", "gauge", help)
-            .sample("", &[], time.as_micros() as f64 / 1e6);
+        page.family("event_time_seconds", "gauge", help).sample(
+            "",
+            &[],
+            time.as_micros() as f64 / 1e6,
+        );
     }
     named(&mut page, telemetry);
     page.0
@@ -68,9 +91,14 @@ fn records(page: &mut Page, telemetry: &Telemetry) {
         filtered,
         held,
     } = telemetry.fates();
-    page.family("records_read_total", "counter", "Records that the sources here have read.")
-        .sample("", &[], records_in as f64);
-    let help = "Records read here by what has become of them; those on their way are not among them.";
+    page.family(
+        "records_read_total",
+        "counter",
+        "Records that the sources here have read.",
+    )
+    .sample("", &[], records_in as f64);
+    let help =
+        "Records read here by what has become of them; those on their way are not among them.";
     let mut family = page.family("records", "gauge", help);
     for (fate, count) in [
         ("processed", processed),
@@ -86,15 +114,31 @@ fn records(page: &mut Page, telemetry: &Telemetry) {
 fn steps(page: &mut Page, telemetry: &Telemetry) {
     let steps = telemetry.steps();
     let labels = |step: &thalweg_engine::telemetry::StepMetrics| (step.id.clone(), kind(step.kind));
-    let mut family = page.family("step_records_in_total", "counter", "Records that each step has taken in.");
+    let mut family = page.family(
+        "step_records_in_total",
+        "counter",
+        "Records that each step has taken in.",
+    );
     for step in &steps {
         let (id, kind) = labels(step);
-        family = family.sample("", &[("step", &id), ("kind", kind)], step.records_in() as f64);
+        family = family.sample(
+            "",
+            &[("step", &id), ("kind", kind)],
+            step.records_in() as f64,
+        );
     }
-    let mut family = page.family("step_records_out_total", "counter", "Records that each step has given on.");
+    let mut family = page.family(
+        "step_records_out_total",
+        "counter",
+        "Records that each step has given on.",
+    );
     for step in &steps {
         let (id, kind) = labels(step);
-        family = family.sample("", &[("step", &id), ("kind", kind)], step.records_out() as f64);
+        family = family.sample(
+            "",
+            &[("step", &id), ("kind", kind)],
+            step.records_out() as f64,
+        );
     }
     let help = "Time from the reading of a record to the end of each step.";
     let mut family = page.family("step_latency_seconds", "summary", help);
@@ -102,8 +146,16 @@ fn steps(page: &mut Page, telemetry: &Telemetry) {
         let (id, kind) = labels(step);
         let (count, sum_s) = step.latency_totals();
         let latency = step.latency();
-        for (quantile, us) in [("0.5", latency.p50), ("0.99", latency.p99), ("0.999", latency.p999)] {
-            let labels = [("step", id.as_str()), ("kind", kind), ("quantile", quantile)];
+        for (quantile, us) in [
+            ("0.5", latency.p50),
+            ("0.99", latency.p99),
+            ("0.999", latency.p999),
+        ] {
+            let labels = [
+                ("step", id.as_str()),
+                ("kind", kind),
+                ("quantile", quantile),
+            ];
             let value = if count > 0 { us / 1e6 } else { f64::NAN };
             family = family.sample("", &labels, value);
         }
@@ -120,7 +172,10 @@ fn named(page: &mut Page, telemetry: &Telemetry) {
         families.insert(plain(&name), (name, "gauge", value));
     }
     for (name, count) in telemetry.counters() {
-        families.insert(format!("{}_total", plain(&name)), (name, "counter", count as f64));
+        families.insert(
+            format!("{}_total", plain(&name)),
+            (name, "counter", count as f64),
+        );
     }
     for (plain, (name, kind, value)) in families {
         let known = NAMED.iter().find(|(known, _)| *known == name);
@@ -178,7 +233,10 @@ impl Family<'_> {
         write!(self.page, "{}{suffix}", self.name).expect(WRITES);
         for (place, (label, text)) in labels.iter().enumerate() {
             let open = if place == 0 { '{' } else { ',' };
-            let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+            let text = text
+                .replace('\\', r"\\")
+                .replace('"', r#"\""#)
+                .replace('\n', r"\n");
             write!(self.page, r#"{open}{label}="{text}""#).expect(WRITES);
         }
         let close = if labels.is_empty() { "" } else { "}" };
@@ -210,7 +268,10 @@ mod tests {
             "thalweg_quality_auc 0.75",
             "thalweg_card_late_joined_total 3",
         ] {
-            assert!(page.lines().any(|found| found == line), "{line} is missing:\n{page}");
+            assert!(
+                page.lines().any(|found| found == line),
+                "{line} is missing:\n{page}"
+            );
         }
     }
 }

@@ -52,7 +52,9 @@ pub(crate) fn serve(
             }
         }
     };
-    thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
+    thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(serve)?;
     Ok(bound)
 }
 
@@ -65,7 +67,12 @@ fn attend(desk: &Arc<Desk>, stream: TcpStream) {
         own.open.fetch_sub(1, Ordering::SeqCst);
     };
     let is_busy = desk.open.fetch_add(1, Ordering::SeqCst) >= REQUESTS_MAX;
-    if is_busy || thread::Builder::new().name("admin-answer".to_owned()).spawn(answer).is_err() {
+    if is_busy
+        || thread::Builder::new()
+            .name("admin-answer".to_owned())
+            .spawn(answer)
+            .is_err()
+    {
         desk.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -110,12 +117,18 @@ impl Desk {
 
     fn answer(&self, request: &Request) -> Answer {
         if !["GET", "HEAD"].contains(&request.method.as_str()) {
-            return ("405 Method Not Allowed", TEXT, "only GET and HEAD are answered\n".to_owned());
+            return (
+                "405 Method Not Allowed",
+                TEXT,
+                "only GET and HEAD are answered\n".to_owned(),
+            );
         }
         match request.path.as_str() {
-            "/metrics" if !self.may_see(request) => {
-                ("401 Unauthorized", TEXT, "a bearer token is wanted\n".to_owned())
-            }
+            "/metrics" if !self.may_see(request) => (
+                "401 Unauthorized",
+                TEXT,
+                "a bearer token is wanted\n".to_owned(),
+            ),
             "/metrics" => {
                 let text = metrics::text(&self.telemetry, &self.about);
                 ("200 OK", "text/plain; version=0.0.4; charset=utf-8", text)
@@ -174,22 +187,43 @@ mod tests {
 
     fn check(token: Option<&str>, request: &str, status: &str, body: &str) {
         let answer = ask(token, request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{request}: {answer}"
+        );
         assert!(answer.contains(body), "{request}: {answer}");
     }
 
     #[test]
     fn the_three_pages_are_answered_and_nothing_else() {
         check(None, "GET /livez HTTP/1.1\r\n\r\n", "200 OK", "ok\n");
-        check(None, "GET /readyz?verbose HTTP/1.1\r\n\r\n", "503 ", "starting");
-        check(None, "GET /metrics HTTP/1.0\r\n\r\n", "200 OK", "# HELP thalweg_records_read_total");
+        check(
+            None,
+            "GET /readyz?verbose HTTP/1.1\r\n\r\n",
+            "503 ",
+            "starting",
+        );
+        check(
+            None,
+            "GET /metrics HTTP/1.0\r\n\r\n",
+            "200 OK",
+            "# HELP thalweg_records_read_total",
+        );
         check(None, "GET / HTTP/1.1\r\n\r\n", "404 ", "/metrics");
-        check(None, "POST /metrics HTTP/1.1\r\n\r\n", "405 ", "Allow: GET, HEAD");
+        check(
+            None,
+            "POST /metrics HTTP/1.1\r\n\r\n",
+            "405 ",
+            "Allow: GET, HEAD",
+        );
         check(None, "nonsense\r\n\r\n", "400 ", "400 Bad Request");
         let long = format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(10_000));
         check(None, &long, "431 ", "431");
         let head = ask(None, "HEAD /livez HTTP/1.1\r\n\r\n");
-        assert!(head.contains("Content-Length: 3\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(
+            head.contains("Content-Length: 3\r\n") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
     }
 
     #[test]
@@ -204,7 +238,12 @@ mod tests {
             format!("Authorization: Bearer {TOKEN}0\r\n"),
             format!("Authorization: Bearer {}\r\n", &TOKEN[1..]),
         ] {
-            check(Some(TOKEN), &with(&header), "401 ", "WWW-Authenticate: Bearer");
+            check(
+                Some(TOKEN),
+                &with(&header),
+                "401 ",
+                "WWW-Authenticate: Bearer",
+            );
         }
         check(Some(TOKEN), "GET /livez HTTP/1.1\r\n\r\n", "200 OK", "ok");
     }

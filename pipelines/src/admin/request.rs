@@ -87,6 +87,9 @@ mod tests {
             bearer: Some("abc".to_owned()),
         };
         assert_eq!(request, Ok(expected));
-        assert!(Request::read(&mut Slow(&text[..20])).is_err(), "it is cut off");
+        assert!(
+            Request::read(&mut Slow(&text[..20])).is_err(),
+            "it is cut off"
+        );
     }
 }

@@ -127,6 +127,15 @@ impl<T: Data> Opener<T> {
         restored.sources.get(&self.step)
     }
 
+    /// Lets everybody know what the partitions are called, wherever they are read.
+    pub(crate) fn name_all(&self, numbers: &BTreeMap<u32, u32>) {
+        for (of_source, number) in numbers {
+            let name = self.config.partition_name(*of_source);
+            let telemetry = &self.job.telemetry;
+            telemetry.set_partition_name(self.number, *number, name);
+        }
+    }
+
     /// Opens a partition, which is to have this number, and starts its reader thread.
     pub(crate) fn open(
         &self,
@@ -148,9 +157,8 @@ impl<T: Data> Opener<T> {
         };
         let reader = self.config.open(of_source, start)?;
         let thread = format!("{}-{name}", self.step);
-        let telemetry = &self.job.telemetry;
-        telemetry.set_partition_name(self.number, number, name.clone());
-        telemetry.ledger().begin_at(self.number, number, start);
+        self.job.telemetry.ledger().begin_at(self.number, number, start);
+        self.job.note_opened(self.number, number);
         let (batches, received) = bounded(BATCHES_AHEAD);
         let intake = Intake {
             job: Arc::clone(&self.job),
@@ -312,7 +320,7 @@ impl<T: Data> Intake<T> {
             return Ok(());
         };
         let clock = &self.job.options.clock;
-        let (first, started_ns) = *self.job.pace_origin.get_or_init(|| (time, clock.now_ns()));
+        let (first, started_ns) = self.job.pace_origin(time);
         let due_ns = started_ns + (time.since(first).as_nanos() as f64 / factor) as u64;
         while clock.now_ns() < due_ns {
             if admitted.batch.len() > 0 {

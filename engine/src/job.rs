@@ -11,15 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::epochs::{Checkpointing, Epochs};
+use crate::cluster::ClusterOptions;
+use crate::cluster::message::Message;
+use crate::cluster::peers::Peers;
 use crate::flushes::Flushes;
 use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
+use crate::pulse::Pulse;
 use crate::record::Origin;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::step_state::StepState;
-use crate::telemetry::{StepKind, Telemetry};
-use crate::time::{EventTime, days, millis};
+use crate::telemetry::{Health, Status, StepKind, Telemetry};
+use crate::time::{EventTime, days, millis, secs};
 
 /// In which order a keyed step processes its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +75,17 @@ pub struct JobOptions {
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
     /// How checkpoints are taken; none unless set.
     pub checkpoints: Option<Checkpointing>,
+    /// The cluster to run in with other processes, which build the same flow.
+    pub cluster: Option<ClusterOptions>,
+}
+
+impl JobOptions {
+    /// Whether this process has what there is only one of, such as the one writer of a sink.
+    pub(crate) fn is_first_process(&self) -> bool {
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.process == 0)
+    }
 }
 
 impl Default for JobOptions {
@@ -88,6 +103,7 @@ impl Default for JobOptions {
             dead_letters: None,
             late: None,
             checkpoints: None,
+            cluster: None,
         }
     }
 }
@@ -115,14 +131,18 @@ pub(crate) struct JobContext {
     pub(crate) stop: StopHandle,
     pub(crate) alignment: Alignment,
     pub(crate) flushes: Flushes,
-    pub(crate) pace_origin: OnceLock<(EventTime, u64)>,
+    pub(crate) pulse: Pulse,
+    /// The event time at which a paced replay begins, and when that was.
+    pace_origin: Mutex<Option<(EventTime, u64)>>,
     /// What steps go on from, by step id: nothing in a job that starts anew.
     pub(crate) restored: BTreeMap<String, StepState>,
     /// None in a job without checkpoints.
     pub(crate) epochs: Option<Arc<Epochs>>,
     over: AtomicBool,
     aborted: AtomicBool,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
+    /// The other processes, once the cluster is complete.
+    peers: OnceLock<Arc<Peers>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The configurations of sources, by number, as the first worker has made them.
     sources: Mutex<BTreeMap<u16, Box<dyn Any + Send>>>,
@@ -132,12 +152,14 @@ pub(crate) struct JobContext {
 impl JobContext {
     pub(crate) fn new(options: JobOptions, telemetry: Arc<Telemetry>, stop: StopHandle) -> Self {
         Self {
+            pulse: Pulse::new(options.workers),
             options,
             telemetry,
             stop,
             alignment: Alignment::default(),
             flushes: Flushes::default(),
-            pace_origin: OnceLock::new(),
+            pace_origin: Mutex::default(),
+            peers: OnceLock::new(),
             restored: BTreeMap::new(),
             epochs: None,
             over: AtomicBool::new(false),
@@ -151,10 +173,19 @@ impl JobContext {
 
     /// Ends the run; the first reason given is the one reported.
     pub(crate) fn fail(&self, reason: impl Into<String>) {
+        self.abort(Failure::Own(reason.into()));
+    }
+
+    /// Ends the run because the cluster does not hold together; as [`JobContext::fail`].
+    pub(crate) fn lose(&self, reason: impl Into<String>) {
+        self.abort(Failure::Cluster(reason.into()));
+    }
+
+    fn abort(&self, reason: Failure) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert_with(|| reason.into());
-        self.stop.stop();
+        failure.get_or_insert(reason);
         self.aborted.store(true, Ordering::SeqCst);
+        self.stop.stop();
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
@@ -171,11 +202,108 @@ impl JobContext {
         self.over.load(Ordering::SeqCst) || self.is_aborted()
     }
 
+    /// Why the job has failed, in words.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure
+        self.failed().map(|failure| match failure {
+            Failure::Own(reason) | Failure::Cluster(reason) => reason,
+        })
+    }
+
+    /// Why the job has failed, and on whose account.
+    pub(crate) fn failed(&self) -> Option<Failure> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
+    }
+
+    /// Lets the job know the other processes, before anything of it is built.
+    pub(crate) fn join_cluster(&self, peers: Arc<Peers>) {
+        let joined = self.peers.set(peers);
+        assert!(joined.is_ok(), "invariant: a job is in one cluster");
+    }
+
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.get().map(|peers| &**peers)
+    }
+
+    /// Fails the job because a connection to another process broke, if it still needs it.
+    pub(crate) fn note_broken(&self, process: usize, reason: &str) {
+        match self.peers() {
+            Some(peers) => peers.note_broken(process, &reason, self),
+            None => self.lose(format!(
+                "process {process} went away at the start: {reason}"
+            )),
+        }
+    }
+
+    /// Lets the other processes know that this one reads a partition: what becomes of its records
+    /// elsewhere is to be told here.
+    pub(crate) fn note_opened(&self, source: u16, partition: u32) {
+        if let Some(peers) = self.peers() {
+            peers.tell_all(self, || Message::Opened { source, partition });
+        }
+    }
+
+    /// The event time at which a paced replay begins and when that was; where nobody has said so
+    /// yet, it begins now, at `time`.
+    pub(crate) fn pace_origin(&self, time: EventTime) -> (EventTime, u64) {
+        let mut origin = self
+            .pace_origin
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .unwrap_or_else(PoisonError::into_inner);
+        *origin.get_or_insert_with(|| {
+            let started_ns = self.options.clock.now_ns();
+            if let Some(peers) = self.peers() {
+                let first = time;
+                peers.tell_all(self, || Message::Pace { first, started_ns });
+            }
+            (time, started_ns)
+        })
+    }
+
+    /// Another process has begun a paced replay; the one that begins the earliest decides.
+    pub(crate) fn hear_pace(&self, first: EventTime, started_ns: u64) {
+        let mut origin = self
+            .pace_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if origin.is_none_or(|(own, _)| first < own) {
+            *origin = Some((first, started_ns));
+        }
+    }
+
+    /// Asks all sinks, of all processes, to flush; to be looked after with
+    /// [`JobContext::is_flushed`].
+    pub(crate) fn ask_flush(&self) -> u64 {
+        let request = self.flushes.ask();
+        if let Some(peers) = self.peers() {
+            peers.tell_all(self, || Message::Flush(request));
+        }
+        request
+    }
+
+    /// Whether all sinks have flushed since the request was made.
+    pub(crate) fn is_flushed(&self, request: u64) -> bool {
+        let others = self.peers().is_none_or(|peers| peers.have_flushed(request));
+        others && self.flushes.is_answered(request)
+    }
+
+    /// How the job is at this moment.
+    pub(crate) fn status(&self) -> Status {
+        let now_ns = self.options.clock.now_ns();
+        let health = if let Some((worker, idle)) = self.pulse.stuck(now_ns, STUCK_AFTER) {
+            Health::Stuck(format!("worker {worker} has not come round for {idle:.0?}"))
+        } else if self.stop.is_stopped() {
+            Health::Stopping
+        } else if self.pulse.is_up() {
+            Health::Running
+        } else {
+            Health::Starting
+        };
+        let silences = self.peers().map(|peers| peers.silences(now_ns));
+        Status {
+            health,
+            silences: silences.unwrap_or_default(),
+        }
     }
 
     /// The record's place in its source, in words.
@@ -249,9 +377,20 @@ impl JobContext {
         endings.into_iter().for_each(|ending| ending());
     }
 
-    /// Waits for all threads started with [`JobContext::spawn`].
+    /// Waits for all threads started with [`JobContext::spawn`]; in a cluster that has failed only
+    /// for a moment, as a thread may hang.
     pub(crate) fn join_threads(&self) {
-        loop {
+        let mut waits = 600;
+        while self.peers().is_some() && self.is_aborted() && waits > 0 {
+            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            if threads.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            drop(threads);
+            std::thread::sleep(millis(5));
+            waits -= 1;
+        }
+        while waits > 0 {
             let next = self
                 .threads
                 .lock()
@@ -265,16 +404,39 @@ impl JobContext {
     }
 }
 
+/// After how long without coming round a worker is said to be stuck.
+const STUCK_AFTER: Duration = secs(60);
+
+/// Why a job has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Something broke in this process.
+    Own(String),
+    /// The cluster does not hold together.
+    Cluster(String),
+}
+
 /// Keeps sources from reading far ahead of one another in event time.
-#[derive(Default)]
 pub(crate) struct Alignment {
     positions: Mutex<Vec<Arc<AtomicI64>>>,
+    /// How far the slowest partition of all other processes has got.
+    others: Arc<AtomicI64>,
+}
+
+impl Default for Alignment {
+    fn default() -> Self {
+        Self {
+            positions: Mutex::default(),
+            others: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
 }
 
 /// The place of one partition in the [`Alignment`].
 pub(crate) struct Aligned {
     all: Vec<Arc<AtomicI64>>,
     own: Arc<AtomicI64>,
+    others: Arc<AtomicI64>,
 }
 
 impl Alignment {
@@ -288,7 +450,26 @@ impl Alignment {
         Aligned {
             all: Vec::new(),
             own,
+            others: Arc::clone(&self.others),
         }
+    }
+
+    /// Notes how far the slowest partition of all other processes has got.
+    pub(crate) fn set_others(&self, time: EventTime) {
+        self.others.store(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// How far the slowest partition of this process has got.
+    pub(crate) fn slowest(&self) -> EventTime {
+        let positions = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slowest = positions
+            .iter()
+            .map(|time| time.load(Ordering::Relaxed))
+            .min();
+        slowest.map_or(EventTime::MAX, EventTime::from_micros)
     }
 
     /// Lets a partition see all others; to be called again when partitions have joined.
@@ -314,6 +495,7 @@ impl Aligned {
         let slowest = self
             .all
             .iter()
+            .chain([&self.others])
             .map(|time| time.load(Ordering::Relaxed))
             .min();
         let own = EventTime::from_micros(self.own.load(Ordering::Relaxed));

@@ -56,6 +56,19 @@ impl Fates {
             == self.processed + self.late + self.dead_letters + self.filtered + self.held
     }
 
+    /// These and those of other records.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            records_in: self.records_in + other.records_in,
+            processed: self.processed + other.processed,
+            late: self.late + other.late,
+            dead_letters: self.dead_letters + other.dead_letters,
+            filtered: self.filtered + other.filtered,
+            held: self.held + other.held,
+        }
+    }
+
     fn count(&mut self, marks: u8, records: u64) {
         if marks & READ != 0 {
             self.records_in += records;
@@ -173,6 +186,45 @@ impl Ledger {
         offset.min(to).max(from)
     }
 
+    /// Takes the marks out that stand here of a partition which another process reads.
+    pub(crate) fn take_marks(&self, (source, partition): (u16, u32)) -> Vec<MarkPage> {
+        let mut pages = self.lock();
+        let range = (source, partition, 0)..=(source, partition, u64::MAX);
+        let (mut taken, mut done) = (Vec::new(), Vec::new());
+        for (id, page) in pages.range_mut(range) {
+            let marks: Vec<u8> = match page {
+                Page::Open(chunk) => {
+                    let marks = chunk.0.iter().map(|marks| marks.swap(0, Ordering::Relaxed));
+                    marks.collect()
+                }
+                Page::Uniform(marks) => vec![*marks; CHUNK as usize],
+            };
+            // Pens get their chunks under this lock only.
+            if !matches!(page, Page::Open(chunk) if Arc::strong_count(chunk) > 1) {
+                done.push(*id);
+            }
+            if marks.iter().any(|marks| *marks != 0) {
+                taken.push(MarkPage::new(*id, &marks));
+            }
+        }
+        for id in done {
+            pages.remove(&id);
+        }
+        taken
+    }
+
+    /// Adds marks that another process has made on records which this one reads.
+    pub(crate) fn absorb(&self, page: &MarkPage) {
+        let chunk = self.open(page.id);
+        let runs = page.runs.iter();
+        let marks = runs.flat_map(|&(length, marks)| std::iter::repeat_n(marks, length.into()));
+        for (own, marks) in chunk.0.iter().zip(marks) {
+            if marks != 0 {
+                own.fetch_or(marks, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn open(&self, id: ChunkId) -> Arc<Chunk> {
         let mut pages = self.lock();
         let page = pages.entry(id).or_insert_with(|| {
@@ -211,6 +263,25 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ChunkId, Page>> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks on their way from the process that made them to the one that reads the partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkPage {
+    id: ChunkId,
+    /// How many offsets in a row bear which marks.
+    runs: Vec<(u16, u8)>,
+}
+
+impl MarkPage {
+    fn new(id: ChunkId, marks: &[u8]) -> Self {
+        let runs = marks.chunk_by(|one, next| one == next);
+        let run = |run: &[u8]| (u16::try_from(run.len()).unwrap_or(u16::MAX), run[0]);
+        Self {
+            id,
+            runs: runs.map(run).collect(),
+        }
     }
 }
 
@@ -283,6 +354,47 @@ mod tests {
                 .for_each(|fate| pen.mark(origin(*offset), *fate));
         }
         assert_eq!(ledger.fates(), expected);
+    }
+
+    #[test]
+    fn marks_of_another_process_come_home() {
+        let (reader, other) = (Arc::new(Ledger::default()), Arc::new(Ledger::default()));
+        let (mut read, mut marks) = (reader.pen(), other.pen());
+        let ship = || {
+            let pages = other.take_marks((0, 0));
+            pages.iter().for_each(|page| reader.absorb(page));
+            pages.len()
+        };
+        for offset in 0..3 * CHUNK {
+            read.read(origin(offset));
+        }
+        for offset in 0..3 * CHUNK {
+            if offset == CHUNK {
+                assert_eq!(ship(), 1);
+                assert_eq!(reader.done_to(0, 0, 0, 3 * CHUNK), CHUNK);
+            }
+            marks.mark(
+                origin(offset),
+                if offset % 3 == 0 {
+                    Fate::Late
+                } else {
+                    Fate::Processed
+                },
+            );
+        }
+        assert_eq!(ship(), 2);
+        assert_eq!(ship(), 0);
+        // A second way of a record whose marks have gone home already.
+        marks.mark(origin(1), Fate::Dead);
+        drop(marks);
+        assert_eq!(ship(), 1);
+        assert!(other.lock().is_empty(), "nothing stays behind");
+        let fates = reader.fates();
+        assert!(fates.balance(), "{fates:?}");
+        assert_eq!(
+            (fates.records_in, fates.late, fates.dead_letters),
+            (3 * CHUNK, CHUNK, 1)
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod cluster;
 mod dataflow;
 mod desk;
 mod epochs;
@@ -24,6 +25,7 @@ pub mod keyed;
 pub mod ledger;
 pub mod letters;
 mod publisher;
+mod pulse;
 pub mod record;
 pub mod relation;
 mod runtime;

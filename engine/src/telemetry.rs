@@ -7,8 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Fates, Ledger};
 use crate::time::EventTime;
+
+mod figures;
+mod status;
+
+pub(crate) use figures::Figures;
+pub use status::{Health, Status};
 
 /// The latency histogram's range: one nanosecond to one day, three significant digits.
 fn latency_histogram() -> Histogram<u64> {
@@ -99,6 +105,13 @@ impl StepMetrics {
     pub fn latency(&self) -> Latency {
         Latency::of(&lock(&self.latency_ns))
     }
+
+    /// How many latencies have been measured, and their sum in seconds.
+    pub fn latency_totals(&self) -> (u64, f64) {
+        let latency_ns = lock(&self.latency_ns);
+        let count = latency_ns.len();
+        (count, latency_ns.mean() * count as f64 / 1e9)
+    }
 }
 
 /// Percentiles of a latency in microseconds.
@@ -165,6 +178,10 @@ pub struct Telemetry {
     watermarks: Mutex<BTreeMap<(u16, u32), EventTime>>,
     partition_names: Mutex<BTreeMap<(u16, u32), String>>,
     ledger: Arc<Ledger>,
+    /// What became of the records that other processes have read, once the cluster has ended.
+    absorbed: Mutex<Fates>,
+    /// Asks the running job how it is.
+    ask: Mutex<Option<Box<dyn Fn() -> Status + Send + Sync>>>,
 }
 
 impl Telemetry {
@@ -206,6 +223,24 @@ impl Telemetry {
             .entry(name.to_owned())
             .or_insert_with(zero)
             .clone()
+    }
+
+    /// All named numbers that have been set, by name.
+    pub fn gauges(&self) -> Vec<(String, f64)> {
+        let gauges = lock(&self.gauges);
+        let gauges = gauges
+            .iter()
+            .map(|(name, gauge)| (name.clone(), gauge.get()));
+        gauges.filter(|(_, value)| !value.is_nan()).collect()
+    }
+
+    /// All named counts, by name.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let counters = lock(&self.counters);
+        counters
+            .iter()
+            .map(|(name, count)| (name.clone(), count.get()))
+            .collect()
     }
 
     /// Notes a fact in words, such as a model's version.
@@ -264,6 +299,12 @@ impl Telemetry {
         lock(&self.partition_names)
             .get(&(source, partition))
             .cloned()
+    }
+
+    /// What became of all records read so far; at the end of a cluster, in process 0, of those of
+    /// all processes.
+    pub fn fates(&self) -> Fates {
+        self.ledger.fates().plus(*lock(&self.absorbed))
     }
 
     /// The ledger of what became of every record.

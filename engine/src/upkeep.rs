@@ -136,6 +136,7 @@ impl<T: Data> Upkeep<T> {
             }
         };
         let numbers = self.opener.numbers(&partitions);
+        self.opener.name_all(&numbers);
         for (index, partition) in partitions.into_iter().enumerate().skip(self.known) {
             if self.opener.is_mine(index) {
                 let number = numbers[&partition];
@@ -178,8 +179,8 @@ impl<T: Data> Upkeep<T> {
         if !self.wait_for(is_settled) {
             return;
         }
-        let request = job.flushes.ask();
-        if self.wait_for(|| job.flushes.is_answered(request)) {
+        let request = job.ask_flush();
+        if self.wait_for(|| job.is_flushed(request)) {
             lock(&self.places).tell(&*self.opener.config);
         }
     }

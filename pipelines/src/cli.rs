@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::deployment::DeploymentArgs;
 use crate::layer::{Layer, variable};
 use crate::own_command::OwnTask;
 use crate::pipeline::Pipeline;
@@ -109,6 +110,8 @@ pub(crate) struct JobArgs {
     /// What to log: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<OsString>,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
 }
 
 /// The options of `graph`.
@@ -211,7 +214,16 @@ impl Cli {
         let file = file.filter(|file| !file.is_empty());
         let lower = file.map(|file| settings_file::read(file.as_ref(), &mut errors));
         let layer = upper.over(lower.unwrap_or_default());
-        let settings = pipeline.settings(is_backfill).under(&layer);
+        let mut settings = pipeline.settings(is_backfill).under(&layer);
+        if matches!(task, Task::Run | Task::Check) {
+            let host_name = environment("HOSTNAME").and_then(|name| name.into_string().ok());
+            let deployment = &layer.deployment;
+            match deployment.cluster(pipeline.name(), host_name.as_deref()) {
+                Ok(cluster) => settings = settings.in_cluster(cluster),
+                Err(error) => errors.push(error),
+            }
+            errors.extend(deployment.admin().err());
+        }
         if !matches!(task, Task::Own(_)) {
             settings.check_folders(&mut errors);
         }
@@ -257,6 +269,9 @@ impl JobArgs {
             if let Some(value) = value {
                 layer.set(key, value, &format!("--{key}"), errors);
             }
+        }
+        for (key, value) in self.deployment.given() {
+            layer.set(key, value, &format!("--{key}"), errors);
         }
         layer
     }
@@ -342,7 +357,10 @@ Exit codes:
     0  done; records that could not be processed are counted, and kept in dead_letters.jsonl
     1  failed while running
     2  could not start: a bad argument, a pipeline that cannot be built, something that cannot be
-       read or written; each error takes one line on standard error
+       read or written, a process that does not belong to the cluster; each error takes one line
+       on standard error
+    3  the cluster does not hold together: a process is missing, gone, stopped or hung; starting
+       all of them again helps, which --supervise does
   130  interrupted twice; the first interrupt ends the run in good order, with 0";
 
 fn examples(name: &str) -> String {

@@ -2,14 +2,17 @@
 
 use std::sync::{Arc, OnceLock};
 
+use indicatif::ProgressBar;
 use thalweg_engine::clock::Clock;
 use thalweg_engine::flow::{Flow, Graph};
 use thalweg_engine::job::{JobOptions, StopHandle};
+use thalweg_engine::key::key_hash;
 use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::{BuildResult, PlanError, RunError};
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
+use crate::admin;
 use crate::cli::GraphFormat;
 use crate::layer::Layer;
 use crate::outcome::{Outcome, print, print_errors, with_causes};
@@ -18,6 +21,7 @@ use crate::report;
 use crate::settings::Settings;
 use crate::signals;
 use crate::summary::{self, Summary};
+use crate::supervise;
 use crate::{format, logging, value};
 
 /// The closure that builds the pipeline's graph.
@@ -30,23 +34,17 @@ pub(crate) fn run(settings: &Settings, layer: &Layer, build: Build) -> Outcome {
         return Outcome::Refused;
     }
     let is_quiet = layer.quiet.unwrap_or(false);
-    let bar = if is_quiet {
-        indicatif::ProgressBar::hidden()
-    } else {
-        progress::bar()
-    };
-    // Where the bar shows how far the run has got, the logs need not say it.
-    let quiet_logs = is_quiet || !bar.is_hidden();
-    let level = if quiet_logs {
-        LevelFilter::WARN
-    } else {
-        LevelFilter::INFO
-    };
-    logging::start(layer.log_level.unwrap_or(level), bar.clone());
-
-    let options = settings.job_options();
+    let bar = start_logging(layer);
+    let options = job_options(settings);
     let (telemetry, stop) = (Arc::new(Telemetry::default()), StopHandle::default());
+    if let Err(error) = open_admin(layer, settings, &telemetry) {
+        print_errors([error.as_str()]);
+        return Outcome::Refused;
+    }
     signals::listen(stop.clone());
+    if supervise::is_supervised() {
+        supervise::listen(stop.clone());
+    }
     let begun = Arc::new(Begun::default());
     let progress = Progress::start(&telemetry, &options.clock, settings, bar);
     let ended = execute(options.clone(), &telemetry, &stop, settings, &begun, build);
@@ -59,6 +57,64 @@ pub(crate) fn run(settings: &Settings, layer: &Layer, build: Build) -> Outcome {
     let seconds = ended_ns.saturating_sub(begun.at_ns(ended_ns)) as f64 / 1e9;
     let summary = Summary::of(&telemetry, settings, seconds, stop.is_stopped());
     conclude(&summary, settings, is_quiet)
+}
+
+/// Shows a bar, where there is a terminal and nobody has asked for quiet, and logs around it.
+pub(crate) fn start_logging(layer: &Layer) -> ProgressBar {
+    let is_quiet = layer.quiet.unwrap_or(false);
+    let bar = if is_quiet {
+        ProgressBar::hidden()
+    } else {
+        progress::bar()
+    };
+    // Where the bar shows how far the run has got, the logs need not say it.
+    let quiet_logs = is_quiet || !bar.is_hidden();
+    let level = if quiet_logs {
+        LevelFilter::WARN
+    } else {
+        LevelFilter::INFO
+    };
+    logging::start(layer.log_level.unwrap_or(level), bar.clone());
+    bar
+}
+
+/// The engine's options; in a cluster with a fingerprint of all that makes the outputs what they
+/// are: the program, its settings, the model.
+fn job_options(settings: &Settings) -> JobOptions {
+    let mut options = settings.job_options();
+    if let Some(cluster) = &mut options.cluster {
+        // Where it cannot be read, another process on such a machine cannot read it either.
+        let program = std::env::current_exe().and_then(std::fs::read);
+        let model = std::fs::read(settings.model_file("model.toml"));
+        cluster.fingerprint = key_hash(&(
+            program.unwrap_or_default(),
+            model.unwrap_or_default(),
+            value::rate_text(settings.pace()),
+            (settings.is_backfill(), settings.keeps_features()),
+        ));
+    }
+    options
+}
+
+/// Opens the admin endpoint, where one is wanted.
+fn open_admin(
+    layer: &Layer,
+    settings: &Settings,
+    telemetry: &Arc<Telemetry>,
+) -> Result<(), String> {
+    let Some((address, token)) = layer.deployment.admin()? else {
+        return Ok(());
+    };
+    match admin::serve(address, token, settings.name(), telemetry) {
+        Ok(address) => {
+            info!(%address, "the admin endpoint serves /metrics, /livez and /readyz");
+            Ok(())
+        }
+        Err(error) => Err(format!(
+            "cannot listen at {address} for the admin endpoint: {error}; end what else listens \
+             there, or give another address with --admin"
+        )),
+    }
 }
 
 /// Runs the graph; when it leaves the planning behind, the start is noted and the summary of an
@@ -90,8 +146,10 @@ impl Begun {
     fn begin(&self, clock: &Clock, settings: &Settings) {
         self.0.get_or_init(|| {
             log_start(settings);
-            // There mostly is none.
-            let _ = std::fs::remove_file(settings.out().join(summary::FILE));
+            if settings.process() == 0 {
+                // There mostly is none.
+                let _ = std::fs::remove_file(settings.out().join(summary::FILE));
+            }
             clock.now_ns()
         });
     }
@@ -106,6 +164,8 @@ fn log_start(settings: &Settings) {
         pipeline = settings.name(),
         backfill = settings.is_backfill(),
         workers = settings.workers(),
+        process = settings.process(),
+        processes = settings.processes(),
         order = value::order_text(settings.order()),
         rate = value::rate_text(settings.pace()),
         out = %settings.out().display(),
@@ -123,19 +183,25 @@ fn report_failure(error: &RunError, settings: &Settings) -> Outcome {
         }
         other => {
             print_errors([other.to_string().as_str()]);
-            Outcome::Failed
+            if matches!(other, RunError::Lost(_)) {
+                Outcome::Lost
+            } else {
+                Outcome::Failed
+            }
         }
     }
 }
 
-/// Writes the summary and shows it; a run that has lost records has failed.
+/// Writes the summary and shows it, in a cluster for all processes in the first of them; a run that
+/// has lost records has failed.
 fn conclude(summary: &Summary, settings: &Settings, is_quiet: bool) -> Outcome {
     let mut outcome = Outcome::Done;
-    if let Err(error) = summary.write(settings.out()) {
+    let is_first = settings.process() == 0;
+    if is_first && let Err(error) = summary.write(settings.out()) {
         print_errors([error.as_str()]);
         outcome = Outcome::Failed;
     }
-    if !is_quiet {
+    if is_first && !is_quiet {
         let mut files = settings.files();
         files.push(settings.out().join(summary::FILE));
         files.sort();

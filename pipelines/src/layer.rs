@@ -8,6 +8,7 @@ use thalweg_engine::job::{Order, Pace};
 use toml::Table;
 use tracing::level_filters::LevelFilter;
 
+use crate::deployment::{self, DeploymentLayer};
 use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
@@ -30,6 +31,11 @@ pub(crate) const KEYS: [&str; 15] = [
     "kafka",
 ];
 
+/// All keys: those here, and those of the deployment.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(deployment::KEYS)
+}
+
 /// What one place says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layer {
@@ -51,6 +57,7 @@ pub(crate) struct Layer {
     pub(crate) kafka: Option<String>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
+    pub(crate) deployment: DeploymentLayer,
 }
 
 /// A section of a settings file that is read where it is needed. It may hold secrets.
@@ -71,7 +78,7 @@ impl Layer {
         errors: &mut Vec<String>,
     ) -> Self {
         let mut layer = Self::default();
-        for key in KEYS {
+        for key in keys() {
             let variable = variable(key);
             if let Some(value) = lookup(&variable).filter(|value| !value.is_empty()) {
                 layer.set(key, &value, &variable, errors);
@@ -104,9 +111,11 @@ impl Layer {
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
+            key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
             _ => {
+                let known: Vec<_> = keys().collect();
                 return Err(format!(
-                    "there is no setting of this name: it may be {KEYS:?}"
+                    "there is no setting of this name: it may be {known:?}"
                 ));
             }
         }
@@ -149,6 +158,7 @@ impl Layer {
             until_end: self.until_end.or(lower.until_end),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
+            deployment: self.deployment.over(lower.deployment),
         }
     }
 }
@@ -224,6 +234,7 @@ mod tests {
             until_end: Some(true),
             kafka: Some("k:9092".into()),
             kafka_section: None,
+            deployment: DeploymentLayer::default(),
         };
         assert_eq!(layer, expected);
     }

@@ -23,7 +23,9 @@
 //! pipeline's own crate needs nothing else of Thalweg.
 #![deny(missing_docs)]
 
+mod admin;
 mod cli;
+mod deployment;
 mod format;
 mod job;
 mod layer;
@@ -38,6 +40,7 @@ mod settings;
 mod settings_file;
 mod signals;
 mod summary;
+mod supervise;
 mod topics;
 mod value;
 

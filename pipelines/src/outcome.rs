@@ -12,6 +12,8 @@ pub(crate) enum Outcome {
     Failed,
     /// It could not start.
     Refused,
+    /// The cluster that it belongs to does not hold together.
+    Lost,
 }
 
 impl Outcome {
@@ -21,6 +23,7 @@ impl Outcome {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Lost => 3,
         }
     }
 }

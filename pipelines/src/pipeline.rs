@@ -13,6 +13,7 @@ use crate::job::{self, Build};
 use crate::outcome::{Outcome, print_errors};
 use crate::own_command::OwnCommand;
 use crate::settings::Settings;
+use crate::supervise;
 
 /// Runs a pipeline as a whole program: reads the command line, the environment and the settings
 /// file, does what they ask for, and returns the exit code.
@@ -171,7 +172,8 @@ impl Pipeline {
         environment: &dyn Fn(&str) -> Option<OsString>,
         build: Build,
     ) -> u8 {
-        let cli = match Cli::parse_from(self, arguments) {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let cli = match Cli::parse_from(self, arguments.clone()) {
             Ok(cli) => cli,
             Err(error) => {
                 // Help and version come this way too; nobody may be left to read any of them.
@@ -192,7 +194,13 @@ impl Pipeline {
             }
         };
         let outcome = match request.task {
-            Task::Run => job::run(&request.settings, &request.layer, build),
+            Task::Run => match request.layer.deployment.restarts() {
+                Some(restarts) if !supervise::is_supervised() => {
+                    job::start_logging(&request.layer);
+                    return supervise::run(arguments.get(1..).unwrap_or_default(), restarts);
+                }
+                _ => job::run(&request.settings, &request.layer, build),
+            },
             Task::Graph(format) => job::graph(&request.settings, format, build),
             Task::Check => job::check(&request.settings, build),
             Task::Own(own) => own.run(&request.settings),

@@ -43,7 +43,7 @@ fn headline(summary: &Summary) -> String {
         format::count(summary.fates.records_in),
         summary.seconds,
         format::per_second(summary.events_per_second),
-        format::things(summary.workers, "worker"),
+        workers(summary),
         if summary.stopped {
             ", stopped early"
         } else {
@@ -186,6 +186,15 @@ fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// How many workers there were, in words.
+fn workers(summary: &Summary) -> String {
+    let workers = format::things(summary.workers, "worker");
+    match summary.processes {
+        1 => workers,
+        processes => format!("{workers} in each of {processes} processes"),
+    }
 }
 
 #[cfg(test)]

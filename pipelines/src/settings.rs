@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_connectors::file::FileSink;
+use thalweg_engine::cluster::ClusterOptions;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
@@ -35,6 +36,7 @@ pub struct Settings {
     batch_records: usize,
     keeps_features: bool,
     topics: Topics,
+    cluster: Option<ClusterOptions>,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -84,6 +86,7 @@ impl Settings {
             batch_records: options.batch_records,
             keeps_features: false,
             topics: Topics::in_log(format!("./log/{name}")),
+            cluster: None,
             notes: Arc::default(),
         }
     }
@@ -151,6 +154,16 @@ impl Settings {
     /// Worker threads.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Processes that run the pipeline together, each with its own worker threads.
+    pub fn processes(&self) -> usize {
+        self.cluster.as_ref().map_or(1, ClusterOptions::processes)
+    }
+
+    /// Which of the processes this is, from 0.
+    pub fn process(&self) -> usize {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.process)
     }
 
     /// The order in which keyed steps process their records.
@@ -227,6 +240,11 @@ impl Settings {
         Self { workers, ..self }
     }
 
+    /// The same settings in a cluster, or alone.
+    pub fn in_cluster(self, cluster: Option<ClusterOptions>) -> Self {
+        Self { cluster, ..self }
+    }
+
     /// The same settings with another order of processing.
     pub fn with_order(self, order: Order) -> Self {
         Self { order, ..self }
@@ -257,6 +275,7 @@ impl Settings {
             pace: self.pace,
             dead_letters: Some(Arc::new(dead_letters)),
             late: Some(Arc::new(late)),
+            cluster: self.cluster.clone(),
             ..JobOptions::default()
         }
     }
@@ -302,7 +321,8 @@ impl Settings {
 
     /// Makes the folder to write to, and tries whether it can be written.
     pub(crate) fn prepare_out(&self) -> Result<(), String> {
-        let probe = self.out.join(".thalweg-probe");
+        // Processes of a cluster may share the folder.
+        let probe = self.out.join(format!(".thalweg-probe-{}", self.process()));
         let tried = std::fs::create_dir_all(&self.out)
             .and_then(|()| std::fs::write(&probe, b""))
             .and_then(|()| std::fs::remove_file(&probe));

@@ -1,19 +1,23 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]`, `[sink]` and `[kafka]`.
+//! also under `[source]`, `[sink]` and `[kafka]`, those of the deployment under `[cluster]` and
+//! `[admin]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::layer::{KEYS, Layer, Section};
+use crate::layer::{Layer, Section, keys};
 
 const SECTION: &str = "run";
 /// The section that says where Kafka is and how to get in.
 const KAFKA: &str = "kafka";
 
-/// The sections of topics, and the settings that their keys stand for.
-const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
+/// The key whose value may be a list.
+const LIST: &str = "hosts";
+
+/// Further sections, and the settings that their keys stand for.
+const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "source",
         &[
@@ -23,6 +27,25 @@ const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
         ],
     ),
     ("sink", &[("kind", "sink")]),
+    (
+        "cluster",
+        &[
+            ("processes", "processes"),
+            ("process", "process"),
+            ("hosts", "hosts"),
+            ("listen", "listen"),
+            ("name", "cluster"),
+            ("generation", "generation"),
+            ("insecure", "insecure-cluster"),
+            ("certificate", "certificate"),
+            ("key", "certificate-key"),
+            ("authority", "authority"),
+            ("connect-timeout", "connect-timeout"),
+            ("peer-timeout", "peer-timeout"),
+            ("stall-timeout", "stall-timeout"),
+        ],
+    ),
+    ("admin", &[("address", "admin"), ("token", "admin-token")]),
 ];
 
 /// Reads the file, adding all that is wrong with it to `errors`.
@@ -64,14 +87,14 @@ fn parse(text: &str, file: &str, errors: &mut Vec<String>) -> Layer {
 fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in table {
-        let topics = TOPIC_SECTIONS.iter().find(|(section, _)| section == name);
-        match (value, topics) {
+        let further = SECTIONS.iter().find(|(section, _)| section == name);
+        match (value, further) {
             (Value::Table(run), _) if name == SECTION => {
                 for (key, value) in run {
-                    if KEYS.contains(&key.as_str()) {
+                    if keys().any(|known| known == key) {
                         set(&mut layer, key, value, &format!("{file}, `{key}`"), errors);
                     } else {
-                        errors.push(unknown(file, SECTION, key, KEYS.into_iter()));
+                        errors.push(unknown(file, SECTION, key, keys()));
                     }
                 }
             }
@@ -90,11 +113,12 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
             (Value::Table(kafka), _) if name == KAFKA => {
                 layer.kafka_section = Some(Section(kafka.clone()));
             }
-            (_, topics) if name == SECTION || name == KAFKA || topics.is_some() => {
+            (_, further) if name == SECTION || name == KAFKA || further.is_some() => {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
-                "{file}: unknown section [{name}]: there are [run], [source], [sink] and [kafka]"
+                "{file}: unknown section [{name}]: there are [run], [source], [sink], [kafka], \
+                 [cluster] and [admin]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -124,6 +148,10 @@ fn set(layer: &mut Layer, key: &str, value: &Value, place: &str, errors: &mut Ve
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Boolean(switch) => switch.to_string(),
+        Value::Array(entries) if key == LIST => {
+            let entries = entries.iter().map(|entry| entry.as_str().unwrap_or("?"));
+            entries.collect::<Vec<_>>().join(",")
+        }
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
             let kind = value.type_str();
             errors.push(format!(
@@ -185,6 +213,37 @@ mod tests {
     }
 
     #[test]
+    fn the_deployment_has_sections_of_its_own() {
+        let mut expected = Layer::default();
+        for (key, value) in [
+            ("process", "1"),
+            ("hosts", "a:1,b:1"),
+            ("insecure-cluster", "true"),
+            ("peer-timeout", "2s"),
+            ("supervise", "true"),
+            ("admin", "127.0.0.1:9090"),
+        ] {
+            expected
+                .deployment
+                .set(key, value)
+                .expect("the setting is good");
+        }
+        let text = "[run]\nsupervise = true\n\
+                    [cluster]\nprocess = 1\nhosts = [\"a:1\", \"b:1\"]\ninsecure = true\n\
+                    peer-timeout = \"2s\"\n[admin]\naddress = \"127.0.0.1:9090\"";
+        check(text, expected, &[]);
+        let errors = [
+            "f, `token` under [admin]: a token has at least 16 characters of ASCII, and no spaces",
+            "f: unknown key `host` under [cluster]: the nearest known key is `hosts`",
+        ];
+        check(
+            "[admin]\ntoken = \"x\"\n[cluster]\nhost = \"a\"",
+            Layer::default(),
+            &errors,
+        );
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         let unknown = |key: &str, nearest: &str| {
             let expected =
@@ -207,7 +266,8 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source], [sink] and [kafka]",
+                "f: unknown section [runs]: there are [run], [source], [sink], [kafka], [cluster] \
+                 and [admin]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

@@ -38,7 +38,7 @@ pub struct Summary {
     pub events_per_second: f64,
     /// From a record's ingestion to a sink, in microseconds.
     pub latency_us: Latency,
-    /// Worker threads.
+    /// Worker threads of each process.
     pub workers: usize,
     /// The model that made the predictions.
     pub model: ModelName,
@@ -54,6 +54,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Each step's own figures, in the order of the graph.
     pub stages: Vec<Stage>,
+    /// Processes that ran together; the figures are those of all of them.
+    pub processes: usize,
 }
 
 /// Which model made the predictions; nothing when none did.
@@ -88,7 +90,7 @@ impl Summary {
         seconds: f64,
         stopped: bool,
     ) -> Self {
-        let fates = telemetry.ledger().fates();
+        let fates = telemetry.fates();
         let figure = |name: &str| Some(telemetry.gauge(name).get()).filter(|it| it.is_finite());
         let per_second = fates.records_in as f64 / seconds;
         Self {
@@ -117,6 +119,7 @@ impl Summary {
             order: settings.order(),
             seconds,
             stages: stages(telemetry),
+            processes: settings.processes(),
         }
     }
 
@@ -229,6 +232,7 @@ pub(crate) mod tests {
                     latency_us,
                 },
             ],
+            processes: 1,
         }
     }
 
@@ -248,6 +252,7 @@ pub(crate) mod tests {
                 {"id": "predictions", "kind": "sink", "records_in": 1_000, "records_out": 0,
                  "latency_us": {"p50": 120.0, "p99": 4_900.0, "p999": 25_000.0}},
             ],
+            "processes": 1,
         });
         let written = serde_json::to_value(example()).expect("JSON");
         assert_eq!(written, expected);

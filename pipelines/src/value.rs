@@ -4,6 +4,7 @@
 //! Errors quote the value, say what is wrong with it and what to give instead.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use thalweg_engine::job::{Order, Pace};
 use tracing::level_filters::LevelFilter;
@@ -17,6 +18,24 @@ const BATCH_RECORDS_MAX: usize = 65_536;
 /// Reads a number of workers.
 pub(crate) fn workers(text: &str) -> Result<usize, String> {
     number_up_to(text, WORKERS_MAX, "a number of workers")
+}
+
+/// Reads a number of processes.
+pub(crate) fn processes(text: &str) -> Result<usize, String> {
+    number_up_to(text, WORKERS_MAX, "a number of processes")
+}
+
+/// Reads a time: `500ms`, `4s`, `2m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let read = units.into_iter().find_map(|(unit, length_ms)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number
+            .checked_mul(length_ms)
+            .filter(|length_ms| *length_ms > 0)
+    });
+    let read = read.map(Duration::from_millis);
+    read.ok_or_else(|| format!("`{text}` is not a time: give one such as `500ms`, `4s` or `2m`"))
 }
 
 /// Reads a number of records for a batch.
@@ -137,6 +156,30 @@ mod tests {
             let error = workers(text).expect_err(text);
             assert!(
                 error.ends_with("give a whole number from 1 to 256"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, length_ms) in [("500ms", 500), ("4s", 4_000), ("2m", 120_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(length_ms)));
+        }
+        for text in [
+            "",
+            "4",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1h",
+            "99999999999999999999s",
+        ] {
+            let error = duration(text).expect_err(text);
+            assert!(
+                error.starts_with(&format!("`{text}` is not a time")),
                 "{error}"
             );
         }

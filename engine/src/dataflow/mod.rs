@@ -14,6 +14,7 @@ mod latest_index;
 mod latest_join;
 mod latest_state;
 pub(crate) mod merge;
+mod peer_stream;
 pub(crate) mod relation;
 #[cfg(test)]
 mod relation_testing;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{SendTimeoutError, Sender, bounded};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -30,6 +30,7 @@ use crate::sink::{Delivery, EpochWriter, Sink, SinkError, Writers};
 use crate::state::{StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, StepMetrics};
+use crate::time::millis;
 use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
@@ -250,14 +251,26 @@ struct Away<T> {
 }
 
 impl<T> Away<T> {
-    fn send(&mut self, records: Vec<Record<T>>, capability: &Capability<Tick>) {
+    fn send(
+        &mut self,
+        records: Vec<Record<T>>,
+        capability: &Capability<Tick>,
+        job: &JobContext,
+    ) {
         self.sent += 1;
         match self.held.back_mut() {
             Some((held, last)) if held.time() == capability.time() => *last = self.sent,
             _ => self.held.push_back((capability.clone(), self.sent)),
         }
-        // Fails only when the writer has given up, and it has said why.
-        let _ = self.items.send(Item::Records(records));
+        let mut unsent = Item::Records(records);
+        // Another failure than a time-out means that the writer has given up, and it has said why.
+        while let Err(SendTimeoutError::Timeout(item)) =
+            self.items.send_timeout(unsent, millis(100))
+        {
+            // Whoever watches over the worker is to know that it waits.
+            job.pulse.hold_up(FIRST_WORKER, job.options.clock.now_ns());
+            unsent = item;
+        }
     }
 
     /// Gives what the writer has refused, and lets go of the ticks that it has done with.
@@ -390,10 +403,13 @@ impl<T: Data> End<T> {
                     let _ = desk.flush();
                 }
             }
-            Outlet::Thread(away) => away.send(ready, capability),
+            Outlet::Thread(away) => away.send(ready, capability, &self.job),
         }
     }
 }
+
+/// The worker at which the records of a sink with one writer come together.
+const FIRST_WORKER: usize = 0;
 
 impl<T: Data> Drop for End<T> {
     fn drop(&mut self) {

@@ -147,6 +147,7 @@ pub(crate) fn source<'s, T: Data>(
 fn open_partitions<T: Data>(opener: Opener<T>) -> Result<Supply<T>, SourceError> {
     let listed = opener.config.partitions()?;
     let numbers = opener.numbers(&listed);
+    opener.name_all(&numbers);
     let mut opened = Vec::new();
     for (index, partition) in listed.iter().enumerate() {
         if opener.is_mine(index) {

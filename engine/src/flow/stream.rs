@@ -16,7 +16,7 @@ use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::record::{Data, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::sink::Sink;
+use crate::sink::{Sink, Writers};
 use crate::telemetry::{StepKind, Telemetry};
 
 /// A stream of `T`, each with its event time and origin.
@@ -294,7 +294,10 @@ impl<'s, T: Data> Stream<'s, T> {
             self.shared
                 .add_step(id, StepKind::Sink, &config.describe(), &[self.node]);
         let (shared, edge) = self.into_edge();
+        let is_written_here =
+            config.writers() == Writers::EachWorker || shared.site.job.options.is_first_process();
         if shared.site.planning
+            && is_written_here
             && let Err(error) = config.check()
         {
             shared.error(format!("sink `{id}`: {error}"));

@@ -1,0 +1,12 @@
+//! Clusters as an operator has them: real processes of the built programs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admin;
+mod faults;
+mod outputs;
+mod process;
+mod refusals;
+mod supervised;
+#[cfg(feature = "cluster-tls")]
+mod tls;

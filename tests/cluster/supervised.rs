@@ -1,0 +1,108 @@
+//! A cluster of supervised processes comes back by itself.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{
+    FRAUD, Process, free_addresses, free_hosts, generate, get, send, wait_until, wait_until_ready,
+};
+
+/// The numbers of the children that a supervisor has started.
+fn children(supervisor: &Process) -> Vec<u32> {
+    let said = supervisor.said();
+    let ids = said.split("process_id=").skip(1);
+    let digits = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    ids.map(|text| digits(text).parse().unwrap()).collect()
+}
+
+#[test]
+fn a_cluster_comes_back_after_a_kill_and_after_a_stop() {
+    let folder = TempDir::new().unwrap();
+    let log = generate(folder.path(), 10_000);
+    let (hosts, admins) = (free_hosts(3), free_addresses(3));
+    let process = |(index, admin): (usize, &SocketAddr)| {
+        let admin = admin.to_string();
+        let more = ["--supervise", "--admin", &admin, "--peer-timeout", "3s"];
+        Process::fraud(folder.path(), &log, &hosts, index, &more)
+    };
+    let all: Vec<_> = admins.iter().enumerate().map(process).collect();
+    for (victim, signal) in [(1, "KILL"), (2, "STOP")] {
+        admins.iter().copied().for_each(wait_until_ready);
+        let before: Vec<_> = all
+            .iter()
+            .map(|supervisor| children(supervisor).len())
+            .collect();
+        let child = *children(&all[victim]).last().unwrap();
+        send(signal, child);
+        wait_until("the others have come back", || {
+            let others = (0..3).filter(|index| *index != victim || signal == "KILL");
+            others
+                .into_iter()
+                .all(|index| children(&all[index]).len() > before[index])
+        });
+        if signal == "STOP" {
+            send("CONT", child);
+        }
+    }
+    admins.iter().copied().for_each(wait_until_ready);
+    wait_until("everything has been read again", || {
+        let read = |address: &SocketAddr| {
+            let (_, page) = get(*address, "/metrics", "")?;
+            let line = page
+                .lines()
+                .find(|line| line.starts_with("thalweg_step_records_in_total{step=\"payments\""))?;
+            line.rsplit(' ').next()?.parse::<f64>().ok()
+        };
+        admins.iter().filter_map(read).sum::<f64>() == 10_000.0
+    });
+    all.iter().for_each(|supervisor| supervisor.signal("TERM"));
+    for supervisor in all {
+        supervisor.ends_with(0, "starting it again");
+    }
+    let summary = fs::read(folder.path().join("out/summary.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!(summary["processes"], 3);
+    assert_eq!(summary["predictions"], 10_000, "{summary}");
+}
+
+#[test]
+fn a_program_that_cannot_start_is_not_started_again_and_one_that_keeps_failing_not_for_ever() {
+    let folder = TempDir::new().unwrap();
+    let start = |name: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        let arguments = [
+            &["run", "--supervise", "--out", out.to_str().unwrap()],
+            arguments,
+        ]
+        .concat();
+        Process::start(FRAUD, folder.path(), name, &arguments)
+    };
+    let (code, said) = start("refused", &["--log", "no/such/log"]).end();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(!said.contains("starting it again"), "{said}");
+    let log = generate(folder.path(), 2_000);
+    let hosts = free_hosts(2);
+    let failing = [
+        "--log",
+        log.to_str().unwrap(),
+        "--hosts",
+        &hosts,
+        "--process",
+        "1",
+        "--connect-timeout",
+        "500ms",
+        "--restarts",
+        "2",
+    ];
+    let (code, said) = start("failing", &failing).end();
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(said.matches("starting it again").count(), 2, "{said}");
+    assert!(said.contains("too often in a row"), "{said}");
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
 use super::unary::{SideEdges, Sides, exchanged_with_sides, unary_with_sides};
+use super::wake::{Alarm, waking};
 use super::{Edge, Site};
 use crate::guard::guard;
 use crate::job::{JobContext, Order};
@@ -36,16 +37,19 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let routed = route(site, input, owner_of);
     let name = metrics.id.clone();
     let seat = Seat::new(site, workers);
+    let wake_every = step.wake_every();
     let mut shell = Shell::new(seat, &site.job, metrics, step, order, key);
-    exchanged_with_sides(
-        routed,
-        &name,
-        sides::<T, S>(),
-        move |packet, given, letters| {
-            given.extend(shell.take_in(packet));
-            letters.append(shell.letters());
-        },
-    )
+    let take_in = move |packet, given: &mut Vec<_>, letters: &mut Letters| {
+        given.extend(shell.take_in(packet));
+        letters.append(shell.letters());
+    };
+    match wake_every {
+        Some(period) => {
+            let woken = waking(site, routed, period);
+            unary_with_sides(woken, &name, sides::<T, S>(), take_in)
+        }
+        None => exchanged_with_sides(routed, &name, sides::<T, S>(), take_in),
+    }
 }
 
 /// Runs `step` on this worker's own records as they arrive, all under the worker's key.
@@ -124,6 +128,8 @@ pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     watermarks: WatermarkMerge,
     emitted: Watermark,
     endings: Endings,
+    /// For a step that is woken by the clock.
+    alarm: Option<Alarm>,
     /// The logic has panicked: its state is not to be trusted, and the job is about to end.
     is_broken: bool,
 }
@@ -144,6 +150,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             seat,
             job: Arc::clone(job),
             endings: Endings::new(&metrics.id, pen),
+            alarm: step
+                .wake_every()
+                .map(|period| Alarm::new(period, job.options.clock.now_ns())),
             is_broken: false,
             metrics,
             step,
@@ -303,6 +312,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         *at = None;
         if watermark != self.emitted {
             self.step.advance(&mut self.state, &mut context);
+        }
+        if self.alarm.as_mut().is_some_and(|alarm| alarm.rings(now_ns)) {
+            self.step.wake(&mut self.state, &mut context);
         }
         context.into_records()
     }

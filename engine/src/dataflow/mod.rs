@@ -21,6 +21,7 @@ pub(crate) mod route;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod unary;
+mod wake;
 
 use std::sync::Arc;
 

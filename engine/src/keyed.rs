@@ -1,5 +1,7 @@
 //! What a keyed step is: logic over one key's state and one record at a time.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::job::Order;
@@ -46,6 +48,20 @@ pub trait KeyedStep<T: Data>: 'static {
 
     /// Called when the watermark has moved, after the records before it.
     fn advance(
+        &mut self,
+        _state: &mut KeyedState<Self::Key, Self::State>,
+        _context: &mut Context<'_, Self::Out>,
+    ) {
+    }
+
+    /// How often the step is woken by the job's clock, if it is. Not for steps under a worker's key.
+    fn wake_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Called once in every [period](Self::wake_every) of the job's clock, after the records at
+    /// hand, also when none come. What depends on it is not the same in a replay.
+    fn wake(
         &mut self,
         _state: &mut KeyedState<Self::Key, Self::State>,
         _context: &mut Context<'_, Self::Out>,

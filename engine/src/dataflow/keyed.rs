@@ -10,6 +10,7 @@ use super::event_time_queue::EventTimeQueue;
 use super::route::route;
 use super::stateful::{Identity, Stateful, TakeState, stateful};
 use super::unary::{SideEdges, Sides};
+use super::wake::{Alarm, waking};
 use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
 use crate::guard::guard;
@@ -40,8 +41,13 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let routed = route(site, input, owner_of);
     let seat = Seat::new(site, workers);
     let identity = seat.identity(&metrics.id, kind);
+    let wake_every = step.wake_every();
     let shell = Shell::new(seat, &site.job, metrics, step, order, key);
     let sides = sides::<T, S>();
+    if let Some(period) = wake_every {
+        let woken = waking(site, routed, period);
+        return stateful(site, woken, Pipeline, identity, sides, shell);
+    }
     if workers == 1 {
         return stateful(site, routed, Pipeline, identity, sides, shell);
     }
@@ -143,6 +149,8 @@ pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     /// Whether those behind know of it: after a restart they do not.
     is_told: bool,
     endings: Endings,
+    /// For a step that is woken by the clock.
+    alarm: Option<Alarm>,
     /// The logic has panicked: its state is not to be trusted, and the job is about to end.
     is_broken: bool,
 }
@@ -163,6 +171,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             seat,
             job: Arc::clone(job),
             endings: Endings::new(&metrics.id, pen),
+            alarm: step
+                .wake_every()
+                .map(|period| Alarm::new(period, job.options.clock.now_ns())),
             is_broken: false,
             metrics,
             step,
@@ -359,6 +370,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         *at = None;
         if watermark != self.emitted {
             self.step.advance(&mut self.state, &mut context);
+        }
+        if self.alarm.as_mut().is_some_and(|alarm| alarm.rings(now_ns)) {
+            self.step.wake(&mut self.state, &mut context);
         }
         context.into_records()
     }

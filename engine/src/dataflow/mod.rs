@@ -25,6 +25,7 @@ pub(crate) mod sink;
 pub(crate) mod source;
 mod stateful;
 pub(crate) mod unary;
+mod wake;
 
 use std::rc::Rc;
 use std::sync::Arc;

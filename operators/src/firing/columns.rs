@@ -1,7 +1,6 @@
 //! [`WindowColumns`]: several aggregates over the same windows, as the columns of a row.
 
 use std::collections::HashSet;
-use std::marker::PhantomData;
 
 use thalweg_engine::time::EventTime;
 
@@ -24,46 +23,50 @@ use crate::features::Extracted;
 /// assert_eq!(columns.names(), ["n", "spend", "mean_fee"]);
 /// ```
 #[must_use = "columns do nothing until a stream of windows is given them"]
-pub struct WindowColumns<T, C> {
+pub struct WindowColumns<T, C: Aggregate> {
     names: Vec<String>,
     row: C,
-    of: PhantomData<T>,
+    inputs: InputOf<T, C::Input>,
 }
 
-impl<T: 'static> WindowColumns<T, NoColumns<T>> {
+/// What is taken of an event.
+pub(crate) type InputOf<T, I> = Box<dyn Fn(&T) -> I>;
+
+impl<T: 'static> WindowColumns<T, NoColumns> {
     /// No columns yet.
     pub fn new() -> Self {
         Self {
             names: Vec::new(),
-            row: NoColumns(PhantomData),
-            of: PhantomData,
+            row: NoColumns,
+            inputs: Box::new(|_| ()),
         }
     }
 }
 
-impl<T: 'static> Default for WindowColumns<T, NoColumns<T>> {
+impl<T: 'static> Default for WindowColumns<T, NoColumns> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T, C> WindowColumns<T, C> {
+impl<T: 'static, C: Aggregate> WindowColumns<T, C> {
     /// Adds a column: the aggregate's answer on what `input` takes of each event; NaN where the
     /// answer is missing.
-    pub fn aggregate<A: Aggregate, F: Fn(&T) -> A::Input + 'static>(
+    pub fn aggregate<A: Aggregate>(
         mut self,
         name: &str,
         aggregate: A,
-        input: F,
-    ) -> WindowColumns<T, WithColumn<C, Of<A, F, T>>>
+        input: impl Fn(&T) -> A::Input + 'static,
+    ) -> WindowColumns<T, WithColumn<C, A>>
     where
-        A::Output: Extracted<f64>,
+        WithColumn<C, A>: Aggregate<Input = (C::Input, A::Input)>,
     {
         self.names.push(name.to_owned());
+        let inputs = self.inputs;
         WindowColumns {
             names: self.names,
-            row: WithColumn(self.row, Of::new(aggregate, input)),
-            of: PhantomData,
+            row: WithColumn(self.row, aggregate),
+            inputs: Box::new(move |event| (inputs(event), input(event))),
         }
     }
 
@@ -72,8 +75,9 @@ impl<T, C> WindowColumns<T, C> {
         &self.names
     }
 
-    /// The names, the aggregate that gives rows, and what is wrong with the declaration.
-    pub(crate) fn into_parts(self) -> (Vec<String>, C, Vec<WindowError>) {
+    /// The names, the aggregate that gives rows, what it takes of an event, and what is wrong with
+    /// the declaration.
+    pub(crate) fn into_parts(self) -> (Vec<String>, C, InputOf<T, C::Input>, Vec<WindowError>) {
         let mut errors = Vec::new();
         let mut known = HashSet::new();
         for (name, position) in self.names.iter().zip(1..) {
@@ -86,75 +90,15 @@ impl<T, C> WindowColumns<T, C> {
         if self.names.is_empty() {
             errors.push(WindowError::NoAggregates);
         }
-        (self.names, self.row, errors)
-    }
-}
-
-/// An aggregate over what a closure takes of events of type `T`.
-pub struct Of<A, F, T> {
-    aggregate: A,
-    input: F,
-    of: PhantomData<T>,
-}
-
-impl<A, F, T> Of<A, F, T> {
-    pub(crate) fn new(aggregate: A, input: F) -> Self {
-        let of = PhantomData;
-        Self {
-            aggregate,
-            input,
-            of,
-        }
-    }
-}
-
-impl<T, A, F> Aggregate for Of<A, F, T>
-where
-    T: 'static,
-    A: Aggregate,
-    F: Fn(&T) -> A::Input + 'static,
-{
-    type Input = T;
-    type State = A::State;
-    type Output = A::Output;
-
-    const REMOVES: bool = A::REMOVES;
-    const ORDERED: bool = A::ORDERED;
-
-    fn empty(&self) -> A::State {
-        self.aggregate.empty()
-    }
-
-    fn add(&self, state: &mut A::State, at: EventTime, event: &T) {
-        self.aggregate.add(state, at, &(self.input)(event));
-    }
-
-    fn merge(&self, state: &mut A::State, later: &A::State) {
-        self.aggregate.merge(state, later);
-    }
-
-    fn remove(&self, state: &mut A::State, at: EventTime, event: &T) {
-        self.aggregate.remove(state, at, &(self.input)(event));
-    }
-
-    fn is_exact(&self, state: &A::State) -> bool {
-        self.aggregate.is_exact(state)
-    }
-
-    fn compact(&self, state: &mut A::State) {
-        self.aggregate.compact(state);
-    }
-
-    fn finish(&self, state: &A::State, end: EventTime) -> A::Output {
-        self.aggregate.finish(state, end)
+        (self.names, self.row, self.inputs, errors)
     }
 }
 
 /// A row without columns.
-pub struct NoColumns<T>(PhantomData<T>);
+pub struct NoColumns;
 
-impl<T: 'static> Aggregate for NoColumns<T> {
-    type Input = T;
+impl Aggregate for NoColumns {
+    type Input = ();
     type State = ();
     type Output = Vec<f64>;
 
@@ -163,11 +107,11 @@ impl<T: 'static> Aggregate for NoColumns<T> {
 
     fn empty(&self) {}
 
-    fn add(&self, (): &mut (), _: EventTime, _: &T) {}
+    fn add(&self, (): &mut (), _: EventTime, (): &()) {}
 
     fn merge(&self, (): &mut (), (): &()) {}
 
-    fn remove(&self, (): &mut (), _: EventTime, _: &T) {}
+    fn remove(&self, (): &mut (), _: EventTime, (): &()) {}
 
     fn finish(&self, (): &(), _: EventTime) -> Vec<f64> {
         Vec::new()
@@ -180,10 +124,10 @@ pub struct WithColumn<C, A>(C, A);
 impl<C, A> Aggregate for WithColumn<C, A>
 where
     C: Aggregate<Output = Vec<f64>>,
-    A: Aggregate<Input = C::Input>,
+    A: Aggregate,
     A::Output: Extracted<f64>,
 {
-    type Input = C::Input;
+    type Input = (C::Input, A::Input);
     type State = (C::State, A::State);
     type Output = Vec<f64>;
 
@@ -194,9 +138,9 @@ where
         (self.0.empty(), self.1.empty())
     }
 
-    fn add(&self, (row, last): &mut Self::State, at: EventTime, event: &C::Input) {
-        self.0.add(row, at, event);
-        self.1.add(last, at, event);
+    fn add(&self, (row, last): &mut Self::State, at: EventTime, (inputs, input): &Self::Input) {
+        self.0.add(row, at, inputs);
+        self.1.add(last, at, input);
     }
 
     fn merge(&self, (row, last): &mut Self::State, later: &Self::State) {
@@ -204,9 +148,9 @@ where
         self.1.merge(last, &later.1);
     }
 
-    fn remove(&self, (row, last): &mut Self::State, at: EventTime, event: &C::Input) {
-        self.0.remove(row, at, event);
-        self.1.remove(last, at, event);
+    fn remove(&self, (row, last): &mut Self::State, at: EventTime, (inputs, input): &Self::Input) {
+        self.0.remove(row, at, inputs);
+        self.1.remove(last, at, input);
     }
 
     fn is_exact(&self, (row, last): &Self::State) -> bool {

@@ -20,6 +20,8 @@ pub(super) enum Cause<'a> {
     Ended,
     /// A period of early firings: everything before this position is given.
     Period(i64),
+    /// The job's clock.
+    Clock,
     /// An event that came early or late.
     Event(&'a mut Trigger),
 }
@@ -53,6 +55,11 @@ impl<A: Aggregate> Windows<A> {
             Cause::Complete if end == i64::MAX => (end - 1, summary.last + 1),
             Cause::Ended => (i64::MAX - 1, end),
             Cause::Period(at) => (at - 1, *at),
+            Cause::Clock => {
+                // Inside the window, and not late for the steps that come after.
+                let at = summary.last.max(state.kept.settled).min(end - 1);
+                (at, at + 1)
+            }
             Cause::Event(trigger) if timing == Timing::Early => (trigger.at, trigger.at + 1),
             Cause::Complete | Cause::Event(_) => (end - 1, end),
         };
@@ -179,7 +186,7 @@ impl<A: Aggregate> Windows<A> {
         };
         let latest = match cause {
             Cause::Event(trigger) => slices.partition_point(|slice| slice.index <= trigger.slice),
-            Cause::Complete | Cause::Ended | Cause::Period(_) => {
+            Cause::Complete | Cause::Ended | Cause::Period(_) | Cause::Clock => {
                 slices.partition_point(|slice| slice.index < end)
             }
         };

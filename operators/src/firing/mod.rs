@@ -9,12 +9,13 @@
 //! comes any more unless it is late: by the watermark or, in event-time order, by the event at
 //! hand. A window fires on time when its end is settled, and its state is kept until its end and
 //! the lateness are. What is due fires before an event is taken in, so that in event-time order
-//! nothing depends on how events come in batches.
+//! nothing depends on how events come in batches. Only firings by the clock are another matter: the
+//! step says when.
 //!
 //! # What a result is stamped with
 //! The event time of a result that is on time or late is a microsecond before the window's end; of
 //! an early one, the time of the event that made it fire, or a microsecond before the end of the
-//! period: always inside the window, so that a later step with windows of the same size has it in
+//! period, or by the clock that of its latest event or of the watermark: always inside the window, so that a later step with windows of the same size has it in
 //! the same window. Its origin is that of the event that made it fire or, for the watermark, of the
 //! latest event in the window, numbered ([`Origin::child`](thalweg_engine::record::Origin::child)).
 //!
@@ -48,7 +49,8 @@ pub(crate) mod testing;
 mod tests;
 mod windows;
 
-pub use columns::{NoColumns, Of, WindowColumns, WithColumn};
+pub(crate) use columns::InputOf;
+pub use columns::{NoColumns, WindowColumns, WithColumn};
 pub use error::WindowError;
 pub(crate) use result::Fired;
 pub use result::{Timing, WindowResult};

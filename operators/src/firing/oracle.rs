@@ -63,6 +63,9 @@ impl Case {
             if let Some(period) = self.early_period {
                 window = window.early_period(micros(period));
             }
+            if self.ops.contains(&Op::Wake) {
+                window = window.early_every(micros(1));
+            }
         }
         if let Some(events) = self.early_events {
             window = window.early_events(events);
@@ -380,6 +383,22 @@ impl Definition<'_> {
         }
     }
 
+    fn wake(&mut self) {
+        let open = |window: &Id| window.1 > self.settled;
+        for window in self
+            .all_windows()
+            .into_iter()
+            .filter(open)
+            .collect::<Vec<_>>()
+        {
+            let latest = self.content(window).iter().map(|e| e.at).max();
+            if !self.is_count() && !self.fresh(window).is_empty() {
+                let time = latest.unwrap().max(self.settled).min(window.1 - 1);
+                self.fire(window, Timing::Early, Some(time));
+            }
+        }
+    }
+
     fn end(&mut self) {
         self.settle(i64::MAX);
         if let Kind::Count { slide, .. } = self.case.kind
@@ -418,6 +437,7 @@ fn expected(case: &Case) -> (Vec<Expected>, Vec<u64>) {
                 watermark = to.as_micros();
                 definition.settle(watermark);
             }
+            Op::Wake => definition.wake(),
         }
     }
     definition.end();
@@ -562,9 +582,21 @@ fn ops(disorder: i64) -> impl Strategy<Value = Vec<Op>> {
     let step = prop_oneof![6 => 0..4_i64, 2 => 0..30_i64, 1 => 0..120_i64];
     let back = prop_oneof![2 => Just(0), 1 => 0..=disorder];
     let watermark = prop_oneof![2 => Just(None), 1 => (0..=disorder).prop_map(Some)];
-    prop::collection::vec((step, back, 0..10_i64, watermark), 1..40).prop_map(|steps| {
+    let wakes = prop_oneof![2 => Just(0.0), 1 => Just(0.3)];
+    let steps = wakes.prop_flat_map(move |wakes| {
+        let woken = prop::bool::weighted(wakes);
+        let step = (
+            step.clone(),
+            back.clone(),
+            0..10_i64,
+            watermark.clone(),
+            woken,
+        );
+        prop::collection::vec(step, 1..40)
+    });
+    steps.prop_map(|steps| {
         let (mut now, mut told, mut ops) = (-60, i64::MIN, Vec::new());
-        for (step, back, value, watermark) in steps {
+        for (step, back, value, watermark, woken) in steps {
             now += step;
             ops.push(Op::Event(EventTime::from_micros(now - back), value));
             if let Some(behind) = watermark
@@ -572,6 +604,9 @@ fn ops(disorder: i64) -> impl Strategy<Value = Vec<Op>> {
             {
                 told = now - behind;
                 ops.push(Op::Watermark(EventTime::from_micros(told)));
+            }
+            if woken {
+                ops.push(Op::Wake);
             }
         }
         ops
@@ -614,6 +649,7 @@ fn case() -> impl Strategy<Value = Case> {
                     *op = match *op {
                         Op::Event(time, value) => Op::Event(at(time), value),
                         Op::Watermark(time) => Op::Watermark(at(time)),
+                        Op::Wake => Op::Wake,
                     };
                 }
             }

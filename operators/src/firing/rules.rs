@@ -33,6 +33,7 @@ pub struct Window {
     lateness: Duration,
     early_events: Option<u64>,
     early_period: Option<Duration>,
+    early_every: Option<Duration>,
     discarding: bool,
 }
 
@@ -53,6 +54,7 @@ impl Window {
             lateness: Duration::ZERO,
             early_events: None,
             early_period: None,
+            early_every: None,
             discarding: false,
         }
     }
@@ -140,9 +142,21 @@ impl Window {
 
     /// Has every window fire early at the first multiple of `period`, in event time from the epoch,
     /// after an event that it has not given yet, once the watermark gets there. The clock on the
-    /// wall plays no part.
+    /// wall plays no part; it does in [`early_every`](Self::early_every).
     pub fn early_period(mut self, period: Duration) -> Self {
         self.early_period = Some(period);
+        self
+    }
+
+    /// Has every window that has events which it has not given yet fire early once in every `period`
+    /// of the job's clock, also while nothing comes and the watermark stands still.
+    ///
+    /// What these firings hold depends on when events come, so they are not the same in a replay,
+    /// nor with another number of workers; with [`discarding`](Self::discarding) that is true of all
+    /// firings. A result is stamped with the time of the window's latest event or, where that is
+    /// later and inside the window, with that of the watermark.
+    pub fn early_every(mut self, period: Duration) -> Self {
+        self.early_every = Some(period);
         self
     }
 
@@ -154,6 +168,24 @@ impl Window {
     pub fn discarding(mut self) -> Self {
         self.discarding = true;
         self
+    }
+
+    /// What the state of a key depends on, in words: where windows lie, and whether they discard.
+    /// When else they fire, and until when, may be another after a restart.
+    pub(super) fn layout(&self) -> String {
+        let of = match &self.kind {
+            Kind::Hopping { length, slide } => {
+                let offset = self.offset.as_micros().checked_rem(slide.as_micros());
+                let offset = Duration::from_micros(offset.unwrap_or(0) as u64);
+                format!("hopping, {length:?} every {slide:?} from {offset:?}")
+            }
+            Kind::Daily(zone) => format!("daily, {}", zone.to_ascii_lowercase()),
+            Kind::Session(gap) => format!("session, {gap:?} apart"),
+            Kind::Count { events, slide } => format!("count, {events} every {slide}"),
+            Kind::Global => "global".to_owned(),
+        };
+        let discarding = if self.discarding { ", discarding" } else { "" };
+        of + discarding
     }
 
     /// Checks and compiles the declaration.
@@ -172,10 +204,17 @@ impl Window {
         let early_period = self
             .early_period
             .map(|period| span(period, "period of early firings", &mut errors));
+        if let Some(period) = self.early_every {
+            span(period, "period of early firings by the clock", &mut errors);
+        }
         if let Kind::Count { .. } = self.kind {
             let unfit = [
                 (lateness > 0, "lateness"),
                 (early_period.is_some(), "a period of early firings"),
+                (
+                    self.early_every.is_some(),
+                    "a period of early firings by the clock",
+                ),
             ];
             for (_, what) in unfit.into_iter().filter(|(unfit, _)| *unfit) {
                 errors.push(WindowError::Unfit {
@@ -192,6 +231,7 @@ impl Window {
             lateness,
             early_events: self.early_events,
             early_period,
+            early_every: self.early_every,
             discarding: self.discarding,
         };
         let windows = rules.overlap();
@@ -289,6 +329,7 @@ pub(super) struct Rules {
     pub(super) lateness: i64,
     pub(super) early_events: Option<u64>,
     pub(super) early_period: Option<i64>,
+    pub(super) early_every: Option<Duration>,
     pub(super) discarding: bool,
 }
 
@@ -326,7 +367,7 @@ impl Rules {
     }
 
     pub(super) fn fires_early(&self) -> bool {
-        self.early_events.is_some() || self.early_period.is_some()
+        self.early_events.is_some() || self.early_period.is_some() || self.early_every.is_some()
     }
 
     /// Whether a window can fire more than once.
@@ -398,15 +439,19 @@ mod tests {
         check(Window::count(0), &["number of events of a window"]);
         check(Window::count_sliding(2, 3), &["longer than the window"]);
         check(
-            Window::count(2).lateness(secs(1)).early_period(secs(1)),
-            &["lateness", "period"],
+            Window::count(2)
+                .lateness(secs(1))
+                .early_period(secs(1))
+                .early_every(secs(1)),
+            &["lateness", "period", "by the clock"],
         );
         check(
             Window::global()
                 .early_events(0)
                 .early_period(secs(0))
+                .early_every(secs(0))
                 .lateness(Duration::MAX),
-            &["lateness", "between early", "period"],
+            &["lateness", "between early", "period", "by the clock"],
         );
         check(
             Window::hopping(hours(24), Duration::from_millis(1)).discarding(),

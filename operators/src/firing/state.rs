@@ -1,27 +1,36 @@
 //! [`KeyWindows`]: the open windows of one key.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thalweg_engine::expiry::Expiry;
 use thalweg_engine::key::Key;
 use thalweg_engine::time::EventTime;
-use thalweg_engine::version::Version;
 
 use super::blocks::Blocks;
 use super::layout::position;
 use super::slice::Slice;
+
+/// The version that is written; every version up to it can be read.
+const VERSION: u8 = 2;
 
 /// No early firing is due.
 pub(super) const NEVER: i64 = i64::MAX;
 
 /// The open windows of one key: `S` is the state of the aggregate.
 ///
-/// Serialised as a version number and what is [`Kept`].
+/// Serialised as a version number, the fingerprint of the declaration, and what is [`Kept`].
 pub(crate) struct KeyWindows<S> {
+    /// Of the windows' declaration: see [`Windows::accepts`](super::Windows::accepts). 0 where it
+    /// is not known.
+    pub(super) fingerprint: u32,
     pub(super) kept: Kept<S>,
     /// For when the key has been put down to be looked at: the step's memory, not state.
     pub(crate) scheduled: Option<EventTime>,
+    /// Whether the key is down to be looked at by the clock: as before.
+    pub(crate) is_fresh: bool,
     /// What can be computed from the slices.
     pub(super) blocks: Option<Box<Blocks<S>>>,
 }
@@ -109,8 +118,10 @@ impl<S> KeyWindows<S> {
 impl<S> From<Kept<S>> for KeyWindows<S> {
     fn from(kept: Kept<S>) -> Self {
         Self {
+            fingerprint: 0,
             kept,
             scheduled: None,
+            is_fresh: false,
             blocks: None,
         }
     }
@@ -129,13 +140,39 @@ impl<S> Default for KeyWindows<S> {
 
 impl<S: Serialize> Serialize for KeyWindows<S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        (Version::<1>, &self.kept).serialize(serializer)
+        (VERSION, self.fingerprint, &self.kept).serialize(serializer)
     }
 }
 
 impl<'de, S: Clone + Deserialize<'de>> Deserialize<'de> for KeyWindows<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (_, kept) = <(Version<1>, Kept<S>)>::deserialize(deserializer)?;
+        deserializer.deserialize_tuple(3, Versioned(PhantomData))
+    }
+}
+
+/// Reads what the version before it says it is.
+struct Versioned<S>(PhantomData<S>);
+
+impl<'de, S: Clone + Deserialize<'de>> de::Visitor<'de> for Versioned<S> {
+    type Value = KeyWindows<S>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("windows of a key: a format version, a fingerprint and what is kept")
+    }
+
+    fn visit_seq<P: de::SeqAccess<'de>>(self, mut parts: P) -> Result<KeyWindows<S>, P::Error> {
+        let missing = |part| de::Error::invalid_length(part, &self);
+        let version: u8 = parts.next_element()?.ok_or_else(|| missing(0))?;
+        let fingerprint = match version {
+            1 => 0,
+            VERSION => parts.next_element()?.ok_or_else(|| missing(1))?,
+            _ => {
+                return Err(de::Error::custom(format_args!(
+                    "windows of format version {version}; this build reads up to {VERSION}"
+                )));
+            }
+        };
+        let kept: Kept<S> = parts.next_element()?.ok_or_else(|| missing(2))?;
         let sound = kept.slices.iter().is_sorted_by_key(|slice| slice.index)
             && kept.marks.iter().is_sorted_by_key(|(window, _)| *window)
             && kept.slices.iter().all(Slice::is_sound);
@@ -144,6 +181,9 @@ impl<'de, S: Clone + Deserialize<'de>> Deserialize<'de> for KeyWindows<S> {
                 "windows out of order; the state is corrupt",
             ));
         }
-        Ok(Self::from(kept))
+        Ok(KeyWindows {
+            fingerprint,
+            ..KeyWindows::from(kept)
+        })
     }
 }

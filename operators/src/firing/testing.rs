@@ -124,6 +124,8 @@ pub(super) enum Op {
     Event(EventTime, i64),
     /// The watermark moves.
     Watermark(EventTime),
+    /// A period of the clock is over.
+    Wake,
 }
 
 /// One key that takes events in as they arrive.
@@ -140,7 +142,7 @@ pub(super) struct Harness<A: Aggregate> {
 impl<A: Aggregate<Input = i64>> Harness<A> {
     pub(super) fn new(window: &Window, aggregate: A) -> Self {
         Self {
-            windows: Windows::new(window, aggregate).unwrap(),
+            windows: Windows::new(window, &[], aggregate).unwrap(),
             state: KeyWindows::default(),
             fired: Vec::new(),
             late: Vec::new(),
@@ -183,6 +185,10 @@ impl<A: Aggregate<Input = i64>> Harness<A> {
                     self.events += 1;
                 }
                 Op::Watermark(to) => self.watermark(to),
+                Op::Wake => {
+                    let (windows, state) = (&self.windows, &mut self.state);
+                    windows.wake(state, self.watermark, &mut self.fired);
+                }
             }
         }
     }

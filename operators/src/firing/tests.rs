@@ -502,7 +502,7 @@ fn state_taken_and_restored_by_key_group_goes_on_as_before() {
         Window::session(secs(45)).early_period(secs(30)),
         Window::count_sliding(4, 2),
     ] {
-        let windows = Windows::new(&window, Listed).unwrap();
+        let windows = Windows::new(&window, &[], Listed).unwrap();
         let (mut state, mut expiry) = (State::default(), Expiry::default());
         go_on(&windows, &mut state, &mut expiry, 0..150);
         let mut restored = State::default();

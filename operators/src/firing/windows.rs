@@ -1,7 +1,10 @@
 //! [`Windows`]: takes the events of a key in, and says what its windows give as they fire.
 
+use std::any::type_name;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use thalweg_engine::key::key_hash;
 use thalweg_engine::record::Origin;
 use thalweg_engine::time::EventTime;
 
@@ -18,6 +21,9 @@ use crate::aggregate::Aggregate;
 pub(crate) struct Windows<A> {
     pub(super) rules: Rules,
     pub(super) aggregate: A,
+    layout: String,
+    /// A hash of the layout, which stands in every key's state; never 0.
+    fingerprint: u32,
 }
 
 /// An event of a key.
@@ -28,13 +34,36 @@ pub(crate) struct Event<'a, I> {
 }
 
 impl<A: Aggregate> Windows<A> {
-    /// Compiles windows.
+    /// Compiles windows of an aggregate whose answers have these names, if they have any.
     ///
     /// # Errors
     /// Every mistake of the declaration.
-    pub(crate) fn new(window: &Window, aggregate: A) -> Result<Self, Vec<WindowError>> {
+    pub(crate) fn new(
+        window: &Window,
+        names: &[String],
+        aggregate: A,
+    ) -> Result<Self, Vec<WindowError>> {
         let rules = window.rules()?;
-        Ok(Self { rules, aggregate })
+        let (names, of) = (names.join(", "), plain_name(type_name::<A>()));
+        let layout = format!("{}: {names} of {of}", window.layout());
+        let fingerprint = (key_hash(&layout) as u32).max(1);
+        Ok(Self {
+            rules,
+            aggregate,
+            layout,
+            fingerprint,
+        })
+    }
+
+    /// What the state of a key depends on, in words: see [`Windows::accepts`].
+    pub(crate) fn layout(&self) -> &str {
+        &self.layout
+    }
+
+    /// Whether a state that was restored is of this layout, as far as that shows: states of version
+    /// 1 don't tell.
+    pub(crate) fn accepts(&self, state: &KeyWindows<A::State>) -> bool {
+        [0, self.fingerprint].contains(&state.fingerprint)
     }
 
     /// Takes an event in, unless it is too late. No event before `settled` comes any more, unless
@@ -48,6 +77,7 @@ impl<A: Aggregate> Windows<A> {
         settled: EventTime,
         fired: &mut Vec<Fired<A::Output>>,
     ) -> bool {
+        state.fingerprint = self.fingerprint;
         if !self.rules.is_count() {
             self.settle(state, position(settled), fired);
         }
@@ -73,6 +103,27 @@ impl<A: Aggregate> Windows<A> {
             self.settle(state, settled, fired);
         } else if ended {
             self.end_count(state, fired);
+        }
+    }
+
+    /// How often [`Windows::wake`] is to be called for keys that had events, if at all.
+    pub(crate) fn wake_every(&self) -> Option<Duration> {
+        self.rules.early_every
+    }
+
+    /// Fires early what has events that it has not given yet; no event before `settled` comes any
+    /// more, unless it is late.
+    pub(crate) fn wake(
+        &self,
+        state: &mut KeyWindows<A::State>,
+        settled: EventTime,
+        fired: &mut Vec<Fired<A::Output>>,
+    ) {
+        self.advance(state, settled, fired);
+        let fresh = state.kept.marks.iter().filter(|(_, mark)| mark.fresh > 0);
+        let windows: Vec<i64> = fresh.map(|(window, _)| *window).collect();
+        for window in windows {
+            self.fire(state, window, Timing::Early, Cause::Clock, fired);
         }
     }
 
@@ -356,6 +407,20 @@ impl<A: Aggregate> Windows<A> {
         }
         *state = KeyWindows::default();
     }
+}
+
+/// A type's name without the modules that its parts are in.
+fn plain_name(name: &str) -> String {
+    let mut plain = String::new();
+    for part in name.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_') {
+        if part == ":" {
+            let part = plain.trim_end_matches(|c: char| c.is_alphanumeric() || "_:".contains(c));
+            plain.truncate(part.len());
+        } else {
+            plain.push_str(part);
+        }
+    }
+    plain
 }
 
 /// A window's place among those of an event, the last one's being 0: where they are slices of their

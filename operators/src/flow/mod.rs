@@ -11,6 +11,8 @@ mod interval_step;
 mod joins;
 #[cfg(test)]
 mod joins_tests;
+#[cfg(test)]
+mod panics_tests;
 mod table_step;
 mod windows;
 

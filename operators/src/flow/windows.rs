@@ -1,10 +1,11 @@
 //! Windows over keyed streams: results as the windows fire.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_engine::expiry::Expiry;
 use thalweg_engine::flow::{Keyed, Stream};
+use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::ledger::Fate;
@@ -13,7 +14,7 @@ use thalweg_engine::state::KeyedState;
 
 use crate::aggregate::Aggregate;
 use crate::firing::{
-    Event, Fired, KeyWindows, NoColumns, Of, Window, WindowColumns, WindowError, WindowResult,
+    Event, Fired, InputOf, KeyWindows, NoColumns, Window, WindowColumns, WindowError, WindowResult,
     Windows,
 };
 
@@ -21,7 +22,11 @@ use crate::firing::{
 ///
 /// An event counts as processed once a window has taken it in. One that is too late for all of its
 /// windows goes to the step's late stream, [`Flow::late`](thalweg_engine::flow::Flow::late) by the
-/// step id, or where the job has its late events go.
+/// step id, or where the job has its late events go; one on which a closure panics is a dead letter.
+///
+/// State goes on only with windows that lie as they did, of aggregates of the same names and types;
+/// an aggregate that is set up in another way needs another name, or the step another id. When
+/// windows fire early, and the lateness, may change, and hold from then on.
 ///
 /// In event-time order the results of events that are not late are the same bytes for any number of
 /// workers and any batch split; in arrival order, a window's result on time is of the same events.
@@ -58,10 +63,10 @@ pub trait WindowStreams<'s, K, T> {
         self,
         id: &str,
         window: Window,
-        declare: impl FnOnce(WindowColumns<T, NoColumns<T>>) -> WindowColumns<T, C>,
+        declare: impl FnOnce(WindowColumns<T, NoColumns>) -> WindowColumns<T, C>,
     ) -> WindowStream<'s, K>
     where
-        C: Aggregate<Input = T, Output = Vec<f64>>;
+        C: Aggregate<Output = Vec<f64>>;
 
     /// Computes one aggregate, of whatever type, whenever a window of a key fires; `input` takes
     /// from an event what the aggregate is of.
@@ -82,13 +87,14 @@ impl<'s, K: Key, T: Data> WindowStreams<'s, K, T> for Keyed<'s, K, T> {
         self,
         id: &str,
         window: Window,
-        declare: impl FnOnce(WindowColumns<T, NoColumns<T>>) -> WindowColumns<T, C>,
+        declare: impl FnOnce(WindowColumns<T, NoColumns>) -> WindowColumns<T, C>,
     ) -> WindowStream<'s, K>
     where
-        C: Aggregate<Input = T, Output = Vec<f64>>,
+        C: Aggregate<Output = Vec<f64>>,
     {
-        let (names, row, errors) = declare(WindowColumns::new()).into_parts();
-        let stream = attach(self, id, &window, row, errors);
+        let (names, row, inputs, errors) = declare(WindowColumns::new()).into_parts();
+        let windows = Windows::new(&window, &names, row);
+        let stream = attach(self, id, windows, inputs, errors);
         let names = Arc::new(names);
         WindowStream { stream, names }
     }
@@ -104,27 +110,23 @@ impl<'s, K: Key, T: Data> WindowStreams<'s, K, T> for Keyed<'s, K, T> {
         A: Aggregate,
         A::Output: Data,
     {
-        attach(self, id, &window, Of::new(aggregate, input), Vec::new())
+        let windows = Windows::new(&window, &[], aggregate);
+        attach(self, id, windows, Box::new(input), Vec::new())
     }
 }
 
-fn attach<'s, K: Key, T: Data, A: Aggregate<Input = T>>(
+fn attach<'s, K: Key, T: Data, A: Aggregate>(
     keyed: Keyed<'s, K, T>,
     id: &str,
-    window: &Window,
-    aggregate: A,
+    windows: Result<Windows<A>, Vec<WindowError>>,
+    input: InputOf<T, A::Input>,
     mut errors: Vec<WindowError>,
 ) -> Stream<'s, WindowResult<K, A::Output>>
 where
     A::Output: Data,
 {
-    let windows = Windows::new(window, aggregate).map_err(|more| errors.extend(more));
-    let step = WindowStep {
-        windows: windows.ok(),
-        expiry: Expiry::default(),
-        fired: Vec::new(),
-        of: PhantomData,
-    };
+    let windows = windows.map_err(|more| errors.extend(more));
+    let step = WindowStep::new(windows.ok(), input);
     let stream = keyed.step(id, "windows", step);
     for error in errors {
         stream.error(format!("windows `{id}`: {error}"));
@@ -162,16 +164,30 @@ impl<'s, K: Key> WindowStream<'s, K> {
 struct WindowStep<K, T, A: Aggregate> {
     /// `None` when they could not be built: the flow will not run.
     windows: Option<Windows<A>>,
+    input: InputOf<T, A::Input>,
     expiry: Expiry<K>,
+    /// The keys that the clock has to look at; after a restart, until it has, all of them.
+    fresh: Option<Vec<K>>,
     fired: Vec<Fired<A::Output>>,
-    of: PhantomData<T>,
+}
+
+impl<K: Key, T, A: Aggregate> WindowStep<K, T, A> {
+    fn new(windows: Option<Windows<A>>, input: InputOf<T, A::Input>) -> Self {
+        Self {
+            windows,
+            input,
+            expiry: Expiry::default(),
+            fresh: None,
+            fired: Vec::new(),
+        }
+    }
 }
 
 impl<K, T, A> KeyedStep<T> for WindowStep<K, T, A>
 where
     K: Key,
     T: Data,
-    A: Aggregate<Input = T>,
+    A: Aggregate,
     A::Output: Data,
 {
     type Key = K;
@@ -188,16 +204,21 @@ where
         context: &mut Context<'_, Self::Out>,
     ) {
         let Some(windows) = &self.windows else { return };
-        let event = Event {
-            at: record.time,
-            origin: record.origin,
-            input: &record.value,
-        };
-        let settled = context.settled(record.time);
-        if windows.take(state, &event, settled, &mut self.fired) {
-            context.finish(record.origin, Fate::Processed);
-        } else {
-            context.divert(&record);
+        match guard(|| (self.input)(&record.value)) {
+            Ok(input) => {
+                let event = Event {
+                    at: record.time,
+                    origin: record.origin,
+                    input: &input,
+                };
+                let settled = context.settled(record.time);
+                if windows.take(state, &event, settled, &mut self.fired) {
+                    context.finish(record.origin, Fate::Processed);
+                } else {
+                    context.divert(&record);
+                }
+            }
+            Err(reason) => context.reject(&record.with(()), Some(&record.value), reason),
         }
         for fired in self.fired.drain(..) {
             let ingested_ns = match fired.by_event {
@@ -207,9 +228,56 @@ where
             context.emit(result(fired, key, ingested_ns));
         }
         state.schedule(key, windows.due(state), &mut self.expiry);
+        if windows.wake_every().is_some()
+            && let Some(fresh) = &mut self.fresh
+            && !std::mem::replace(&mut state.is_fresh, true)
+        {
+            fresh.push(key.clone());
+        }
     }
 
-    /// Looks at the keys that are due; the results go on by event time and key.
+    fn wake_every(&self) -> Option<Duration> {
+        self.windows.as_ref()?.wake_every()
+    }
+
+    fn wake(
+        &mut self,
+        state: &mut KeyedState<K, KeyWindows<A::State>>,
+        context: &mut Context<'_, Self::Out>,
+    ) {
+        let Some(windows) = &self.windows else { return };
+        let all = || state.iter().map(|(key, _)| key.clone()).collect();
+        let fresh = self.fresh.replace(Vec::new()).unwrap_or_else(all);
+        let settled = context.watermark().time;
+        let mut results = Vec::new();
+        for key in fresh {
+            if state.get(&key).is_none() {
+                continue;
+            }
+            let open = state.entry(&key);
+            open.is_fresh = false;
+            windows.wake(open, settled, &mut self.fired);
+            let fired = self.fired.drain(..);
+            results.extend(fired.map(|fired| result(fired, &key, context.now_ns())));
+        }
+        emit_sorted(results, context);
+    }
+
+    fn accepts(&self, states: &KeyedState<K, KeyWindows<A::State>>) -> Result<(), String> {
+        let Some(windows) = &self.windows else {
+            return Ok(());
+        };
+        if states.iter().all(|(_, state)| windows.accepts(state)) {
+            return Ok(());
+        }
+        Err(format!(
+            "its windows were declared in another way when it was written than now ({}); declare \
+             them as then, or give the step another id to start anew",
+            windows.layout()
+        ))
+    }
+
+    /// Looks at the keys that are due.
     fn advance(
         &mut self,
         state: &mut KeyedState<K, KeyWindows<A::State>>,
@@ -230,9 +298,17 @@ where
                 open.schedule(&key, windows.due(open), &mut self.expiry);
             }
         }
-        results.sort_by(|a, b| (a.time, &a.value.key).cmp(&(b.time, &b.value.key)));
-        results.into_iter().for_each(|result| context.emit(result));
+        emit_sorted(results, context);
     }
+}
+
+/// Sends results on by event time and key.
+fn emit_sorted<K: Key, V>(
+    mut results: Vec<Record<WindowResult<K, V>>>,
+    context: &mut Context<'_, WindowResult<K, V>>,
+) {
+    results.sort_by(|a, b| (a.time, &a.value.key).cmp(&(b.time, &b.value.key)));
+    results.into_iter().for_each(|result| context.emit(result));
 }
 
 fn result<K: Key, V>(fired: Fired<V>, key: &K, ingested_ns: u64) -> Record<WindowResult<K, V>> {

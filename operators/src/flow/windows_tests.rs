@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use thalweg_engine::clock::Clock;
 use thalweg_engine::job::{JobOptions, Order, StopHandle};
 use thalweg_engine::letters::LateEvent;
+use thalweg_engine::record::Origin;
 use thalweg_engine::source::WatermarkPolicy;
 use thalweg_engine::telemetry::Telemetry;
-use thalweg_engine::testing::{Collect, Events, Live, run_flow, run_flow_with_fates};
+use thalweg_engine::testing::{Collect, Events, Live, StepRun, run_flow, run_flow_with_fates};
 use thalweg_engine::time::{EventTime, millis, secs};
+use thalweg_engine::watermark::Watermark;
 use thalweg_engine::{plan, run};
 
 use super::*;
-use crate::firing::Timing;
 use crate::firing::testing::Listed;
+use crate::firing::{Timing, WithColumn};
 
 /// An event of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -296,6 +298,49 @@ fn windows_of_windows_have_results_in_the_window_that_they_are_of() {
     }
 }
 
+/// The step of windows whose rows have one column.
+fn step(window: &Window, name: &str) -> WindowStep<u8, Reading, WithColumn<NoColumns, Sum>> {
+    let columns = WindowColumns::<Reading, _>::new();
+    let columns = columns.aggregate(name, Sum, |r| r.value as f64);
+    let (names, row, input, errors) = columns.into_parts();
+    assert_eq!(errors, []);
+    WindowStep::new(Windows::new(window, &names, row).ok(), input)
+}
+
+#[test]
+fn state_of_windows_that_were_declared_in_another_way_is_refused() {
+    let window = Window::hopping(secs(10), secs(5)).offset(secs(7));
+    let check = |before: &Window, name: &str, expected: &str| {
+        let record = Record {
+            time: EventTime::from_seconds(3),
+            origin: Origin::default(),
+            ingested_ns: 0,
+            value: reading(1, 3, 3),
+        };
+        let mut run = StepRun::new(Order::Arrival, step(before, name), |r: &Reading| r.key);
+        run.feed(vec![record], Watermark::START);
+        let outcome = run.restart(step(&window, "sum"));
+        let said = outcome.map_or_else(|error| error.to_string(), |()| String::new());
+        assert_eq!(said, expected);
+    };
+    check(&window, "sum", "");
+    // Later ones may fire at other times.
+    let other = window.clone().early_events(2).lateness(secs(1));
+    check(&other, "sum", "");
+    let refused = "state of step `step` cannot be used: its windows were declared in another way \
+                   when it was written than now (hopping, 10s every 5s from 2s: sum of \
+                   WithColumn<NoColumns, Sum>); declare them as then, or give the step another id \
+                   to start anew";
+    check(&window, "total", refused);
+    check(&window.clone().discarding(), "sum", refused);
+    check(&window.clone().offset(secs(3)), "sum", refused);
+    check(&Window::tumbling(secs(10)), "sum", refused);
+    check(&Window::session(secs(10)), "sum", refused);
+    check(&Window::daily("UTC"), "sum", refused);
+    check(&Window::count(10), "sum", refused);
+    check(&Window::global(), "sum", refused);
+}
+
 #[test]
 fn mistakes_are_build_errors_that_name_the_step() {
     let error = plan(&JobOptions::default(), |flow| {
@@ -329,7 +374,12 @@ fn mistakes_are_build_errors_that_name_the_step() {
 
 /// Runs live sources, one per feed, until there is a result, with a clock that moves meanwhile;
 /// returns the results by then. A busy source goes on getting the last event of its feed.
-fn live(feeds: &[(&[Reading], bool)], policy: WatermarkPolicy) -> Vec<Row> {
+fn live(
+    window: Window,
+    workers: usize,
+    feeds: &[(&[Reading], bool)],
+    policy: WatermarkPolicy,
+) -> Vec<Row> {
     let clock = Clock::manual(EventTime::from_seconds(1_000));
     let (feeders, sources): (Vec<_>, Vec<_>) = feeds.iter().map(|_| Live::new()).unzip();
     for (feeder, (feed, _)) in feeders.iter().zip(feeds) {
@@ -340,6 +390,7 @@ fn live(feeds: &[(&[Reading], bool)], policy: WatermarkPolicy) -> Vec<Row> {
     let (sink, stopper) = (collected.clone(), stop.clone());
     let options = JobOptions {
         clock: clock.clone(),
+        workers,
         ..JobOptions::default()
     };
     let sources = std::sync::Mutex::new(sources);
@@ -354,7 +405,7 @@ fn live(feeds: &[(&[Reading], bool)], policy: WatermarkPolicy) -> Vec<Row> {
             first
                 .merge("all", streams)
                 .key_by(|reading: &Reading| reading.key)
-                .aggregate_windows("w", Window::tumbling(secs(10)), Listed, |r| r.value)
+                .aggregate_windows("w", window.clone(), Listed, |r| r.value)
                 .sink("out", sink.clone());
             Ok(())
         })
@@ -383,13 +434,39 @@ fn an_idle_partition_does_not_hold_windows_back() {
         .idle_after(secs(1))
         .wall_clock_when_idle(false);
     let busy = [reading(1, 3, 3), reading(1, 12, 12)];
-    let rows = live(&[(&busy, true), (&[reading(1, 5, 5)], false)], policy);
+    let rows = live(
+        Window::tumbling(secs(10)),
+        1,
+        &[(&busy, true), (&[reading(1, 5, 5)], false)],
+        policy,
+    );
     assert_eq!(rows, [(1, 0, 10, Timing::OnTime, 0, vec![3, 5])]);
 }
 
 #[test]
 fn when_all_partitions_are_idle_the_clock_closes_windows() {
     let policy = WatermarkPolicy::disorder(secs(2)).idle_after(secs(1));
-    let rows = live(&[(&[reading(1, 3, 3)], false)], policy);
+    let rows = live(
+        Window::tumbling(secs(10)),
+        1,
+        &[(&[reading(1, 3, 3)], false)],
+        policy,
+    );
     assert_eq!(rows, [(1, 0, 10, Timing::OnTime, 0, vec![3])]);
+}
+
+/// Nothing comes any more, and the watermark stands still inside the windows.
+#[test]
+fn by_the_clock_windows_fire_early_while_nothing_comes() {
+    let policy = WatermarkPolicy::disorder(secs(2)).wall_clock_when_idle(false);
+    for workers in [1, 2] {
+        let window = Window::hopping(secs(10), secs(5)).early_every(secs(1));
+        let feed = [reading(1, 4, 4), reading(1, 2, 2)];
+        let rows = live(window, workers, &[(&feed, false)], policy);
+        let expected = [
+            (1, -5, 5, Timing::Early, 0, vec![2, 4]),
+            (1, 0, 10, Timing::Early, 0, vec![2, 4]),
+        ];
+        assert_eq!(rows, expected, "{workers} workers");
+    }
 }

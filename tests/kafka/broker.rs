@@ -16,8 +16,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_connectors::kafka::Kafka;
 
-pub(crate) use crate::running::Broker;
 use crate::running;
+pub(crate) use crate::running::Broker;
 
 pub(crate) fn shared() -> Option<&'static Broker> {
     running::shared("kafka")

@@ -73,16 +73,29 @@ impl Broker {
     }
 
     pub(crate) fn add_partitions(&self, topic: &str, partitions: u32) {
-        self.admin("POST", &format!("{topic}/partitions"), &partitions.to_string());
+        self.admin(
+            "POST",
+            &format!("{topic}/partitions"),
+            &partitions.to_string(),
+        );
     }
 
     /// What Pulsar's own client says.
     fn onlooker(&self, arguments: &[&str]) -> String {
         let jars = format!("{}/*", self.address("THALWEG_TEST_PULSAR_JARS"));
         let output = Command::new("java")
-            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp"])
+            .args([
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xmx256m",
+                "-cp",
+            ])
             .arg(format!("{}:{jars}", compiled(&jars).display()))
-            .args(["Onlooker", arguments[0], self.address("THALWEG_TEST_PULSAR")])
+            .args([
+                "Onlooker",
+                arguments[0],
+                self.address("THALWEG_TEST_PULSAR"),
+            ])
             .args(&arguments[1..])
             .stdin(Stdio::null())
             .output()
@@ -145,7 +158,10 @@ fn compiled(jars: &str) -> &'static Path {
             .arg(folder.path())
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/pulsar/Onlooker.java"))
             .status();
-        assert!(compiled.unwrap().success(), "Onlooker.java does not compile");
+        assert!(
+            compiled.unwrap().success(),
+            "Onlooker.java does not compile"
+        );
         folder
     });
     folder.path()

@@ -138,7 +138,10 @@ fn through(broker: &Broker, records: u64, workers: usize) {
     let sink = PulsarSink::json(&pulsar, &*output).key(|event: &Event| Some(event.id.to_string()));
     let reports = sink.reports();
     let running = Running::start(workers, move || {
-        (PulsarSource::json(&pulsar, &*input).until_end(), sink.clone())
+        (
+            PulsarSource::json(&pulsar, &*input).until_end(),
+            sink.clone(),
+        )
     });
     let fates = running.join().unwrap();
     assert_eq!((fates.records_in, fates.processed), (records, records));
@@ -146,7 +149,11 @@ fn through(broker: &Broker, records: u64, workers: usize) {
     let contents = broker.contents(&output);
     assert!(ids(&contents).into_iter().eq(0..records));
     let names: BTreeSet<_> = contents.iter().map(|stored| &stored.properties).collect();
-    assert_eq!(names.len(), contents.len(), "each record has an id of its own");
+    assert_eq!(
+        names.len(),
+        contents.len(),
+        "each record has an id of its own"
+    );
     let topics: BTreeSet<_> = contents.iter().map(|stored| &stored.topic).collect();
     assert_eq!(topics.len(), 2, "keys are spread");
 }
@@ -200,7 +207,13 @@ fn a_payload_that_swells_beyond_its_bound_is_one_dead_letter() {
     let input = broker.topic("bomb", 0);
     let swollen = format!(r#"{{"id":7,"note":"{}"}}"#, " ".repeat(8_000_000));
     write_lines(broker, &input, [swollen], 100, Compression::Zstd);
-    write_lines(broker, &input, ["{\"id\":8}".to_owned()], 100, Compression::Zstd);
+    write_lines(
+        broker,
+        &input,
+        ["{\"id\":8}".to_owned()],
+        100,
+        Compression::Zstd,
+    );
     let source = || {
         let source = PulsarSource::<Event>::json(&broker.pulsar(), &*input);
         source.value_bytes_max(10_000_000).until_end()
@@ -253,7 +266,10 @@ fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
     let running = Running::start(2, move || {
         let topics = Topics::pattern(&*pattern);
         let source = PulsarSource::json(&pulsar, topics);
-        (source.discover_every(Duration::from_millis(200)), sink.clone())
+        (
+            source.discover_every(Duration::from_millis(200)),
+            sink.clone(),
+        )
     });
     let has = |count: u64| reports.delivered() == count;
     wait_for("what was there", || has(100));

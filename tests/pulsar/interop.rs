@@ -24,13 +24,19 @@ fn what_javas_client_writes_is_read() {
             .collect();
         let ids: Vec<_> = all.iter().map(|message| message.value.id).collect();
         assert_eq!(ids, Vec::from_iter(0..1_204), "{compression}");
-        assert!(all.windows(2).all(|pair| pair[0].position < pair[1].position));
+        assert!(
+            all.windows(2)
+                .all(|pair| pair[0].position < pair[1].position)
+        );
         for message in &all[1_200..] {
             let id = message.value.id;
             let time = EventTime::from_millis(1000 + id as i64);
             assert_eq!(message.event_time, Some(time));
             assert!(message.publish_time > time);
-            assert_eq!(message.topic, format!("persistent://public/default/{topic}"));
+            assert_eq!(
+                message.topic,
+                format!("persistent://public/default/{topic}")
+            );
             let model = format!("fraud-{id}");
             assert_eq!(message.property("model"), Some(&*model));
             assert_eq!(message.property("other"), None);

@@ -9,6 +9,7 @@ mod faults;
 mod flows;
 mod interop;
 mod refusals;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/running.rs"]
 mod running;
 mod starts;

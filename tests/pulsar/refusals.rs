@@ -50,9 +50,18 @@ fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
         ],
     );
     // Asking does not make it.
-    check(&refusal(&broker.pulsar(), "no-such-output"), &["does not exist", "there are "]);
-    check(&refusal(&broker.pulsar(), Topics::pattern("(")), &["no regular expression"]);
-    check(&refusal(&broker.pulsar(), Vec::<String>::new()), &["no topic is named"]);
+    check(
+        &refusal(&broker.pulsar(), "no-such-output"),
+        &["does not exist", "there are "],
+    );
+    check(
+        &refusal(&broker.pulsar(), Topics::pattern("(")),
+        &["no regular expression"],
+    );
+    check(
+        &refusal(&broker.pulsar(), Vec::<String>::new()),
+        &["no topic is named"],
+    );
     check(&refusal(&broker.pulsar(), "no/such/topic"), &["no/such"]);
 }
 
@@ -114,17 +123,29 @@ const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.\
 #[test]
 fn wrong_credentials_are_told_from_everything_else() {
     let Some(broker) = shared() else { return };
-    for pulsar in [broker.pulsar().token(WRONG), broker.pulsar().token("canary")] {
+    for pulsar in [
+        broker.pulsar().token(WRONG),
+        broker.pulsar().token("canary"),
+    ] {
         let refusal = refusal(&pulsar, "any");
         check(&refusal, &["Authentication", "check the token"]);
-        assert!(!refusal.contains("canary") && !refusal.contains("eyJ"), "{refusal}");
+        assert!(
+            !refusal.contains("canary") && !refusal.contains("eyJ"),
+            "{refusal}"
+        );
     }
     let missing = broker.pulsar().token_file("/no/such/token");
-    check(&refusal(&missing, "any"), &["/no/such/token", "`token_file`"]);
+    check(
+        &refusal(&missing, "any"),
+        &["/no/such/token", "`token_file`"],
+    );
     // A certificate that nobody has vouched for.
     let url = broker.address("THALWEG_TEST_PULSAR_TLS");
     let pulsar = Pulsar::at(url).patience(Duration::from_millis(500));
-    check(&refusal(&pulsar, "any"), &["certificate", "check the certificates"]);
+    check(
+        &refusal(&pulsar, "any"),
+        &["certificate", "check the certificates"],
+    );
 }
 
 #[derive(Clone, Default)]

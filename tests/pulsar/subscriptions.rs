@@ -29,7 +29,11 @@ fn start(
     let reports = sink.reports();
     let running = Running::start(2, move || {
         let source = PulsarSource::json(&pulsar, &*input).subscription("job", kind);
-        let source = if until_end { source.until_end() } else { source };
+        let source = if until_end {
+            source.until_end()
+        } else {
+            source
+        };
         (source, sink.clone())
     });
     (running, reports)
@@ -115,7 +119,12 @@ fn a_subscription_knows_where_it_is_and_may_have_no_end() {
         .start(Start::At(Default::default()));
     let refusal = at.check().unwrap_err().to_string();
     assert!(refusal.contains("knows where it is"), "{refusal}");
-    let endless = source().subscription("job", SubscriptionKind::KeyShared).until_end();
+    let endless = source()
+        .subscription("job", SubscriptionKind::KeyShared)
+        .until_end();
     let refusal = endless.check().unwrap_err().to_string();
-    assert!(refusal.contains("make the subscription exclusive"), "{refusal}");
+    assert!(
+        refusal.contains("make the subscription exclusive"),
+        "{refusal}"
+    );
 }

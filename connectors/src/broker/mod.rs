@@ -11,5 +11,5 @@ pub(crate) use problem::Problem;
 pub use secret::Secret;
 #[cfg(feature = "kafka")]
 pub(crate) use secret::{Scrubber, is_secret};
-pub use topics::Topics;
 pub(crate) use topics::Table;
+pub use topics::Topics;

@@ -65,7 +65,11 @@ impl Batch {
     }
 
     /// Takes everything out, ready to be sent as the messages from `sequence` on.
-    pub(super) fn seal(&mut self, sequence: u64, compression: Compression) -> Result<Parcel, String> {
+    pub(super) fn seal(
+        &mut self,
+        sequence: u64,
+        compression: Compression,
+    ) -> Result<Parcel, String> {
         let (partition_key, is_encoded) = self.first_key.take().unzip();
         let count = std::mem::take(&mut self.count);
         let metadata = EntryMetadata {

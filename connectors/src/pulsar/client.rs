@@ -101,7 +101,11 @@ impl Client {
             if let Some(error) = answer.error {
                 return Err(Trouble::refused(error, &answer.message.unwrap_or_default()));
             }
-            let url = if tls.is_some() { answer.url_tls } else { answer.url };
+            let url = if tls.is_some() {
+                answer.url_tls
+            } else {
+                answer.url
+            };
             let url = url.unwrap_or_default();
             let host = url.split("://").last().unwrap_or_default();
             let host = host.trim_end_matches('/').to_owned();
@@ -154,7 +158,10 @@ impl Client {
         if topics.contains(&full) {
             return Ok(None);
         }
-        let mut names: Vec<_> = topics.iter().map(|topic| topic_name::whole(topic)).collect();
+        let mut names: Vec<_> = topics
+            .iter()
+            .map(|topic| topic_name::whole(topic))
+            .collect();
         names.dedup();
         let names: Vec<_> = names.into_iter().take(8).map(topic_name::short).collect();
         let others = match names.as_slice() {
@@ -177,7 +184,9 @@ impl Client {
             if local.starts_with("__") {
                 continue;
             }
-            let count = topics.entry(topic_name::short(whole).to_owned()).or_insert(None);
+            let count = topics
+                .entry(topic_name::short(whole).to_owned())
+                .or_insert(None);
             if whole != full {
                 *count = Some(count.unwrap_or(0) + 1);
             }
@@ -340,7 +349,10 @@ impl LastMessageId {
                 ..Position::default()
             });
         }
-        let index = self.id.batch_index.and_then(|index| u32::try_from(index).ok());
+        let index = self
+            .id
+            .batch_index
+            .and_then(|index| u32::try_from(index).ok());
         Some(Position {
             ledger,
             entry,

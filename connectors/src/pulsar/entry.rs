@@ -102,7 +102,11 @@ impl Entry {
     }
 
     /// The next message, given where the entry is from; its metadata comes to stand in `single`.
-    pub(super) fn next<'a>(&'a mut self, topic: &'a str, single: &'a mut SingleMetadata) -> Next<'a> {
+    pub(super) fn next<'a>(
+        &'a mut self,
+        topic: &'a str,
+        single: &'a mut SingleMetadata,
+    ) -> Next<'a> {
         if self.index >= self.count {
             return Next::End;
         }

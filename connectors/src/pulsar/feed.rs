@@ -244,9 +244,7 @@ impl Feed {
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Problem> {
         match (frame.command.body, frame.payload) {
-            (Some(Body::Delivery(delivery)), Some(payload))
-                if delivery.consumer_id == READING =>
-            {
+            (Some(Body::Delivery(delivery)), Some(payload)) if delivery.consumer_id == READING => {
                 let id = delivery.message_id;
                 self.current = Entry::open(id, payload, self.payload_bytes_max);
                 self.note_entry()?;

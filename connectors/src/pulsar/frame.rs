@@ -47,7 +47,10 @@ pub(super) fn write_payload(
     out: &mut Vec<u8>,
 ) {
     let (command_length, metadata_length) = (command.encoded_len(), metadata.encoded_len());
-    put(out, 4 + command_length + 6 + 4 + metadata_length + payload.len());
+    put(
+        out,
+        4 + command_length + 6 + 4 + metadata_length + payload.len(),
+    );
     put(out, command_length);
     command.encode_raw(out);
     out.extend(CHECKSUM_MAGIC);

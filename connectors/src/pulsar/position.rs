@@ -116,7 +116,11 @@ mod tests {
         assert!(position(0, 1 << 24, 0).offset().is_err());
         let problem = position(7, 8, 1 << 12).offset().unwrap_err();
         assert!(problem.reason.contains("7:8:4096"), "{}", problem.reason);
-        assert!(position((1 << 28) - 1, (1 << 24) - 1, (1 << 12) - 1).offset().is_ok());
+        assert!(
+            position((1 << 28) - 1, (1 << 24) - 1, (1 << 12) - 1)
+                .offset()
+                .is_ok()
+        );
         // After the last message of a batch comes the next entry.
         let last = position(3, 4, (1 << 12) - 1).offset().unwrap();
         assert_eq!(Position::at(last + 1), position(3, 5, 0));

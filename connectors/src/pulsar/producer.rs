@@ -152,7 +152,10 @@ impl Producer {
 
     /// Messages that the broker has not acknowledged, and their bytes.
     pub(super) fn in_flight(&self) -> (usize, usize) {
-        let bytes = self.unacknowledged.iter().map(|parcel| parcel.payload.len());
+        let bytes = self
+            .unacknowledged
+            .iter()
+            .map(|parcel| parcel.payload.len());
         (self.unacknowledged.len(), bytes.sum())
     }
 
@@ -193,9 +196,9 @@ impl Producer {
                 reports.count_failed();
                 Err(format!("a record was refused: {}", trouble.reason()))
             }
-            Some(Body::CloseProducer(_)) => {
-                self.reconnect(Trouble::Lost("the broker has closed the producer".to_owned()))
-            }
+            Some(Body::CloseProducer(_)) => self.reconnect(Trouble::Lost(
+                "the broker has closed the producer".to_owned(),
+            )),
             _ => Ok(()),
         }
     }

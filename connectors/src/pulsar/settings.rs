@@ -112,7 +112,8 @@ impl Pulsar {
 
     /// The hosts with their ports, and what to encrypt with.
     pub(super) fn addresses(&self) -> Result<(Vec<String>, Option<Tls>), Trouble> {
-        let problem = |reason: String, remedy: &str| Trouble::Hopeless(Problem::new(reason, remedy));
+        let problem =
+            |reason: String, remedy: &str| Trouble::Hopeless(Problem::new(reason, remedy));
         let scheme = |(scheme, port)| Some((self.url.strip_prefix(scheme)?, port));
         let (tls, (hosts, port)) = match (scheme(PLAIN), scheme(ENCRYPTED)) {
             (Some(_), _) if self.tls.is_some() => {
@@ -131,12 +132,13 @@ impl Pulsar {
             }
         };
         let hosts = hosts.trim_end_matches('/').split(',').map(str::trim);
-        let addresses = hosts.filter(|host| !host.is_empty()).map(|host| {
-            match host.rsplit_once(':') {
-                Some((_, digits)) if digits.parse::<u16>().is_ok() => host.to_owned(),
-                _ => format!("{host}:{port}"),
-            }
-        });
+        let addresses =
+            hosts
+                .filter(|host| !host.is_empty())
+                .map(|host| match host.rsplit_once(':') {
+                    Some((_, digits)) if digits.parse::<u16>().is_ok() => host.to_owned(),
+                    _ => format!("{host}:{port}"),
+                });
         Ok((addresses.collect(), tls))
     }
 
@@ -179,7 +181,10 @@ mod tests {
     fn a_url_names_hosts_and_whether_to_encrypt() {
         let addresses = |url: &str| Pulsar::at(url).addresses();
         let (hosts, tls) = addresses("pulsar://one,two:7000/").unwrap();
-        assert_eq!((hosts, tls), (vec!["one:6650".into(), "two:7000".into()], None));
+        assert_eq!(
+            (hosts, tls),
+            (vec!["one:6650".into(), "two:7000".into()], None)
+        );
         let (hosts, tls) = addresses("pulsar+ssl://[::1]").unwrap();
         assert_eq!(hosts, ["[::1]:6651"]);
         assert!(tls.is_some());
@@ -198,7 +203,10 @@ mod tests {
         .unwrap();
         assert_eq!(pulsar.read_token().unwrap(), Some(b"canary".to_vec()));
         let shown = format!("{pulsar:?}");
-        assert!(shown.contains("/ca.pem") && !shown.contains("canary"), "{shown}");
+        assert!(
+            shown.contains("/ca.pem") && !shown.contains("canary"),
+            "{shown}"
+        );
         let outcome = serde_json::from_str::<Pulsar>(r#"{"url": "a", "tokens": "b"}"#);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("unknown field `tokens`"), "{error}");

@@ -229,7 +229,11 @@ impl<T: 'static> PulsarSource<T> {
     }
 
     fn what(&self) -> String {
-        format!("{} of Pulsar at {}", self.topics.in_words(), self.pulsar.url())
+        format!(
+            "{} of Pulsar at {}",
+            self.topics.in_words(),
+            self.pulsar.url()
+        )
     }
 
     fn client(&self) -> Client {
@@ -273,7 +277,9 @@ impl<T: 'static> PulsarSource<T> {
             .iter()
             .map(|(name, partitions)| (name.clone(), count(partitions)))
             .collect();
-        let whole = topics.into_iter().filter(|(_, partitions)| partitions.is_none());
+        let whole = topics
+            .into_iter()
+            .filter(|(_, partitions)| partitions.is_none());
         listing.whole.extend(whole.map(|(name, _)| name));
         listing.table.update(&counts, order)
     }
@@ -414,10 +420,11 @@ impl<T: 'static> Source<T> for PulsarSource<T> {
         for (partition, offset) in done {
             let feed = lock(&self.feeds).get(partition).cloned();
             if let Some(feed) = feed {
-                feed.acknowledge(*offset).map_err(|reason| SourceError::Read {
-                    what: format!("{} of {}", self.partition_name(*partition), self.what()),
-                    reason,
-                })?;
+                feed.acknowledge(*offset)
+                    .map_err(|reason| SourceError::Read {
+                        what: format!("{} of {}", self.partition_name(*partition), self.what()),
+                        reason,
+                    })?;
             }
         }
         Ok(())

@@ -123,9 +123,10 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     match &tls.ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(file) => {
-            let unusable = |reason: String| format!("the certificates {}: {reason}", file.display());
-            let certificates = CertificateDer::pem_file_iter(file)
-                .map_err(|error| unusable(error.to_string()))?;
+            let unusable =
+                |reason: String| format!("the certificates {}: {reason}", file.display());
+            let certificates =
+                CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
             for certificate in certificates {
                 let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
                 let added = roots.add(certificate);

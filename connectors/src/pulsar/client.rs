@@ -23,6 +23,8 @@ use crate::broker::Problem;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Brokers that may pass a question on to each other.
 const REDIRECTS_MAX: usize = 8;
+/// How often to try to remove a subscription.
+const FORGET_ATTEMPTS: u32 = 30;
 /// The consumer that asks, beside the one that reads.
 const ASKING: u64 = 0;
 
@@ -204,15 +206,39 @@ impl Client {
     ///
     /// Only a subscription that is kept can be moved to a time: there is one for as long as it takes.
     pub(super) fn position_at(&self, topic: &str, time: EventTime) -> Result<Position, Trouble> {
+        let subscription = Subscribe {
+            durable: Some(true),
+            start_message_id: None,
+            initial_position: Some(1),
+            ..reader(topic, MessageId::EARLIEST)
+        };
+        let found = self.move_to(topic, &subscription, time);
+        for _ in 0..FORGET_ATTEMPTS {
+            match self.forget(topic, &subscription) {
+                Ok(()) => return found,
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        let subscription = subscription.subscription;
+        tracing::warn!(
+            topic,
+            subscription,
+            "pulsar: a subscription could not be removed"
+        );
+        found
+    }
+
+    fn move_to(
+        &self,
+        topic: &str,
+        subscription: &Subscribe,
+        time: EventTime,
+    ) -> Result<Position, Trouble> {
         // Rounded up, so that nothing from before comes with it.
         let micros = time.as_micros();
         let millis = micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) > 0);
         let mut connection = self.connect(topic)?;
-        let mut subscription = reader(topic, MessageId::EARLIEST);
-        subscription.durable = Some(true);
-        subscription.start_message_id = None;
-        subscription.initial_position = Some(1);
-        subscribe(&mut connection, &subscription)?;
+        subscribe(&mut connection, subscription)?;
         connection.ask(|request_id| {
             Body::Seek(Seek {
                 consumer_id: ASKING,
@@ -222,20 +248,25 @@ impl Client {
         })?;
         // The broker parts with the consumer when it has moved it.
         let mut connection = self.connect(topic)?;
-        subscribe(&mut connection, &subscription)?;
+        subscribe(&mut connection, subscription)?;
         let last = last_of(&mut connection, ASKING)?;
-        let found = match (last.next(), last.mark_delete) {
-            (Some(next), Some(done)) if !is_before(done, last.id) => next,
-            (Some(next), _) => first_here(&mut connection)?.unwrap_or(next),
-            (None, _) => Position::default(),
-        };
+        match (last.next(), last.mark_delete) {
+            (Some(next), Some(done)) if !is_before(done, last.id) => Ok(next),
+            (Some(next), _) => Ok(first_here(&mut connection)?.unwrap_or(next)),
+            (None, _) => Ok(Position::default()),
+        }
+    }
+
+    fn forget(&self, topic: &str, subscription: &Subscribe) -> Result<(), Trouble> {
+        let mut connection = self.connect(topic)?;
+        subscribe(&mut connection, subscription)?;
         let unsubscribed = connection.ask(|request_id| {
             Body::Unsubscribe(About {
                 id: ASKING,
                 request_id,
             })
         });
-        unsubscribed.map(|_| found)
+        unsubscribed.map(drop)
     }
 }
 

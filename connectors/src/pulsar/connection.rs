@@ -12,6 +12,7 @@ use super::protocol::{
 };
 use super::settings::Pulsar;
 use super::stream::Stream;
+use crate::broker::Problem;
 
 /// The greatest message, where the broker does not say.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -180,11 +181,11 @@ impl Connection {
     fn parse(&mut self) -> Result<Option<Frame>, Trouble> {
         loop {
             let rest = &self.inbox[self.parsed..];
-            let length = frame::length(rest, self.message_bytes_max).map_err(Trouble::Lost)?;
+            let length = frame::length(rest, self.message_bytes_max).map_err(senseless)?;
             let Some(whole) = length.and_then(|length| rest.get(..length)) else {
                 return Ok(None);
             };
-            let frame = frame::parse(&whole[4..]).map_err(Trouble::Lost)?;
+            let frame = frame::parse(&whole[4..]).map_err(senseless)?;
             self.parsed += whole.len();
             match frame.command.body {
                 Some(Body::Ping(_)) => self.send(Body::Pong(Empty {}))?,
@@ -214,6 +215,14 @@ impl Trouble {
             other => other,
         }
     }
+}
+
+/// What comes is not what a broker sends; it would not be the next time, either.
+fn senseless(reason: String) -> Trouble {
+    Trouble::Hopeless(Problem::new(
+        reason,
+        "check that `url` names a Pulsar broker",
+    ))
 }
 
 /// The request that a command answers.

@@ -6,6 +6,9 @@
 
 ready='messaging service is ready'
 
+# The tests compile a program that uses Pulsar's own client.
+command -v javac >/dev/null || unavailable "there is no javac" "apt-get install openjdk-17-jdk-headless"
+
 # The token says `alice`, and is signed (HS256) with a key that is nowhere else.
 key=dGhhbHdlZy10ZXN0cy1vbmx5LTMyLWJ5dGUta2V5ISE=
 token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.iFkV8di-5VLiDB2Oa4yYQbYKP_xw2JsyOo7awKtQovY

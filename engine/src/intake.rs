@@ -157,7 +157,10 @@ impl<T: Data> Opener<T> {
         };
         let reader = self.config.open(of_source, start)?;
         let thread = format!("{}-{name}", self.step);
-        self.job.telemetry.ledger().begin_at(self.number, number, start);
+        self.job
+            .telemetry
+            .ledger()
+            .begin_at(self.number, number, start);
         self.job.note_opened(self.number, number);
         let (batches, received) = bounded(BATCHES_AHEAD);
         let intake = Intake {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::epochs::{Checkpointing, Epochs};
 use crate::cluster::ClusterOptions;
 use crate::cluster::message::Message;
 use crate::cluster::peers::Peers;
+use crate::epochs::{Checkpointing, Epochs};
 use crate::flushes::Flushes;
 use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};

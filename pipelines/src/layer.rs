@@ -13,7 +13,7 @@ use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "out",
     "data",
     "model",
@@ -29,6 +29,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "log",
     "until-end",
     "kafka",
+    "pulsar",
 ];
 
 /// All keys: those here, and those of the deployment.
@@ -58,6 +59,10 @@ pub(crate) struct Layer {
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
     pub(crate) deployment: DeploymentLayer,
+    /// The service URL of Pulsar.
+    pub(crate) pulsar: Option<String>,
+    /// All that a settings file says of Pulsar.
+    pub(crate) pulsar_section: Option<Section>,
 }
 
 /// A section of a settings file that is read where it is needed. It may hold secrets.
@@ -112,6 +117,7 @@ impl Layer {
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
+            "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
             _ => {
                 let known: Vec<_> = keys().collect();
                 return Err(format!(
@@ -132,6 +138,10 @@ impl Layer {
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
+            ),
+            (
+                "pulsar",
+                self.pulsar.is_some() || self.pulsar_section.is_some(),
             ),
         ];
         given
@@ -159,6 +169,8 @@ impl Layer {
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
             deployment: self.deployment.over(lower.deployment),
+            pulsar: self.pulsar.or(lower.pulsar),
+            pulsar_section: self.pulsar_section.or(lower.pulsar_section),
         }
     }
 }
@@ -207,8 +219,22 @@ mod tests {
     #[test]
     fn every_key_can_be_set_by_its_variable() {
         let values = [
-            "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true", "k:9092",
+            "o",
+            "d",
+            "m",
+            "3",
+            "10x",
+            "arrival",
+            "64",
+            "true",
+            "true",
+            "debug",
+            "log",
+            "file",
+            "l",
+            "true",
+            "k:9092",
+            "pulsar://p:6650",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -235,6 +261,8 @@ mod tests {
             kafka: Some("k:9092".into()),
             kafka_section: None,
             deployment: DeploymentLayer::default(),
+            pulsar: Some("pulsar://p:6650".into()),
+            pulsar_section: None,
         };
         assert_eq!(layer, expected);
     }

@@ -1,6 +1,6 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]`, `[sink]` and `[kafka]`, those of the deployment under `[cluster]` and
-//! `[admin]`.
+//! also under `[source]`, `[sink]`, `[kafka]` and `[pulsar]`, those of the deployment under
+//! `[cluster]` and `[admin]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,6 +12,8 @@ use crate::layer::{Layer, Section, keys};
 const SECTION: &str = "run";
 /// The section that says where Kafka is and how to get in.
 const KAFKA: &str = "kafka";
+/// The section that says where Pulsar is and how to get in.
+const PULSAR: &str = "pulsar";
 
 /// The key whose value may be a list.
 const LIST: &str = "hosts";
@@ -113,12 +115,17 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
             (Value::Table(kafka), _) if name == KAFKA => {
                 layer.kafka_section = Some(Section(kafka.clone()));
             }
-            (_, further) if name == SECTION || name == KAFKA || further.is_some() => {
+            (Value::Table(pulsar), _) if name == PULSAR => {
+                layer.pulsar_section = Some(Section(pulsar.clone()));
+            }
+            (_, further)
+                if [SECTION, KAFKA, PULSAR].contains(&name.as_str()) || further.is_some() =>
+            {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
                 "{file}: unknown section [{name}]: there are [run], [source], [sink], [kafka], \
-                 [cluster] and [admin]"
+                 [pulsar], [cluster] and [admin]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -206,7 +213,8 @@ mod tests {
         check(text, expected, &[]);
         let errors = [
             "f: unknown key `type` under [sink]: the nearest known key is `kind`",
-            "f, `kind` under [source]: `fax` is not a source of topics: give `log` or `kafka`",
+            "f, `kind` under [source]: `fax` is not a source of topics: give `log`, `kafka` or \
+             `pulsar`",
         ];
         let text = "[source]\nkind = \"fax\"\n[sink]\ntype = \"file\"";
         check(text, Layer::default(), &errors);
@@ -266,8 +274,8 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source], [sink], [kafka], [cluster] \
-                 and [admin]",
+                "f: unknown section [runs]: there are [run], [source], [sink], [kafka], [pulsar], \
+                 [cluster] and [admin]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

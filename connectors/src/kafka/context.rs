@@ -13,8 +13,7 @@ use rdkafka::producer::ProducerContext;
 
 use super::oauth;
 use super::problem::{Problem, in_words};
-use super::secret::Scrubber;
-use super::sink::Reports;
+use crate::broker::{Reports, Scrubber};
 
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]

@@ -30,24 +30,21 @@ mod message;
 mod oauth;
 mod problem;
 mod reader;
-mod secret;
 mod security;
 mod settings;
 mod sink;
 mod source;
 mod start;
-mod topics;
 mod writer;
 
 /// The client itself, for benchmarks beside it.
 #[doc(hidden)]
 pub use rdkafka;
 
+pub use crate::broker::{ID_HEADER, Reports, Secret, Topics};
 pub use message::{Header, Message};
-pub use secret::Secret;
 pub use security::{Sasl, Tls};
 pub use settings::Kafka;
-pub use sink::{Headers, ID_HEADER, KafkaSink, Reports};
+pub use sink::{Headers, KafkaSink};
 pub use source::KafkaSource;
 pub use start::Start;
-pub use topics::Topics;

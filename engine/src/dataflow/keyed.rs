@@ -213,7 +213,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         }
         // They have been read before, and count in this job from here on.
         let mut pen = self.job.telemetry.ledger().pen();
-        waiting.iter().for_each(|record: &Record<T>| pen.read(record.origin));
+        waiting
+            .iter()
+            .for_each(|record: &Record<T>| pen.read(record.origin));
         for (_, state) in self.state.iter() {
             self.step.waiting(state, &mut |origin| pen.read(origin));
         }
@@ -239,7 +241,11 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         let is_base = self.state.is_untaken();
         Ok(StepState {
             keys: self.state.take_changed()?,
-            bases: if is_base { self.seat.groups() } else { KeyGroups::NONE },
+            bases: if is_base {
+                self.seat.groups()
+            } else {
+                KeyGroups::NONE
+            },
             waiting,
             watermarks: vec![self.watermarks.clone()],
         })

@@ -93,7 +93,11 @@ impl Reader<Event> for SlowReader {
             batch.push((offset, Ok(self.source.event(self.partition, offset))));
         }
         self.offset = stop;
-        Ok(if stop < end { ReadStatus::More } else { ReadStatus::End })
+        Ok(if stop < end {
+            ReadStatus::More
+        } else {
+            ReadStatus::End
+        })
     }
 }
 
@@ -343,7 +347,12 @@ fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobO
     }
 }
 
-fn ended(options: JobOptions, outputs: &Outputs, stop: &StopHandle, is_endless: bool) -> (Result<(), RunError>, Fates) {
+fn ended(
+    options: JobOptions,
+    outputs: &Outputs,
+    stop: &StopHandle,
+    is_endless: bool,
+) -> (Result<(), RunError>, Fates) {
     let telemetry = Arc::new(Telemetry::default());
     let build = outputs.build(is_endless);
     let outcome = run(options, Arc::clone(&telemetry), stop.clone(), build);
@@ -407,7 +416,13 @@ fn a_job_with_checkpoints_gives_what_one_without_gives_and_seals_its_epochs() {
         let kept = Checkpoints::open(&checkpoints.options, "test").unwrap();
         let newest = kept.newest().unwrap().unwrap();
         assert!(newest.epoch > Epoch(3), "{}", newest.epoch);
-        let read: u64 = newest.source("facts").unwrap().partitions.iter().map(|p| p.offset).sum();
+        let read: u64 = newest
+            .source("facts")
+            .unwrap()
+            .partitions
+            .iter()
+            .map(|p| p.offset)
+            .sum();
         assert_eq!(read, EVENTS);
         assert!(newest.step("sums").is_some() && newest.step("join").is_some());
         // Once more: there is nothing left to do.
@@ -442,7 +457,12 @@ fn a_job_that_is_stopped_goes_on_where_it_was() {
 #[test]
 fn ended_at_each_durable_step_it_publishes_everything_once() {
     for failpoint in 0..FAILPOINTS.len() {
-        let ends = [(failpoint, 1, 1), (failpoint, 3, 2), (failpoint, 7, 3), (failpoint, 2, 2)];
+        let ends = [
+            (failpoint, 1, 1),
+            (failpoint, 3, 2),
+            (failpoint, 7, 3),
+            (failpoint, 2, 2),
+        ];
         check_interrupted(Order::EventTime, &ends, StoreFaults::default(), 1);
     }
 }

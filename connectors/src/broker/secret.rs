@@ -1,5 +1,6 @@
 //! Values that must never be printed.
 
+#[cfg(feature = "kafka")]
 use std::borrow::Cow;
 use std::fmt;
 
@@ -7,17 +8,13 @@ use serde::Deserialize;
 
 /// A password or a token: it shows in no log and no message.
 ///
-/// ```
-/// use thalweg_connectors::kafka::Secret;
-///
-/// assert_eq!(format!("{:?}", Secret::from("hunter2")), "***");
-/// ```
+/// `format!("{secret:?}")` gives `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -35,15 +32,18 @@ impl<S: Into<String>> From<S> for Secret {
 }
 
 /// Takes secrets out of texts that others have written.
+#[cfg(feature = "kafka")]
 #[derive(Clone, Default)]
-pub(super) struct Scrubber(Vec<String>);
+pub(crate) struct Scrubber(Vec<String>);
 
 /// Shorter lines are no secrets, and taking them out would garble every text.
+#[cfg(feature = "kafka")]
 const SECRET_CHARS_MIN: usize = 4;
 
+#[cfg(feature = "kafka")]
 impl Scrubber {
     /// Has every line of `secret` taken out from now on.
-    pub(super) fn add(&mut self, secret: &str) {
+    pub(crate) fn add(&mut self, secret: &str) {
         let lines = secret.lines().map(str::trim);
         let long = lines.filter(|line| line.len() >= SECRET_CHARS_MIN && !line.starts_with("--"));
         for line in long {
@@ -53,7 +53,7 @@ impl Scrubber {
         }
     }
 
-    pub(super) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for secret in &self.0 {
             if clean.contains(secret.as_str()) {
@@ -65,12 +65,13 @@ impl Scrubber {
 }
 
 /// Whether what a property of this name holds is to be kept secret.
-pub(super) fn is_secret(property: &str) -> bool {
+#[cfg(feature = "kafka")]
+pub(crate) fn is_secret(property: &str) -> bool {
     const TELLTALES: [&str; 6] = ["password", "secret", "token", "pem", "config", "jaas"];
     TELLTALES.iter().any(|part| property.contains(part))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "kafka"))]
 mod tests {
     use super::*;
 

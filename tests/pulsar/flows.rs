@@ -235,7 +235,7 @@ pub(crate) fn write_lines(
     compression: Compression,
 ) {
     use thalweg_engine::record::{Origin, Record};
-    use thalweg_engine::sink::Sink;
+    use thalweg_engine::sink::{Refused, Sink};
     let sink = PulsarSink::<String>::encoded(&broker.pulsar(), topic, |record, bytes| {
         bytes.extend_from_slice(record.value.as_bytes());
         Ok(())
@@ -249,7 +249,7 @@ pub(crate) fn write_lines(
         value,
     };
     let records: Vec<_> = lines.into_iter().map(record).collect();
-    writer.write(&records).unwrap();
+    writer.write(&records, &mut Refused::default()).unwrap();
     writer.flush().unwrap();
 }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thalweg_connectors::pulsar::{Compression, ID_HEADER, Message, PulsarSink, PulsarSource};
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::time::EventTime;
 
 use crate::broker::shared;
@@ -82,7 +82,7 @@ fn what_a_sink_writes_javas_client_reads() {
             });
         sink.check().unwrap();
         let mut writer = sink.open().unwrap();
-        writer.write(&records).unwrap();
+        writer.write(&records, &mut Refused::default()).unwrap();
         writer.flush().unwrap();
         assert_eq!(sink.reports().delivered(), 50);
         let contents = broker.contents(&topic);

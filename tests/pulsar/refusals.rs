@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource, Tls, Topics};
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::sink::Sink;
+use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::Source;
 use thalweg_engine::time::EventTime;
 use tracing_subscriber::fmt::MakeWriter;
@@ -102,14 +102,13 @@ fn tls_and_tokens_get_in() {
     for pulsar in ways {
         let sink = PulsarSink::<Event>::json(&pulsar, &*topic);
         let mut writer = sink.open().unwrap();
-        writer
-            .write(&[Record {
-                time: EventTime::default(),
-                origin: Origin::default(),
-                ingested_ns: 0,
-                value: Event { id: 1 },
-            }])
-            .unwrap();
+        let record = Record {
+            time: EventTime::default(),
+            origin: Origin::default(),
+            ingested_ns: 0,
+            value: Event { id: 1 },
+        };
+        writer.write(&[record], &mut Refused::default()).unwrap();
         writer.flush().unwrap();
         let source = PulsarSource::<Event>::json(&pulsar, &*topic).until_end();
         assert!(!read_all(&source).is_empty());

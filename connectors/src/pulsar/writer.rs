@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{SinkError, Writer};
+use thalweg_engine::sink::{Refused, SinkError, Writer};
 
 use super::batch::{Outgoing, written_key};
 use super::producer::Producer;
@@ -43,10 +43,8 @@ impl<T: 'static> PulsarWriter<T> {
         }
     }
 
+    /// Hands the record, encoded, to the producer of its partition.
     fn take_in(&mut self, record: &Record<T>) -> Result<(), String> {
-        self.value.clear();
-        (self.sink.encode)(record, &mut self.value)
-            .map_err(|reason| format!("a record cannot be encoded: {reason}"))?;
         self.key.clear();
         let make_key = self.sink.key.as_ref();
         let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
@@ -87,8 +85,14 @@ impl<T: 'static> PulsarWriter<T> {
         all
     }
 
-    fn write_all(&mut self, records: &[Record<T>]) -> Result<(), String> {
-        records.iter().try_for_each(|record| self.take_in(record))?;
+    fn write_all(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), String> {
+        for (index, record) in records.iter().enumerate() {
+            self.value.clear();
+            match (self.sink.encode)(record, &mut self.value) {
+                Ok(()) => self.take_in(record)?,
+                Err(reason) => refused.add(index, reason),
+            }
+        }
         // Those without a key go to one partition for a while, so that batches are large.
         self.turn += 1;
         for producer in &mut self.producers {
@@ -126,8 +130,8 @@ fn partition_of(key: &str, count: usize) -> usize {
 }
 
 impl<T: 'static> Writer<T> for PulsarWriter<T> {
-    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
-        let written = self.write_all(records);
+    fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
+        let written = self.write_all(records, refused);
         written.map_err(|reason| self.broken(reason))
     }
 

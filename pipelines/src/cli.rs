@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::checkpoint_args::{CheckpointArgs, CheckpointTask};
 use crate::layer::{Layer, variable};
 use crate::own_command::OwnTask;
 use crate::pipeline::Pipeline;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Build everything and report all errors, without running
     Check(JobArgs),
+    /// Look at the checkpoints, check them, copy them
+    Checkpoint(CheckpointArgs),
 }
 
 /// The options of everything that builds the pipeline. Their values are read by [`Layer`], as
@@ -109,6 +112,8 @@ pub(crate) struct JobArgs {
     /// What to log: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<OsString>,
+    #[arg(skip)]
+    checkpoint: Option<OsString>,
 }
 
 /// The options of `graph`.
@@ -136,6 +141,8 @@ pub(crate) enum Task {
     Graph(GraphFormat),
     /// Build only.
     Check,
+    /// Look at the checkpoints; whether the answer is for programs.
+    Checkpoint(CheckpointTask, bool),
     /// A command of the pipeline's own.
     Own(OwnTask),
 }
@@ -188,6 +195,18 @@ impl Cli {
                 };
                 (Task::Graph(format), false, job)
             }
+            Some(Command::Checkpoint(checkpoint)) => {
+                let job = JobArgs {
+                    build: BuildArgs {
+                        settings: checkpoint.settings,
+                        ..BuildArgs::default()
+                    },
+                    checkpoint: checkpoint.checkpoint,
+                    ..JobArgs::default()
+                };
+                let task = Task::Checkpoint(checkpoint.task, checkpoint.json);
+                (task, false, job)
+            }
         }
     }
 
@@ -212,7 +231,7 @@ impl Cli {
         let lower = file.map(|file| settings_file::read(file.as_ref(), &mut errors));
         let layer = upper.over(lower.unwrap_or_default());
         let settings = pipeline.settings(is_backfill).under(&layer);
-        if !matches!(task, Task::Own(_)) {
+        if !matches!(task, Task::Own(_) | Task::Checkpoint(..)) {
             settings.check_folders(&mut errors);
         }
         errors.extend(settings.topics().check().err());
@@ -235,7 +254,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 15] = [
+        let given: [(&str, Option<&OsStr>); 16] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -251,6 +270,7 @@ impl JobArgs {
             ("log", self.build.log.as_deref()),
             ("until-end", self.build.until_end.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
+            ("checkpoint", self.checkpoint.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {

@@ -12,7 +12,7 @@ use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "out",
     "data",
     "model",
@@ -28,6 +28,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "log",
     "until-end",
     "kafka",
+    "checkpoint",
 ];
 
 /// What one place says; `None` where it says nothing.
@@ -49,6 +50,8 @@ pub(crate) struct Layer {
     pub(crate) until_end: Option<bool>,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
+    /// Where checkpoints are kept: a path or a URL.
+    pub(crate) checkpoint: Option<String>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
 }
@@ -104,6 +107,7 @@ impl Layer {
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
+            "checkpoint" => self.checkpoint = Some(value::location(text(value)?)?),
             _ => {
                 return Err(format!(
                     "there is no setting of this name: it may be {KEYS:?}"
@@ -149,6 +153,7 @@ impl Layer {
             until_end: self.until_end.or(lower.until_end),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
+            checkpoint: self.checkpoint.or(lower.checkpoint),
         }
     }
 }
@@ -198,7 +203,7 @@ mod tests {
     fn every_key_can_be_set_by_its_variable() {
         let values = [
             "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true", "k:9092",
+            "l", "true", "k:9092", "s3://b/c",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -224,6 +229,7 @@ mod tests {
             until_end: Some(true),
             kafka: Some("k:9092".into()),
             kafka_section: None,
+            checkpoint: Some("s3://b/c".into()),
         };
         assert_eq!(layer, expected);
     }

@@ -23,6 +23,8 @@
 //! pipeline's own crate needs nothing else of Thalweg.
 #![deny(missing_docs)]
 
+mod checkpoint;
+mod checkpoint_args;
 mod cli;
 mod format;
 mod job;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_connectors::file::FileSink;
+use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
@@ -35,6 +36,7 @@ pub struct Settings {
     batch_records: usize,
     keeps_features: bool,
     topics: Topics,
+    checkpoint: Option<Location>,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -84,6 +86,7 @@ impl Settings {
             batch_records: options.batch_records,
             keeps_features: false,
             topics: Topics::in_log(format!("./log/{name}")),
+            checkpoint: None,
             notes: Arc::default(),
         }
     }
@@ -146,6 +149,11 @@ impl Settings {
     /// A file in the model's folder.
     pub fn model_file(&self, name: &str) -> PathBuf {
         self.model.path.join(name)
+    }
+
+    /// Where checkpoints are kept, if anywhere.
+    pub fn checkpoint(&self) -> Option<&Location> {
+        self.checkpoint.as_ref()
     }
 
     /// Worker threads.
@@ -277,6 +285,10 @@ impl Settings {
         self.pace = layer.rate.unwrap_or(self.pace);
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
+        if let Some(checkpoint) = &layer.checkpoint {
+            // A text that is no location has been reported where it was read.
+            self.checkpoint = checkpoint.parse().ok();
+        }
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

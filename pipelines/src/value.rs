@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{Order, Pace};
 use tracing::level_filters::LevelFilter;
 
@@ -30,6 +31,13 @@ fn number_up_to(text: &str, most: usize, what: &str) -> Result<usize, String> {
         .ok()
         .filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("`{text}` is not {what}: give a whole number from 1 to {most}"))
+}
+
+/// Reads the place of checkpoints, which stays a text.
+pub(crate) fn location(text: &str) -> Result<String, String> {
+    let location = text.parse::<Location>();
+    location.map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// Reads a rate of replay: `1000x`, `0.5x` or `max`.

@@ -112,8 +112,22 @@ pub(crate) struct JobArgs {
     /// What to log: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<OsString>,
-    #[arg(skip)]
+    /// Take checkpoints, and go on from the newest: a folder, or a URL such as s3://bucket/prefix
+    #[arg(long, value_name = "PLACE")]
     checkpoint: Option<OsString>,
+    /// The length of an epoch, such as 500ms or 2s [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    checkpoint_interval: Option<OsString>,
+    /// How many checkpoints to keep [default: 10]
+    #[arg(long, value_name = "N")]
+    checkpoint_retain: Option<OsString>,
+    /// Go on from an older epoch, or from a savepoint, instead of the newest epoch
+    #[arg(long, value_name = "EPOCH")]
+    from: Option<OsString>,
+    /// Leave the state of steps behind that the pipeline no longer has
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    allow_dropped_state: Option<OsString>,
 }
 
 /// The options of `graph`.
@@ -254,7 +268,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 16] = [
+        let given: [(&str, Option<&OsStr>); 20] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -271,6 +285,10 @@ impl JobArgs {
             ("until-end", self.build.until_end.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
             ("checkpoint", self.checkpoint.as_deref()),
+            ("checkpoint-interval", self.checkpoint_interval.as_deref()),
+            ("checkpoint-retain", self.checkpoint_retain.as_deref()),
+            ("from", self.from.as_deref()),
+            ("allow-dropped-state", self.allow_dropped_state.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {

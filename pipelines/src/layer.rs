@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thalweg_engine::job::{Order, Pace};
 use toml::Table;
@@ -12,7 +13,7 @@ use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 16] = [
+pub(crate) const KEYS: [&str; 20] = [
     "out",
     "data",
     "model",
@@ -29,6 +30,10 @@ pub(crate) const KEYS: [&str; 16] = [
     "until-end",
     "kafka",
     "checkpoint",
+    "checkpoint-interval",
+    "checkpoint-retain",
+    "from",
+    "allow-dropped-state",
 ];
 
 /// What one place says; `None` where it says nothing.
@@ -52,6 +57,11 @@ pub(crate) struct Layer {
     pub(crate) kafka: Option<String>,
     /// Where checkpoints are kept: a path or a URL.
     pub(crate) checkpoint: Option<String>,
+    pub(crate) checkpoint_interval: Option<Duration>,
+    pub(crate) checkpoint_retain: Option<usize>,
+    /// The epoch or savepoint to start from.
+    pub(crate) from: Option<String>,
+    pub(crate) allow_dropped_state: Option<bool>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
 }
@@ -108,6 +118,14 @@ impl Layer {
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             "checkpoint" => self.checkpoint = Some(value::location(text(value)?)?),
+            "checkpoint-interval" => {
+                self.checkpoint_interval = Some(value::interval(text(value)?)?);
+            }
+            "checkpoint-retain" => self.checkpoint_retain = Some(value::retain(text(value)?)?),
+            "from" => self.from = Some(text(value)?.to_owned()),
+            "allow-dropped-state" => {
+                self.allow_dropped_state = Some(value::switch(text(value)?)?);
+            }
             _ => {
                 return Err(format!(
                     "there is no setting of this name: it may be {KEYS:?}"
@@ -154,6 +172,10 @@ impl Layer {
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
             checkpoint: self.checkpoint.or(lower.checkpoint),
+            checkpoint_interval: self.checkpoint_interval.or(lower.checkpoint_interval),
+            checkpoint_retain: self.checkpoint_retain.or(lower.checkpoint_retain),
+            from: self.from.or(lower.from),
+            allow_dropped_state: self.allow_dropped_state.or(lower.allow_dropped_state),
         }
     }
 }
@@ -203,7 +225,7 @@ mod tests {
     fn every_key_can_be_set_by_its_variable() {
         let values = [
             "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true", "k:9092", "s3://b/c",
+            "l", "true", "k:9092", "s3://b/c", "200ms", "5", "7", "true",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -230,6 +252,10 @@ mod tests {
             kafka: Some("k:9092".into()),
             kafka_section: None,
             checkpoint: Some("s3://b/c".into()),
+            checkpoint_interval: Some(Duration::from_millis(200)),
+            checkpoint_retain: Some(5),
+            from: Some("7".into()),
+            allow_dropped_state: Some(true),
         };
         assert_eq!(layer, expected);
     }

@@ -27,6 +27,15 @@ pub(crate) fn report(summary: &Summary, files: &[Written]) -> String {
     if summary.predictions > 0 || summary.labels > 0 || summary.alerts > 0 {
         parts.push(quality(summary));
     }
+    if let Some(sealed) = &summary.checkpoint {
+        parts.push(format!(
+            "checkpoint: epoch {}, {} of state, {} sealed in this run with {} written",
+            sealed.epoch,
+            format::size(sealed.state_bytes),
+            format::things(usize::try_from(sealed.epochs).unwrap_or(usize::MAX), "epoch"),
+            format::size(sealed.bytes),
+        ));
+    }
     parts.push(table(&stage_rows(summary)));
     if !files.is_empty() {
         parts.push(table(&file_rows(files)));

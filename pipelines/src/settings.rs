@@ -3,13 +3,16 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thalweg_connectors::file::FileSink;
-use thalweg_engine::checkpoint::Location;
+use thalweg_engine::Checkpointing;
+use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location, StartFrom};
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
 
+use crate::checkpoint_args::NEWEST;
 use crate::layer::Layer;
 use crate::topics::Topics;
 
@@ -37,6 +40,10 @@ pub struct Settings {
     keeps_features: bool,
     topics: Topics,
     checkpoint: Option<Location>,
+    checkpoint_interval: Option<Duration>,
+    checkpoint_retain: Option<usize>,
+    from: Option<String>,
+    allows_dropped_state: bool,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -87,6 +94,10 @@ impl Settings {
             keeps_features: false,
             topics: Topics::in_log(format!("./log/{name}")),
             checkpoint: None,
+            checkpoint_interval: None,
+            checkpoint_retain: None,
+            from: None,
+            allows_dropped_state: false,
             notes: Arc::default(),
         }
     }
@@ -253,6 +264,32 @@ impl Settings {
         }
     }
 
+    /// The same settings, with checkpoints at a place.
+    pub fn with_checkpoint(self, checkpoint: Location) -> Self {
+        Self {
+            checkpoint: Some(checkpoint),
+            ..self
+        }
+    }
+
+    /// How checkpoints are taken; a backfill takes none.
+    fn checkpointing(&self) -> Option<Checkpointing> {
+        let location = self.checkpoint.clone().filter(|_| !self.is_backfill)?;
+        let mut options = CheckpointOptions::new(location);
+        options.interval = self.checkpoint_interval.unwrap_or(options.interval);
+        options.retain = self.checkpoint_retain.unwrap_or(options.retain);
+        let mut checkpointing = Checkpointing::new(&self.name, options);
+        checkpointing.allow_dropped_state = self.allows_dropped_state;
+        checkpointing.from = match self.from.as_deref() {
+            None | Some(NEWEST) => StartFrom::Newest,
+            Some(from) => match from.parse() {
+                Ok(epoch) => StartFrom::Epoch(Epoch(epoch)),
+                Err(_) => StartFrom::Savepoint(from.to_owned()),
+            },
+        };
+        Some(checkpointing)
+    }
+
     /// The engine's options for these settings. Dead letters and late events that the pipeline
     /// leaves alone go to `dead_letters.jsonl` and `late.jsonl` in the folder to write to.
     pub fn job_options(&self) -> JobOptions {
@@ -265,6 +302,7 @@ impl Settings {
             pace: self.pace,
             dead_letters: Some(Arc::new(dead_letters)),
             late: Some(Arc::new(late)),
+            checkpoints: self.checkpointing(),
             ..JobOptions::default()
         }
     }
@@ -289,6 +327,10 @@ impl Settings {
             // A text that is no location has been reported where it was read.
             self.checkpoint = checkpoint.parse().ok();
         }
+        self.checkpoint_interval = layer.checkpoint_interval;
+        self.checkpoint_retain = layer.checkpoint_retain;
+        self.from.clone_from(&layer.from);
+        self.allows_dropped_state = layer.allow_dropped_state.unwrap_or(false);
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

@@ -1,5 +1,5 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]`, `[sink]` and `[kafka]`.
+//! also under `[source]`, `[sink]` and `[kafka]`, those of checkpoints under `[checkpoint]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,8 +12,17 @@ const SECTION: &str = "run";
 /// The section that says where Kafka is and how to get in.
 const KAFKA: &str = "kafka";
 
-/// The sections of topics, and the settings that their keys stand for.
-const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
+/// The sections beside them, and the settings that their keys stand for.
+const SECTIONS: [(&str, &[(&str, &str)]); 3] = [
+    (
+        "checkpoint",
+        &[
+            ("location", "checkpoint"),
+            ("interval", "checkpoint-interval"),
+            ("retain", "checkpoint-retain"),
+            ("allow-dropped-state", "allow-dropped-state"),
+        ],
+    ),
     (
         "source",
         &[
@@ -64,7 +73,7 @@ fn parse(text: &str, file: &str, errors: &mut Vec<String>) -> Layer {
 fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in table {
-        let topics = TOPIC_SECTIONS.iter().find(|(section, _)| section == name);
+        let topics = SECTIONS.iter().find(|(section, _)| section == name);
         match (value, topics) {
             (Value::Table(run), _) if name == SECTION => {
                 for (key, value) in run {
@@ -94,7 +103,7 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
-                "{file}: unknown section [{name}]: there are [run], [source], [sink] and [kafka]"
+                "{file}: unknown section [{name}]: there are [run], [checkpoint], [source], [sink] and [kafka]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -207,7 +216,7 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source], [sink] and [kafka]",
+                "f: unknown section [runs]: there are [run], [checkpoint], [source], [sink] and [kafka]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

@@ -139,14 +139,14 @@ fn a_job_that_is_killed_at_random_writes_everything_once() {
     let kills = std::env::var("THALWEG_TEST_KILLS").ok();
     let kills = kills.map_or(KILLS, |kills| kills.parse().unwrap());
     let folder = TempDir::new().unwrap();
-    let events = 60_000;
+    let events = 150_000;
     let whole = Place::new(folder.path(), "whole", events);
     assert_done(&whole.run(&[]).output().unwrap());
     let place = Place::new(folder.path(), "killed", events);
     let (mut random, mut killed) = (Random(7), 0);
     for _ in 0..kills {
         let job = place.run_with_checkpoints(1 + random.below(3));
-        let time = Duration::from_millis(100 + random.below(900));
+        let time = Duration::from_millis(300 + random.below(2_000));
         killed += u64::from(kill_after({ job }.spawn().unwrap(), time));
     }
     let output = place.run_with_checkpoints(2).output().unwrap();

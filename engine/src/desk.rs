@@ -78,7 +78,6 @@ impl<T: Data> Desk<T> {
             .map(|(index, reason)| reject(&self.step, &mut self.pen, &records[index], reason))
             .collect())
     }
-
 }
 
 /// Makes a dead letter of a record that a writer refuses: of a record's marks in the ledger, that of

@@ -129,7 +129,10 @@ impl Ledger {
         for ((source, partition, number), page) in &*self.lock() {
             // Before this offset, records count only if they were taken up again.
             let begin = begun.as_ref().map_or(0, |begun| {
-                begun.get(&(*source, *partition)).copied().unwrap_or(u64::MAX)
+                begun
+                    .get(&(*source, *partition))
+                    .copied()
+                    .unwrap_or(u64::MAX)
             });
             let first = number * CHUNK;
             match page {

@@ -103,9 +103,10 @@ impl<T: Data> Publisher<T> {
         }
         let ingested_ns = records.iter().map(|record| record.ingested_ns);
         self.open.ingested_ns.extend(ingested_ns);
-        let letters = refused.take().into_iter().map(|(index, reason)| {
-            reject(&self.step, &mut self.pen, &records[index], reason)
-        });
+        let letters = refused
+            .take()
+            .into_iter()
+            .map(|(index, reason)| reject(&self.step, &mut self.pen, &records[index], reason));
         self.progress.add_letters(letters.collect());
         Ok(())
     }

@@ -91,7 +91,8 @@ impl WatermarkMerge {
             };
             merge.combine()
         } else {
-            all.max_by_key(|merged| merged.time).unwrap_or(Watermark::START)
+            all.max_by_key(|merged| merged.time)
+                .unwrap_or(Watermark::START)
         };
         Self {
             inputs: vec![united; inputs],

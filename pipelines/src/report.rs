@@ -32,7 +32,10 @@ pub(crate) fn report(summary: &Summary, files: &[Written]) -> String {
             "checkpoint: epoch {}, {} of state, {} sealed in this run with {} written",
             sealed.epoch,
             format::size(sealed.state_bytes),
-            format::things(usize::try_from(sealed.epochs).unwrap_or(usize::MAX), "epoch"),
+            format::things(
+                usize::try_from(sealed.epochs).unwrap_or(usize::MAX),
+                "epoch"
+            ),
             format::size(sealed.bytes),
         ));
     }

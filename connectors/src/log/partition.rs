@@ -140,7 +140,8 @@ impl PartitionLog {
             headers,
         };
         let before = self.gathered.len();
-        frame::put(&mut self.gathered, self.seed, kind, &beside, payload).map_err(LogError::Record)?;
+        frame::put(&mut self.gathered, self.seed, kind, &beside, payload)
+            .map_err(LogError::Record)?;
         if self.position - self.indexed >= index::INTERVAL_BYTES {
             self.entries
                 .extend_from_slice(&index::entry(self.offset, self.position));

@@ -192,10 +192,15 @@ impl<T: 'static> Sink<T> for LogSink<T> {
                 let slots = (0..partitions).map(open).collect::<Result<Vec<_>, _>>()?;
                 let envelope = Envelope::new(self.key.clone(), self.headers.clone());
                 let encoder = (self.encoder)();
-                LogEpochs::open(what.clone(), slot.to_owned(), slots, encoder, envelope, lock)
+                LogEpochs::open(
+                    what.clone(),
+                    slot.to_owned(),
+                    slots,
+                    encoder,
+                    envelope,
+                    lock,
+                )
             });
-        Ok(Box::new(
-            opened.map_err(|error| error.opening_sink(&what))?,
-        ))
+        Ok(Box::new(opened.map_err(|error| error.opening_sink(&what))?))
     }
 }

@@ -70,7 +70,9 @@ impl Committer {
         let epochs = Arc::clone(job.epochs.as_ref()?);
         let (sealer, sealings) = unbounded();
         let shared = Arc::clone(job);
-        job.spawn("checkpoint-seal", move || epochs.seal_all(&shared, &sealings));
+        job.spawn("checkpoint-seal", move || {
+            epochs.seal_all(&shared, &sealings)
+        });
         Some(Self {
             acks: BTreeMap::new(),
             next: 0,

@@ -88,9 +88,13 @@ impl<'s> EpochSite<'s> {
     pub(crate) fn new(scope: Scope<'s, Tick>, job: &Arc<JobContext>, epochs: &Arc<Epochs>) -> Self {
         let mut builder = OperatorBuilder::new("epochs".to_owned(), scope);
         let (output, announcements) = builder.new_output();
-        let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Announcement>>>::from(output);
+        let mut output =
+            OutputBuilder::<_, CapacityContainerBuilder<Vec<Announcement>>>::from(output);
         let address = builder.operator_info().address;
-        let (announcer, own) = (scope.activator_for(address.clone()), scope.activator_for(address));
+        let (announcer, own) = (
+            scope.activator_for(address.clone()),
+            scope.activator_for(address),
+        );
         let turn = Rc::new(RefCell::new(Turn::default()));
         let (shared, epochs) = (Rc::clone(&turn), Arc::clone(epochs));
         let (clock, workers) = (job.options.clock.clone(), scope.peers());
@@ -109,7 +113,11 @@ impl<'s> EpochSite<'s> {
                 let wait_ns = due_ns.saturating_sub(clock.now_ns());
                 if (wait_ns > 0 && !epochs.is_hurried()) || !epochs.may_close(turn.open) {
                     let wait = Duration::from_nanos(wait_ns).max(RETRY);
-                    own.activate_after(if clock.is_manual() { RETRY } else { wait.min(epochs.interval()).max(RETRY) });
+                    own.activate_after(if clock.is_manual() {
+                        RETRY
+                    } else {
+                        wait.min(epochs.interval()).max(RETRY)
+                    });
                     return;
                 }
                 turn.open += 1;

@@ -202,7 +202,9 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         }
         // They have been read before, and count in this job from here on.
         let mut pen = self.job.telemetry.ledger().pen();
-        waiting.iter().for_each(|record: &Record<T>| pen.read(record.origin));
+        waiting
+            .iter()
+            .for_each(|record: &Record<T>| pen.read(record.origin));
         for (_, state) in self.state.iter() {
             self.step.waiting(state, &mut |origin| pen.read(origin));
         }
@@ -226,9 +228,18 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             encode_to(&mut waiting, group, record)?;
         }
         let is_base = self.state.is_untaken();
+        let mut keys = self.state.take_changed()?;
+        // A step may have looked for a key, as its watermark moved, that another worker owns: what
+        // it has made by that must not go over what is there.
+        let own = self.seat.groups();
+        keys.retain(|group, _| own.contains(*group));
         Ok(StepState {
-            keys: self.state.take_changed()?,
-            bases: if is_base { self.seat.groups() } else { KeyGroups::NONE },
+            keys,
+            bases: if is_base {
+                self.seat.groups()
+            } else {
+                KeyGroups::NONE
+            },
             waiting,
             watermarks: vec![self.watermarks.clone()],
         })
@@ -304,7 +315,10 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn take_state(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
+    fn take_state(&mut self, _: Tick, whole: bool) -> Result<StepState, postcard::Error> {
+        if whole {
+            self.state.forget_taken();
+        }
         Shell::take_state(self)
     }
 }

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tick;
-use crate::checkpoint::KeyGroups;
 use super::keyed::Seat;
-use super::stateful::{Identity, TakeState};
 use super::latest_index::{Expiring, Place, Places};
 use super::latest_state::{Number, Numbered, Related, Waiting};
+use super::stateful::{Identity, TakeState};
+use crate::checkpoint::KeyGroups;
 use crate::job::JobContext;
 use crate::key::{Key, key_hash};
 use crate::ledger::{Fate, Pen};
@@ -182,7 +182,11 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
         let is_base = self.state.is_untaken();
         Ok(StepState {
             keys: self.state.take_changed()?,
-            bases: if is_base { self.seat.groups() } else { KeyGroups::NONE },
+            bases: if is_base {
+                self.seat.groups()
+            } else {
+                KeyGroups::NONE
+            },
             waiting: groups,
             watermarks: vec![watermarks],
         })
@@ -403,7 +407,10 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 }
 
 impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
-    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+    fn take_state(&mut self, end: Tick, whole: bool) -> Result<StepState, postcard::Error> {
+        if whole {
+            self.state.forget_taken();
+        }
         LatestJoin::take_state(self, end)
     }
 }

@@ -22,8 +22,8 @@ use timely::dataflow::operators::generic::{Operator, OutputBuilder, OutputBuilde
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::scheduling::Activator;
 
-use super::keyed::{Seat, owner};
 use super::epoch::epoch_of;
+use super::keyed::{Seat, owner};
 use super::latest_index::Place;
 use super::latest_join::{FIRST, LatestJoin, Pair, RESTORED, Update};
 use super::latest_state::Number;

@@ -126,7 +126,9 @@ fn build<'s, T: Data>(
                 }
             };
             end.settle(&mut give);
-            let open = boundary.as_ref().map_or(u64::MAX, |boundary| boundary.epoch);
+            let open = boundary
+                .as_ref()
+                .map_or(u64::MAX, |boundary| boundary.epoch);
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > open {
@@ -162,16 +164,25 @@ fn desk<T: Data>(
     metrics: &Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
 ) -> Result<Desk<T>, SinkError> {
-    let restored = site.job.epochs.as_ref().and_then(|epochs| epochs.restored.as_ref());
+    let restored = site
+        .job
+        .epochs
+        .as_ref()
+        .and_then(|epochs| epochs.restored.as_ref());
     if restored.is_some_and(|restored| !restored.outboxes(&metrics.id).is_empty()) {
         return Err(SinkError::Open {
             what: config.describe(),
-            reason: "epochs that were to be delivered exactly once are not published yet".to_owned(),
+            reason: "epochs that were to be delivered exactly once are not published yet"
+                .to_owned(),
             remedy: "run with exactly-once delivery until they are, and change it then".to_owned(),
         });
     }
     let writer = config.open()?;
-    Ok(Desk::new(Arc::clone(&site.job), Arc::clone(metrics), writer))
+    Ok(Desk::new(
+        Arc::clone(&site.job),
+        Arc::clone(metrics),
+        writer,
+    ))
 }
 
 /// Starts the thread of the one writer.
@@ -339,7 +350,8 @@ impl<T: Data> End<T> {
         let group = self.groups.iter().next().unwrap_or(KeyGroup(0));
         for record in self.queue.waiting() {
             if let Err(error) = encode_to(&mut waiting, group, record) {
-                self.job.fail(format!("what waits for a sink cannot be written: {error}"));
+                self.job
+                    .fail(format!("what waits for a sink cannot be written: {error}"));
                 return;
             }
         }

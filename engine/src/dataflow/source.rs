@@ -302,7 +302,8 @@ impl<T: Data> Feed<T> {
         if opened.watermark != EventTime::MIN {
             aligned.set(opened.watermark);
             let known = Watermark::active(opened.watermark);
-            self.watermarks.update(TO_COME + 1 + self.partitions.len(), known);
+            self.watermarks
+                .update(TO_COME + 1 + self.partitions.len(), known);
         }
         self.partitions.push(Partition {
             batches: opened.batches,

@@ -2,10 +2,10 @@
 //!
 //! In anything but the engine's own tests there is nothing here.
 
-#[cfg(test)]
-pub(crate) use on::Failpoint;
 #[cfg(not(test))]
 pub(crate) use off::Failpoint;
+#[cfg(test)]
+pub(crate) use on::Failpoint;
 
 #[cfg(not(test))]
 mod off {

@@ -75,17 +75,25 @@ impl Restored {
             }
         }
         let sources = manifest.sources.iter().map(|source| {
-            let number = source.notes.get("number").and_then(serde_json::Value::as_u64);
+            let number = source
+                .notes
+                .get("number")
+                .and_then(serde_json::Value::as_u64);
             let places = source.partitions.iter().cloned();
             let restored = RestoredSource {
-                number: number.and_then(|n| u16::try_from(n).ok()).unwrap_or_default(),
+                number: number
+                    .and_then(|n| u16::try_from(n).ok())
+                    .unwrap_or_default(),
                 partitions: places.map(|place| (place.name.clone(), place)).collect(),
             };
             (source.id.clone(), restored)
         });
         Ok(Self {
             epoch: manifest.epoch,
-            lineage: manifest.notes.get(LINEAGE).and_then(serde_json::Value::as_u64),
+            lineage: manifest
+                .notes
+                .get(LINEAGE)
+                .and_then(serde_json::Value::as_u64),
             sources: sources.collect(),
             states,
             outboxes,
@@ -144,10 +152,16 @@ fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<
             )),
         }
     }
-    let sources = graph.nodes().iter().filter(|node| node.kind == StepKind::Source);
+    let sources = graph
+        .nodes()
+        .iter()
+        .filter(|node| node.kind == StepKind::Source);
     let numbers: BTreeMap<&str, u64> = sources.map(|node| node.id.as_str()).zip(0..).collect();
     for source in &manifest.sources {
-        let number = source.notes.get("number").and_then(serde_json::Value::as_u64);
+        let number = source
+            .notes
+            .get("number")
+            .and_then(serde_json::Value::as_u64);
         match numbers.get(source.id.as_str()) {
             Some(now) if number.is_none_or(|number| number == *now) => {}
             Some(_) => errors.push(format!(

@@ -74,12 +74,7 @@ pub(super) fn run(
     }
 }
 
-fn write_all(
-    job: &JobContext,
-    epochs: &Epochs,
-    writer: &PartWriter,
-    save: Save,
-) -> Option<Saved> {
+fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save) -> Option<Saved> {
     let mut parts = Vec::new();
     let spec = |content: &str, kind, groups| PartSpec {
         epoch: epochs.number(save.epoch),
@@ -116,7 +111,10 @@ fn write_all(
         parts.push(write(spec("keys", PartKind::Delta, groups), &changed)?);
     }
     if save.replaces_waiting && !save.groups.is_empty() {
-        parts.push(write(spec("waiting", PartKind::Base, save.groups), waiting)?);
+        parts.push(write(
+            spec("waiting", PartKind::Base, save.groups),
+            waiting,
+        )?);
     }
     let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
     let mut acks = vec![Ack::Step {
@@ -144,7 +142,9 @@ fn write_all(
 
 fn of_groups(content: &PartContent, groups: KeyGroups) -> PartContent {
     let wanted = content.iter().filter(|(group, _)| groups.contains(**group));
-    wanted.map(|(group, bytes)| (*group, bytes.clone())).collect()
+    wanted
+        .map(|(group, bytes)| (*group, bytes.clone()))
+        .collect()
 }
 
 /// Makes a call until it succeeds; none when it cannot, or the job has ended meanwhile.
@@ -159,7 +159,8 @@ pub(super) fn persist<R>(
             Ok(done) => return Some(done),
             Err(error) if error.is_transient() => {
                 tracing::warn!(what, "a checkpoint waits: {error}");
-                job.telemetry.set_info("checkpoint_waits", &error.to_string());
+                job.telemetry
+                    .set_info("checkpoint_waits", &error.to_string());
             }
             Err(error) => {
                 job.fail(format!("checkpoint: {error}"));

@@ -57,7 +57,9 @@ impl Epochs {
             }
             self.note_sealed();
             let telemetry = &job.telemetry;
-            telemetry.gauge("checkpoint_epoch").set(manifest.epoch.0 as f64);
+            telemetry
+                .gauge("checkpoint_epoch")
+                .set(manifest.epoch.0 as f64);
             let bytes: u64 = manifest.parts().map(|part| part.bytes).sum();
             telemetry.gauge("checkpoint_state_bytes").set(bytes as f64);
             let seconds = clock.now_ns().saturating_sub(begun_ns) as f64 / 1e9;
@@ -100,7 +102,11 @@ impl Book {
     /// Goes on from what was restored: a partition that is not there any more keeps its place.
     fn of(epochs: &Epochs) -> Self {
         let mut sources = BTreeMap::new();
-        for (id, source) in epochs.restored.iter().flat_map(|restored| &restored.sources) {
+        for (id, source) in epochs
+            .restored
+            .iter()
+            .flat_map(|restored| &restored.sources)
+        {
             let partitions = source.partitions.values().cloned();
             sources.insert(
                 id.clone(),

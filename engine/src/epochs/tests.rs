@@ -17,6 +17,7 @@ use crate::record::{Data, Origin, Record};
 use crate::relation::Change;
 use crate::sink::{Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
+use crate::state::KeyedState;
 use crate::telemetry::Telemetry;
 use crate::testing::{SimulatedStore, StoreFaults};
 use crate::time::{EventTime, secs};
@@ -93,7 +94,11 @@ impl Reader<Event> for SlowReader {
             batch.push((offset, Ok(self.source.event(self.partition, offset))));
         }
         self.offset = stop;
-        Ok(if stop < end { ReadStatus::More } else { ReadStatus::End })
+        Ok(if stop < end {
+            ReadStatus::More
+        } else {
+            ReadStatus::End
+        })
     }
 }
 
@@ -148,6 +153,31 @@ impl KeyedStep<Event> for Tens {
 
     fn waiting(&self, kept: &Vec<(Origin, u64)>, note: &mut dyn FnMut(Origin)) {
         kept.iter().for_each(|(origin, _)| note(*origin));
+    }
+}
+
+/// Counts everything, and looks at the count on every worker whenever the watermark moves.
+struct Total;
+
+impl KeyedStep<Event> for Total {
+    type Key = ();
+    type State = u64;
+    type Out = (u64, u64);
+
+    fn process(
+        &mut self,
+        (): &(),
+        count: &mut u64,
+        record: Record<Event>,
+        context: &mut Context<'_, (u64, u64)>,
+    ) {
+        *count += 1;
+        let count = *count;
+        context.emit(record.map(|(_, _, number)| (number, count)));
+    }
+
+    fn advance(&mut self, state: &mut KeyedState<(), u64>, _: &mut Context<'_, (u64, u64)>) {
+        state.entry(&());
     }
 }
 
@@ -251,6 +281,7 @@ impl<T: Data> EpochWriter<T> for Once<T> {
 struct Outputs {
     sums: Outside<(u64, u64, u64, u64)>,
     tens: Outside<Vec<u64>>,
+    totals: Outside<(u64, u64)>,
     met: Outside<(u64, u64, u64)>,
     late: Outside<u64>,
 }
@@ -275,6 +306,11 @@ impl Outputs {
                 .key_by(|event| event.0)
                 .step("tens", "tens", Tens)
                 .sink("tens.out", outputs.tens.clone());
+            facts
+                .clone()
+                .key_by(|_| ())
+                .step("total", "total", Total)
+                .sink("total.out", outputs.totals.clone());
             let fact = facts.map("fact", |(_, _, number)| (number, 1_u64));
             let label = labels.map("label", |(key, _, number)| (number, key));
             fact.join_latest("join", label, secs(1_000_000))
@@ -295,6 +331,7 @@ impl Outputs {
         assert_equal(&self.late, &whole.late, when);
         assert_equal(&self.sums, &whole.sums, when);
         assert_equal(&self.tens, &whole.tens, when);
+        assert_equal(&self.totals, &whole.totals, when);
         assert_equal(&self.met, &whole.met, when);
     }
 }
@@ -328,6 +365,7 @@ fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobO
         let options = CheckpointOptions {
             interval: Duration::from_millis(3),
             retain: 3,
+            parts_per_base: 4,
             ..CheckpointOptions::new(location)
         };
         Checkpointing::new("test", options)
@@ -343,7 +381,12 @@ fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobO
     }
 }
 
-fn ended(options: JobOptions, outputs: &Outputs, stop: &StopHandle, is_endless: bool) -> (Result<(), RunError>, Fates) {
+fn ended(
+    options: JobOptions,
+    outputs: &Outputs,
+    stop: &StopHandle,
+    is_endless: bool,
+) -> (Result<(), RunError>, Fates) {
     let telemetry = Arc::new(Telemetry::default());
     let build = outputs.build(is_endless);
     let outcome = run(options, Arc::clone(&telemetry), stop.clone(), build);
@@ -407,7 +450,13 @@ fn a_job_with_checkpoints_gives_what_one_without_gives_and_seals_its_epochs() {
         let kept = Checkpoints::open(&checkpoints.options, "test").unwrap();
         let newest = kept.newest().unwrap().unwrap();
         assert!(newest.epoch > Epoch(3), "{}", newest.epoch);
-        let read: u64 = newest.source("facts").unwrap().partitions.iter().map(|p| p.offset).sum();
+        let read: u64 = newest
+            .source("facts")
+            .unwrap()
+            .partitions
+            .iter()
+            .map(|p| p.offset)
+            .sum();
         assert_eq!(read, EVENTS);
         assert!(newest.step("sums").is_some() && newest.step("join").is_some());
         // Once more: there is nothing left to do.
@@ -442,7 +491,12 @@ fn a_job_that_is_stopped_goes_on_where_it_was() {
 #[test]
 fn ended_at_each_durable_step_it_publishes_everything_once() {
     for failpoint in 0..FAILPOINTS.len() {
-        let ends = [(failpoint, 1, 1), (failpoint, 3, 2), (failpoint, 7, 3), (failpoint, 2, 2)];
+        let ends = [
+            (failpoint, 1, 1),
+            (failpoint, 3, 2),
+            (failpoint, 7, 3),
+            (failpoint, 2, 2),
+        ];
         check_interrupted(Order::EventTime, &ends, StoreFaults::default(), 1);
     }
 }

@@ -221,6 +221,11 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|(key, state)| (key, state))
     }
 
+    /// Has the next [`take_changed`](Self::take_changed) give every key.
+    pub(crate) fn forget_taken(&mut self) {
+        self.changes = None;
+    }
+
     /// Whether the next [`take_changed`](Self::take_changed) gives every key.
     pub(crate) fn is_untaken(&self) -> bool {
         self.changes.is_none()

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::checkpoint_args::{CheckpointArgs, CheckpointTask};
 use crate::deployment::DeploymentArgs;
 use crate::layer::{Layer, variable};
 use crate::own_command::OwnTask;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Build everything and report all errors, without running
     Check(JobArgs),
+    /// Look at the checkpoints, check them, copy them
+    Checkpoint(CheckpointArgs),
 }
 
 /// The options of everything that builds the pipeline. Their values are read by [`Layer`], as
@@ -115,6 +118,22 @@ pub(crate) struct JobArgs {
     log_level: Option<OsString>,
     #[command(flatten)]
     deployment: DeploymentArgs,
+    /// Take checkpoints, and go on from the newest: a folder, or a URL such as s3://bucket/prefix
+    #[arg(long, value_name = "PLACE")]
+    checkpoint: Option<OsString>,
+    /// The length of an epoch, such as 500ms or 2s [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    checkpoint_interval: Option<OsString>,
+    /// How many checkpoints to keep [default: 10]
+    #[arg(long, value_name = "N")]
+    checkpoint_retain: Option<OsString>,
+    /// Go on from an older epoch, or from a savepoint, instead of the newest epoch
+    #[arg(long, value_name = "EPOCH")]
+    from: Option<OsString>,
+    /// Leave the state of steps behind that the pipeline no longer has
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    allow_dropped_state: Option<OsString>,
 }
 
 /// The options of `graph`.
@@ -142,6 +161,8 @@ pub(crate) enum Task {
     Graph(GraphFormat),
     /// Build only.
     Check,
+    /// Look at the checkpoints; whether the answer is for programs.
+    Checkpoint(CheckpointTask, bool),
     /// A command of the pipeline's own.
     Own(OwnTask),
 }
@@ -194,6 +215,18 @@ impl Cli {
                 };
                 (Task::Graph(format), false, job)
             }
+            Some(Command::Checkpoint(checkpoint)) => {
+                let job = JobArgs {
+                    build: BuildArgs {
+                        settings: checkpoint.settings,
+                        ..BuildArgs::default()
+                    },
+                    checkpoint: checkpoint.checkpoint,
+                    ..JobArgs::default()
+                };
+                let task = Task::Checkpoint(checkpoint.task, checkpoint.json);
+                (task, false, job)
+            }
         }
     }
 
@@ -227,7 +260,7 @@ impl Cli {
             }
             errors.extend(deployment.admin().err());
         }
-        if !matches!(task, Task::Own(_)) {
+        if !matches!(task, Task::Own(_) | Task::Checkpoint(..)) {
             settings.check_folders(&mut errors);
         }
         errors.extend(settings.topics().check().err());
@@ -250,7 +283,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 16] = [
+        let given: [(&str, Option<&OsStr>); 21] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -267,6 +300,11 @@ impl JobArgs {
             ("until-end", self.build.until_end.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
             ("pulsar", self.build.pulsar.as_deref()),
+            ("checkpoint", self.checkpoint.as_deref()),
+            ("checkpoint-interval", self.checkpoint_interval.as_deref()),
+            ("checkpoint-retain", self.checkpoint_retain.as_deref()),
+            ("from", self.from.as_deref()),
+            ("allow-dropped-state", self.allow_dropped_state.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thalweg_engine::job::{Order, Pace};
 use toml::Table;
@@ -13,7 +14,7 @@ use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 16] = [
+pub(crate) const KEYS: [&str; 21] = [
     "out",
     "data",
     "model",
@@ -30,6 +31,11 @@ pub(crate) const KEYS: [&str; 16] = [
     "until-end",
     "kafka",
     "pulsar",
+    "checkpoint",
+    "checkpoint-interval",
+    "checkpoint-retain",
+    "from",
+    "allow-dropped-state",
 ];
 
 /// All keys: those here, and those of the deployment.
@@ -56,6 +62,13 @@ pub(crate) struct Layer {
     pub(crate) until_end: Option<bool>,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
+    /// Where checkpoints are kept: a path or a URL.
+    pub(crate) checkpoint: Option<String>,
+    pub(crate) checkpoint_interval: Option<Duration>,
+    pub(crate) checkpoint_retain: Option<usize>,
+    /// The epoch or savepoint to start from.
+    pub(crate) from: Option<String>,
+    pub(crate) allow_dropped_state: Option<bool>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
     pub(crate) deployment: DeploymentLayer,
@@ -118,6 +131,15 @@ impl Layer {
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
             "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
+            "checkpoint" => self.checkpoint = Some(value::location(text(value)?)?),
+            "checkpoint-interval" => {
+                self.checkpoint_interval = Some(value::interval(text(value)?)?);
+            }
+            "checkpoint-retain" => self.checkpoint_retain = Some(value::retain(text(value)?)?),
+            "from" => self.from = Some(text(value)?.to_owned()),
+            "allow-dropped-state" => {
+                self.allow_dropped_state = Some(value::switch(text(value)?)?);
+            }
             _ => {
                 let known: Vec<_> = keys().collect();
                 return Err(format!(
@@ -171,6 +193,11 @@ impl Layer {
             deployment: self.deployment.over(lower.deployment),
             pulsar: self.pulsar.or(lower.pulsar),
             pulsar_section: self.pulsar_section.or(lower.pulsar_section),
+            checkpoint: self.checkpoint.or(lower.checkpoint),
+            checkpoint_interval: self.checkpoint_interval.or(lower.checkpoint_interval),
+            checkpoint_retain: self.checkpoint_retain.or(lower.checkpoint_retain),
+            from: self.from.or(lower.from),
+            allow_dropped_state: self.allow_dropped_state.or(lower.allow_dropped_state),
         }
     }
 }
@@ -235,6 +262,11 @@ mod tests {
             "true",
             "k:9092",
             "pulsar://p:6650",
+            "s3://b/c",
+            "200ms",
+            "5",
+            "7",
+            "true",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -263,6 +295,11 @@ mod tests {
             deployment: DeploymentLayer::default(),
             pulsar: Some("pulsar://p:6650".into()),
             pulsar_section: None,
+            checkpoint: Some("s3://b/c".into()),
+            checkpoint_interval: Some(Duration::from_millis(200)),
+            checkpoint_retain: Some(5),
+            from: Some("7".into()),
+            allow_dropped_state: Some(true),
         };
         assert_eq!(layer, expected);
     }

@@ -24,6 +24,8 @@
 #![deny(missing_docs)]
 
 mod admin;
+mod checkpoint;
+mod checkpoint_args;
 mod cli;
 mod deployment;
 mod format;

@@ -8,6 +8,7 @@ use thalweg_engine::BuildResult;
 use thalweg_engine::flow::Flow;
 use thalweg_engine::job::Order;
 
+use crate::checkpoint::checkpoint;
 use crate::cli::{Cli, Task};
 use crate::job::{self, Build};
 use crate::outcome::{Outcome, print_errors};
@@ -204,6 +205,7 @@ impl Pipeline {
             Task::Graph(format) => job::graph(&request.settings, format, build),
             Task::Check => job::check(&request.settings, build),
             Task::Own(own) => own.run(&request.settings),
+            Task::Checkpoint(task, is_json) => checkpoint(&request.settings, &task, is_json),
         };
         outcome.code()
     }

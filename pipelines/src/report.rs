@@ -27,6 +27,18 @@ pub(crate) fn report(summary: &Summary, files: &[Written]) -> String {
     if summary.predictions > 0 || summary.labels > 0 || summary.alerts > 0 {
         parts.push(quality(summary));
     }
+    if let Some(sealed) = &summary.checkpoint {
+        parts.push(format!(
+            "checkpoint: epoch {}, {} of state, {} sealed in this run with {} written",
+            sealed.epoch,
+            format::size(sealed.state_bytes),
+            format::things(
+                usize::try_from(sealed.epochs).unwrap_or(usize::MAX),
+                "epoch"
+            ),
+            format::size(sealed.bytes),
+        ));
+    }
     parts.push(table(&stage_rows(summary)));
     if !files.is_empty() {
         parts.push(table(&file_rows(files)));
@@ -162,8 +174,19 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// The columns of words, but for the first, by their heads.
+const WORDS: [&str; 7] = [
+    "kind",
+    "type",
+    "content",
+    "partition",
+    "sealed",
+    "watermark",
+    "savepoint",
+];
+
 /// Rows under one another: words to the left, figures to the right.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -176,7 +199,7 @@ fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
             .zip(widths)
             .enumerate()
             .map(|(column, (cell, width))| {
-                let is_words = column == 0 || rows[0][column] == "kind";
+                let is_words = column == 0 || WORDS.contains(&&*rows[0][column]);
                 if is_words {
                     format!("{cell:<width$}")
                 } else {

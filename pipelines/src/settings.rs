@@ -3,13 +3,17 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thalweg_connectors::file::FileSink;
+use thalweg_engine::Checkpointing;
+use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location, StartFrom};
 use thalweg_engine::cluster::ClusterOptions;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
 
+use crate::checkpoint_args::NEWEST;
 use crate::layer::Layer;
 use crate::topics::Topics;
 
@@ -37,6 +41,11 @@ pub struct Settings {
     keeps_features: bool,
     topics: Topics,
     cluster: Option<ClusterOptions>,
+    checkpoint: Option<Location>,
+    checkpoint_interval: Option<Duration>,
+    checkpoint_retain: Option<usize>,
+    from: Option<String>,
+    allows_dropped_state: bool,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -87,6 +96,11 @@ impl Settings {
             keeps_features: false,
             topics: Topics::in_log(format!("./log/{name}")),
             cluster: None,
+            checkpoint: None,
+            checkpoint_interval: None,
+            checkpoint_retain: None,
+            from: None,
+            allows_dropped_state: false,
             notes: Arc::default(),
         }
     }
@@ -149,6 +163,11 @@ impl Settings {
     /// A file in the model's folder.
     pub fn model_file(&self, name: &str) -> PathBuf {
         self.model.path.join(name)
+    }
+
+    /// Where checkpoints are kept, if anywhere.
+    pub fn checkpoint(&self) -> Option<&Location> {
+        self.checkpoint.as_ref()
     }
 
     /// Worker threads.
@@ -263,6 +282,32 @@ impl Settings {
         }
     }
 
+    /// The same settings, with checkpoints at a place.
+    pub fn with_checkpoint(self, checkpoint: Location) -> Self {
+        Self {
+            checkpoint: Some(checkpoint),
+            ..self
+        }
+    }
+
+    /// How checkpoints are taken; a backfill takes none.
+    fn checkpointing(&self) -> Option<Checkpointing> {
+        let location = self.checkpoint.clone().filter(|_| !self.is_backfill)?;
+        let mut options = CheckpointOptions::new(location);
+        options.interval = self.checkpoint_interval.unwrap_or(options.interval);
+        options.retain = self.checkpoint_retain.unwrap_or(options.retain);
+        let mut checkpointing = Checkpointing::new(&self.name, options);
+        checkpointing.allow_dropped_state = self.allows_dropped_state;
+        checkpointing.from = match self.from.as_deref() {
+            None | Some(NEWEST) => StartFrom::Newest,
+            Some(from) => match from.parse() {
+                Ok(epoch) => StartFrom::Epoch(Epoch(epoch)),
+                Err(_) => StartFrom::Savepoint(from.to_owned()),
+            },
+        };
+        Some(checkpointing)
+    }
+
     /// The engine's options for these settings. Dead letters and late events that the pipeline
     /// leaves alone go to `dead_letters.jsonl` and `late.jsonl` in the folder to write to.
     pub fn job_options(&self) -> JobOptions {
@@ -276,6 +321,7 @@ impl Settings {
             dead_letters: Some(Arc::new(dead_letters)),
             late: Some(Arc::new(late)),
             cluster: self.cluster.clone(),
+            checkpoints: self.checkpointing(),
             ..JobOptions::default()
         }
     }
@@ -296,6 +342,14 @@ impl Settings {
         self.pace = layer.rate.unwrap_or(self.pace);
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
+        if let Some(checkpoint) = &layer.checkpoint {
+            // A text that is no location has been reported where it was read.
+            self.checkpoint = checkpoint.parse().ok();
+        }
+        self.checkpoint_interval = layer.checkpoint_interval;
+        self.checkpoint_retain = layer.checkpoint_retain;
+        self.from.clone_from(&layer.from);
+        self.allows_dropped_state = layer.allow_dropped_state.unwrap_or(false);
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

@@ -1,6 +1,6 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]`, `[sink]`, `[kafka]` and `[pulsar]`, those of the deployment under
-//! `[cluster]` and `[admin]`.
+//! also under `[source]`, `[sink]`, `[kafka]` and `[pulsar]`, those of checkpoints under
+//! `[checkpoint]`, those of the deployment under `[cluster]` and `[admin]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -19,7 +19,16 @@ const PULSAR: &str = "pulsar";
 const LIST: &str = "hosts";
 
 /// Further sections, and the settings that their keys stand for.
-const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
+const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
+    (
+        "checkpoint",
+        &[
+            ("location", "checkpoint"),
+            ("interval", "checkpoint-interval"),
+            ("retain", "checkpoint-retain"),
+            ("allow-dropped-state", "allow-dropped-state"),
+        ],
+    ),
     (
         "source",
         &[
@@ -124,7 +133,7 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
-                "{file}: unknown section [{name}]: there are [run], [source], [sink], [kafka], \
+                "{file}: unknown section [{name}]: there are [run], [checkpoint], [source], [sink], [kafka], \
                  [pulsar], [cluster] and [admin]"
             )),
             _ => errors.push(format!(
@@ -274,7 +283,7 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source], [sink], [kafka], [pulsar], \
+                "f: unknown section [runs]: there are [run], [checkpoint], [source], [sink], [kafka], [pulsar], \
                  [cluster] and [admin]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],

@@ -56,6 +56,24 @@ pub struct Summary {
     pub stages: Vec<Stage>,
     /// Processes that ran together; the figures are those of all of them.
     pub processes: usize,
+    /// The checkpoints; nothing where none were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Sealed>,
+}
+
+/// The checkpoints of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The epoch that was sealed last.
+    pub epoch: u64,
+    /// How many were sealed in this run.
+    pub epochs: u64,
+    /// Bytes of state written in this run.
+    pub bytes: u64,
+    /// Bytes of everything that the last one names.
+    pub state_bytes: u64,
+    /// How long the last seal took, after its parts had been written.
+    pub seal_seconds: f64,
 }
 
 /// Which model made the predictions; nothing when none did.
@@ -120,6 +138,13 @@ impl Summary {
             seconds,
             stages: stages(telemetry),
             processes: settings.processes(),
+            checkpoint: figure("checkpoint_epoch").map(|epoch| Sealed {
+                epoch: epoch as u64,
+                epochs: telemetry.counter("checkpoints").get(),
+                bytes: telemetry.counter("checkpoint_bytes").get(),
+                state_bytes: figure("checkpoint_state_bytes").unwrap_or_default() as u64,
+                seal_seconds: figure("checkpoint_seal_seconds").unwrap_or_default(),
+            }),
         }
     }
 
@@ -216,6 +241,7 @@ pub(crate) mod tests {
             stopped: false,
             order: Order::EventTime,
             seconds: 0.5,
+            checkpoint: None,
             stages: vec![
                 Stage {
                     id: "scheduled".to_owned(),

@@ -11,7 +11,7 @@ use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 use thalweg_connectors::log::{LogSink, LogSource};
 #[cfg(feature = "pulsar")]
 use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
-use thalweg_engine::sink::{Sink, SinkError, Writer, Writers};
+use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer, Writers};
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
 use crate::layer::Section;
@@ -245,6 +245,14 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
         self.0.open()
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.0.delivery()
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        self.0.open_epochs(slot)
     }
 }
 

@@ -6,6 +6,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use std::time::Duration;
+
+use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{Order, Pace};
 use tracing::level_filters::LevelFilter;
 
@@ -49,6 +52,36 @@ fn number_up_to(text: &str, most: usize, what: &str) -> Result<usize, String> {
         .ok()
         .filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("`{text}` is not {what}: give a whole number from 1 to {most}"))
+}
+
+/// The most checkpoints that can be kept.
+const RETAIN_MAX: usize = 10_000;
+
+/// Reads how many checkpoints to keep.
+pub(crate) fn retain(text: &str) -> Result<usize, String> {
+    number_up_to(text, RETAIN_MAX, "a number of checkpoints")
+}
+
+/// Reads the length of an epoch.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let (digits, unit_ms) = [("ms", 1), ("s", 1_000), ("m", 60_000)]
+        .into_iter()
+        .find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, ms)))
+        .unwrap_or((text, 0));
+    let length_ms = digits.trim().parse::<u64>().ok();
+    let length_ms = length_ms.and_then(|number| number.checked_mul(unit_ms));
+    let is_allowed = |ms: &u64| (10..=3_600_000).contains(ms);
+    let length_ms = length_ms.filter(is_allowed).ok_or_else(|| {
+        format!("`{text}` is not the length of an epoch: give 10ms to 60m, such as 500ms or 2s")
+    })?;
+    Ok(Duration::from_millis(length_ms))
+}
+
+/// Reads the place of checkpoints, which stays a text.
+pub(crate) fn location(text: &str) -> Result<String, String> {
+    let location = text.parse::<Location>();
+    location.map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// Reads a rate of replay: `1000x`, `0.5x` or `max`.

@@ -263,15 +263,13 @@ impl PartReader<'_> {
         } else {
             self.range(part, 0..HEADER_GUESS_BYTES)?
         };
-        let (header, start) = loop {
-            match Header::read(&file) {
-                Ok(header) => break header,
-                Err(Flaw::Short(bytes)) if !is_whole && bytes <= part.bytes => {
-                    file = self.range(part, 0..bytes.max(file.len() as u64 * 2))?;
-                }
-                Err(flaw) => return Err(self.flawed(part, flaw)),
-            }
-        };
+        if let Err(Flaw::Short(bytes)) = Header::read(&file)
+            && bytes <= part.bytes
+            && !is_whole
+        {
+            file = self.range(part, 0..bytes)?;
+        }
+        let (header, start) = Header::read(&file).map_err(|flaw| self.flawed(part, flaw))?;
         self.check(part, &header, start)?;
         let is_wanted = |group| wanted.contains(group);
         let range = header.range(is_wanted);

@@ -42,14 +42,25 @@ impl Checkpoints {
         Ok(savepoints)
     }
 
+    /// Opens a savepoint, as checkpoints of their own with a single one.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unknown`] when there is none, and when the store cannot be used.
+    pub fn open_savepoint(&self, name: &str) -> Result<Self, CheckpointError> {
+        let savepoint = self.within_savepoint(name)?;
+        if self.savepoint_names()?.iter().any(|known| known == name) {
+            Ok(savepoint)
+        } else {
+            Err(self.no_savepoint(name)?)
+        }
+    }
+
     /// Deletes a savepoint.
     ///
     /// # Errors
     /// [`CheckpointError::Unknown`] when there is none, and when the store refuses.
     pub fn delete_savepoint(&self, name: &str) -> Result<(), CheckpointError> {
-        if !self.savepoint_names()?.iter().any(|known| known == name) {
-            return Err(self.no_savepoint(name)?);
-        }
+        self.open_savepoint(name)?;
         // The manifest goes first: what has none is no savepoint.
         for folder in ["log", part::FOLDER] {
             let folder = format!("{FOLDER}/{name}/{folder}");
@@ -89,12 +100,13 @@ impl Checkpoints {
     /// A savepoint, as checkpoints of their own.
     pub(super) fn within_savepoint(&self, name: &str) -> Result<Self, CheckpointError> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
+        let is_number = name.parse::<u64>().is_ok();
+        if name.is_empty() || name.starts_with('.') || is_number || !name.chars().all(is_plain) {
             return Err(CheckpointError::Location {
                 location: format!("{FOLDER}/{name}"),
                 reason:
-                    "the name of a savepoint is made of letters, digits, `-`, `_` and `.`, and \
-                         does not begin with `.`"
+                    "the name of a savepoint is made of letters, digits, `-`, `_` and `.`, does \
+                         not begin with `.`, and is no number"
                         .to_owned(),
             });
         }

@@ -239,8 +239,13 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             encode_to(&mut waiting, group, record)?;
         }
         let is_base = self.state.is_untaken();
+        let mut keys = self.state.take_changed()?;
+        // A step may have looked for a key, as its watermark moved, that another worker owns: what
+        // it has made by that must not go over what is there.
+        let own = self.seat.groups();
+        keys.retain(|group, _| own.contains(*group));
         Ok(StepState {
-            keys: self.state.take_changed()?,
+            keys,
             bases: if is_base {
                 self.seat.groups()
             } else {
@@ -321,7 +326,10 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn take_state(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
+    fn take_state(&mut self, _: Tick, whole: bool) -> Result<StepState, postcard::Error> {
+        if whole {
+            self.state.forget_taken();
+        }
         Shell::take_state(self)
     }
 }

@@ -407,7 +407,10 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 }
 
 impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
-    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+    fn take_state(&mut self, end: Tick, whole: bool) -> Result<StepState, postcard::Error> {
+        if whole {
+            self.state.forget_taken();
+        }
         LatestJoin::take_state(self, end)
     }
 }

@@ -34,11 +34,12 @@ pub(super) trait Stateful<I, O>: TakeState + 'static {
 
 /// Whatever has something to keep over a restart.
 pub(super) trait TakeState {
-    /// What is to be kept, between two packets, as of the tick `end` before which all has come.
+    /// What is to be kept, between two packets, as of the tick `end` before which all has come: of
+    /// keyed state what has changed, or the whole.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+    fn take_state(&mut self, end: Tick, whole: bool) -> Result<StepState, postcard::Error>;
 }
 
 /// Who an operator is for those that save its state.
@@ -148,6 +149,8 @@ pub(super) struct Boundary {
     pub(super) epoch: u64,
     /// The right to acknowledge it; none once nothing more will come.
     open: Option<Capability<Tick>>,
+    /// How many epochs have been closed.
+    closed_before: u64,
     /// Epochs that are over and not durable yet.
     closed: VecDeque<(u64, Capability<Tick>)>,
     saved: Receiver<Saved>,
@@ -180,6 +183,7 @@ impl Boundary {
             worker: site.worker(),
             epoch: 0,
             open: None,
+            closed_before: 0,
             closed: VecDeque::new(),
             saved,
             early: BTreeMap::new(),
@@ -213,7 +217,9 @@ impl Boundary {
         frontiers: &[MutableAntichain<Tick>],
         first_held: Option<u64>,
     ) {
-        match step.take_state(first_tick(self.epoch + 1)) {
+        self.closed_before += 1;
+        let whole = self.epochs.is_base(self.closed_before, &self.identity.id);
+        match step.take_state(first_tick(self.epoch + 1), whole) {
             Ok(state) => {
                 let save = self.saving(state);
                 self.epochs.save(save);

@@ -33,6 +33,7 @@ use crate::checkpoint::{
 };
 use crate::flow::Graph;
 use crate::job::JobContext;
+use crate::key::key_hash;
 use crate::time::millis;
 
 /// Epochs that are closed and not sealed yet, at most; beyond, the open one stays open.
@@ -73,7 +74,6 @@ impl Checkpointing {
 
 /// What the threads of a job share about its epochs.
 pub(crate) struct Epochs {
-    checkpoints: Checkpoints,
     options: CheckpointOptions,
     /// The epoch that the graph calls 0.
     first: Epoch,
@@ -125,7 +125,6 @@ impl Epochs {
             lineage: continued.unwrap_or(generation.id().token),
             listeners: Mutex::default(),
             first: generation.next_epoch(),
-            checkpoints,
             options: config.options.clone(),
             generation: Mutex::new(Some(generation)),
             restored,
@@ -176,6 +175,13 @@ impl Epochs {
     /// Whether the open epoch is to be closed before it is due.
     pub(crate) fn is_hurried(&self) -> bool {
         self.outbox_bytes.load(Ordering::Relaxed) > OUTBOX_BYTES_MAX / 2
+    }
+
+    /// Whether a step has its whole state saved in the n-th epoch that it closes, so that what was
+    /// saved before is no longer needed; each step in another one.
+    pub(crate) fn is_base(&self, closed: u64, step: &str) -> bool {
+        let every = (self.options.parts_per_base as u64).max(1);
+        (closed.wrapping_add(key_hash(&step))).is_multiple_of(every)
     }
 
     /// Has a thread write parts.

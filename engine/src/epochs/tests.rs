@@ -17,6 +17,7 @@ use crate::record::{Data, Origin, Record};
 use crate::relation::Change;
 use crate::sink::{Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
+use crate::state::KeyedState;
 use crate::telemetry::Telemetry;
 use crate::testing::{SimulatedStore, StoreFaults};
 use crate::time::{EventTime, secs};
@@ -155,6 +156,31 @@ impl KeyedStep<Event> for Tens {
     }
 }
 
+/// Counts everything, and looks at the count on every worker whenever the watermark moves.
+struct Total;
+
+impl KeyedStep<Event> for Total {
+    type Key = ();
+    type State = u64;
+    type Out = (u64, u64);
+
+    fn process(
+        &mut self,
+        (): &(),
+        count: &mut u64,
+        record: Record<Event>,
+        context: &mut Context<'_, (u64, u64)>,
+    ) {
+        *count += 1;
+        let count = *count;
+        context.emit(record.map(|(_, _, number)| (number, count)));
+    }
+
+    fn advance(&mut self, state: &mut KeyedState<(), u64>, _: &mut Context<'_, (u64, u64)>) {
+        state.entry(&());
+    }
+}
+
 /// Outside: what has been published, by slot, and the epoch up to which.
 struct Outside<T>(Arc<Mutex<BTreeMap<String, (u64, Vec<T>)>>>);
 
@@ -255,6 +281,7 @@ impl<T: Data> EpochWriter<T> for Once<T> {
 struct Outputs {
     sums: Outside<(u64, u64, u64, u64)>,
     tens: Outside<Vec<u64>>,
+    totals: Outside<(u64, u64)>,
     met: Outside<(u64, u64, u64)>,
     late: Outside<u64>,
 }
@@ -279,6 +306,11 @@ impl Outputs {
                 .key_by(|event| event.0)
                 .step("tens", "tens", Tens)
                 .sink("tens.out", outputs.tens.clone());
+            facts
+                .clone()
+                .key_by(|_| ())
+                .step("total", "total", Total)
+                .sink("total.out", outputs.totals.clone());
             let fact = facts.map("fact", |(_, _, number)| (number, 1_u64));
             let label = labels.map("label", |(key, _, number)| (number, key));
             fact.join_latest("join", label, secs(1_000_000))
@@ -299,6 +331,7 @@ impl Outputs {
         assert_equal(&self.late, &whole.late, when);
         assert_equal(&self.sums, &whole.sums, when);
         assert_equal(&self.tens, &whole.tens, when);
+        assert_equal(&self.totals, &whole.totals, when);
         assert_equal(&self.met, &whole.met, when);
     }
 }
@@ -332,6 +365,7 @@ fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobO
         let options = CheckpointOptions {
             interval: Duration::from_millis(3),
             retain: 3,
+            parts_per_base: 4,
             ..CheckpointOptions::new(location)
         };
         Checkpointing::new("test", options)

@@ -1,6 +1,6 @@
 //! Crashes between any two durable steps, and stores that fail.
 
-use super::rig::{Rig, check_newest, leftovers, open, patiently};
+use super::rig::{Rig, check_newest, leftovers, open};
 use crate::checkpoint::{CheckpointError, Checkpoints, Epoch, StartFrom};
 use crate::testing::{SimulatedStore, StoreFaults, StoreStop};
 
@@ -70,16 +70,16 @@ fn a_store_that_fails_in_every_way_loses_nothing() {
         store.set_faults(faults);
         let mut sealed = 0;
         for epochs in [6, 3, 8] {
-            let start = || {
-                let generation = checkpoints.begin(&StartFrom::Newest)?;
-                Rig::new(checkpoints.clone(), generation, 2)
+            let generation = loop {
+                match checkpoints.begin(&StartFrom::Newest) {
+                    Ok(generation) => break generation,
+                    // A fence of an earlier try has come late: as when two start at once, another start
+                    // helps.
+                    Err(CheckpointError::Superseded { .. }) => {}
+                    Err(error) => assert!(error.is_transient(), "seed {seed}: {error}"),
+                }
             };
-            let mut rig = match patiently(start) {
-                // A fence of an earlier try has come late: as when two start at once, another start helps.
-                Err(CheckpointError::Superseded { .. }) => patiently(start),
-                begun => begun,
-            }
-            .expect("begun");
+            let mut rig = Rig::patient(checkpoints.clone(), generation, 2);
             for _ in 0..epochs {
                 match rig.epoch() {
                     Ok(manifest) => {

@@ -77,16 +77,28 @@ impl Rig {
         generation: Generation,
         workers: usize,
     ) -> Result<Self, CheckpointError> {
-        let states = match generation.restored() {
-            Some(manifest) => load(&checkpoints, manifest)?,
-            None => States::new(),
-        };
+        let states = restored(&checkpoints, &generation)?;
         Ok(Self {
             checkpoints,
             generation,
             workers,
             states,
         })
+    }
+
+    /// As [`Rig::new`], however long it takes.
+    pub(super) fn patient(
+        checkpoints: Checkpoints,
+        generation: Generation,
+        workers: usize,
+    ) -> Self {
+        let states = patiently(|| restored(&checkpoints, &generation));
+        Self {
+            states: states.expect("what is sealed is whole"),
+            checkpoints,
+            generation,
+            workers,
+        }
     }
 
     /// Takes and seals one epoch, with a merge of what is due, and tidies up.
@@ -181,6 +193,11 @@ impl Rig {
         };
         (kind, content)
     }
+}
+
+fn restored(checkpoints: &Checkpoints, generation: &Generation) -> Result<States, CheckpointError> {
+    let restored = generation.restored();
+    restored.map_or_else(|| Ok(States::new()), |manifest| load(checkpoints, manifest))
 }
 
 fn source(epoch: Epoch) -> SourceRecord {

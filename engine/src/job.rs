@@ -377,20 +377,30 @@ impl JobContext {
         endings.into_iter().for_each(|ending| ending());
     }
 
+    /// Whether all threads come to their end within a time.
+    fn have_threads_ended(&self, patience: Duration) -> bool {
+        let glance = millis(5);
+        let mut waited = Duration::ZERO;
+        while waited < patience {
+            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            if threads.iter().all(JoinHandle::is_finished) {
+                return true;
+            }
+            drop(threads);
+            std::thread::sleep(glance);
+            waited += glance;
+        }
+        false
+    }
+
     /// Waits for all threads started with [`JobContext::spawn`]; in a cluster that has failed only
     /// for a moment, as a thread may hang.
     pub(crate) fn join_threads(&self) {
-        let mut waits = 600;
-        while self.peers().is_some() && self.is_aborted() && waits > 0 {
-            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            if threads.iter().all(JoinHandle::is_finished) {
-                break;
-            }
-            drop(threads);
-            std::thread::sleep(millis(5));
-            waits -= 1;
+        let has_failed = self.peers().is_some() && self.is_aborted();
+        if has_failed && !self.have_threads_ended(secs(3)) {
+            return;
         }
-        while waits > 0 {
+        loop {
             let next = self
                 .threads
                 .lock()

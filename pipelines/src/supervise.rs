@@ -1,11 +1,11 @@
 //! Runs the program as a child, and starts it again when it breaks down.
 //!
-//! The child's standard input is a pipe from here. When it closes, because the program was asked to
-//! stop, or because the supervisor itself is gone, the child finishes what it has and ends: there is
-//! never a child without its supervisor.
+//! The child's standard input is a pipe from here. A word on it asks the child to finish what it has
+//! and end. When it closes without one, the supervisor is gone, and the child ends at once, as if it
+//! had broken down: there is never a child without its supervisor.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,10 +15,12 @@ use thalweg_engine::job::StopHandle;
 use thalweg_engine::time::{millis, secs};
 use tracing::{error, info, warn};
 
-use crate::outcome::{INTERRUPTED, Outcome};
+use crate::outcome::{INTERRUPTED, Outcome, print_errors};
 
 /// Tells the child that it is one.
 const SUPERVISED: &str = "THALWEG_SUPERVISED";
+/// The word that asks a child to stop.
+const STOP: &[u8; 4] = b"stop";
 /// How long to wait before a restart: at first, and at most, after twice as long each time.
 const PAUSE_MIN: Duration = millis(200);
 const PAUSE_MAX: Duration = secs(10);
@@ -32,12 +34,16 @@ pub(crate) fn is_supervised() -> bool {
     std::env::var_os(SUPERVISED).is_some()
 }
 
-/// Has the job of a supervised program stop when its supervisor says so, or is gone.
+/// Has the job of a supervised program stop when its supervisor says so, and ends the program when
+/// its supervisor is gone.
 pub(crate) fn listen(stop: StopHandle) {
     let wait = move || {
-        let mut bytes = [0; 64];
-        while matches!(io::stdin().read(&mut bytes), Ok(read) if read > 0) {}
-        stop.stop();
+        let mut word = [0; STOP.len()];
+        if io::stdin().read_exact(&mut word).is_ok() {
+            return stop.stop();
+        }
+        print_errors(["the supervisor is gone: ending with it"]);
+        std::process::exit(Outcome::Lost.code().into());
     };
     let spawned = std::thread::Builder::new()
         .name("supervisor".to_owned())
@@ -105,6 +111,15 @@ struct Ward {
     asked: u32,
 }
 
+impl Ward {
+    fn say_stop(&mut self) {
+        if let Some(lifeline) = &mut self.lifeline {
+            // Fails only when the child has ended by itself.
+            let _ = lifeline.write_all(STOP);
+        }
+    }
+}
+
 fn lock(ward: &Mutex<Ward>) -> MutexGuard<'_, Ward> {
     ward.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -118,7 +133,7 @@ fn attend(ward: &Mutex<Ward>, command: &mut Command) -> io::Result<ExitStatus> {
         ward.lifeline = child.stdin.take();
         ward.child = Some(child);
         if ward.asked > 0 {
-            ward.lifeline = None;
+            ward.say_stop();
         }
     }
     loop {
@@ -145,7 +160,7 @@ fn listen_for(ward: &Arc<Mutex<Ward>>) {
     let listening = ctrlc::set_handler(move || {
         let mut ward = lock(&ward);
         ward.asked += 1;
-        ward.lifeline = None;
+        ward.say_stop();
         if ward.asked > 1 {
             if let Some(child) = &mut ward.child {
                 let _ = child.kill();

@@ -96,7 +96,8 @@ fn a_running_cluster_tells_its_figures() {
     let ready = get(admins[0], "/readyz", "").expect("it answers");
     assert_eq!(ready, (503, "starting\n".to_owned()));
     let second = Process::fraud(folder.path(), &log, &hosts, 1, &["--admin", &texts[1]]);
-    admins.iter().copied().for_each(wait_until_ready);
+    wait_until_ready(&first, admins[0]);
+    wait_until_ready(&second, admins[1]);
 
     let find = |samples: &[Sample], name: &str, label: &str| {
         let has = |labels: &[(String, String)]| {
@@ -105,12 +106,12 @@ fn a_running_cluster_tells_its_figures() {
         let found = samples.iter().find(|(n, l, _)| n == name && has(l));
         found.map(|(_, _, value)| *value)
     };
-    wait_until("all payments are scored", || {
-        let scored = admins.iter().map(|admin| {
+    wait_until("all payments are read", || {
+        let read = admins.iter().map(|admin| {
             let (_, samples) = parse(&get(*admin, "/metrics", "").expect("it answers").1);
-            find(&samples, "thalweg_step_records_in_total", "model").unwrap_or(0.0)
+            find(&samples, "thalweg_step_records_in_total", "payments").unwrap_or(0.0)
         });
-        scored.sum::<f64>() == 10_000.0
+        read.sum::<f64>() == 10_000.0
     });
     let (status, page) = get(admins[0], "/metrics", "").expect("it answers");
     assert_eq!(status, 200);

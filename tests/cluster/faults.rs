@@ -23,23 +23,27 @@ fn start() -> Cluster {
         Process::fraud(folder.path(), &log, &hosts, index, &more)
     };
     let all = admins.iter().enumerate().map(process).collect();
-    admins.into_iter().for_each(wait_until_ready);
+    let all: Vec<_> = all;
+    for (process, admin) in all.iter().zip(admins) {
+        wait_until_ready(process, admin);
+    }
     Cluster { folder, all }
 }
 
 #[test]
 fn a_killed_process_ends_the_others_with_a_reason() {
-    let Cluster { all, .. } = start();
+    let Cluster { folder, all } = start();
     let [first, second, third] = all.try_into().ok().unwrap();
     second.signal("KILL");
     assert_eq!(second.end().0, None);
     first.ends_with(3, "process 1 is gone");
     third.ends_with(3, "process 1 ");
+    drop(folder);
 }
 
 #[test]
 fn a_stopped_process_ends_the_others_and_itself_when_it_goes_on() {
-    let Cluster { all, .. } = start();
+    let Cluster { folder, all } = start();
     let [first, second, third] = all.try_into().ok().unwrap();
     third.signal("STOP");
     let ends = [first.end(), second.end()];
@@ -55,6 +59,7 @@ fn a_stopped_process_ends_the_others_and_itself_when_it_goes_on() {
     );
     third.signal("CONT");
     third.ends_with(3, "process ");
+    drop(folder);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,15 +16,23 @@ pub(crate) const FLIGHTS: &str = env!("CARGO_BIN_EXE_flights");
 const GLANCE: Duration = Duration::from_millis(20);
 const GLANCES_MAX: u32 = 4_500;
 
+/// The ports that are given out to the tests: not those that the system gives to connections.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
+
 /// Addresses on ports that nobody else has.
 pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports"))
-        .collect();
-    let addresses = listeners.iter().map(|listener| listener.local_addr());
-    addresses
-        .map(|address| address.expect("it is bound"))
-        .collect()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other runs at the same time begin elsewhere.
+    let start = std::process::id().wrapping_mul(97) % u32::from(PORTS);
+    let start = u16::try_from(start).expect("it is below the number of ports");
+    let addresses = std::iter::repeat_with(|| {
+        let turn = NEXT.fetch_add(1, Ordering::SeqCst);
+        let port = FIRST_PORT + (start + turn) % PORTS;
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    let free = addresses.filter(|address| TcpListener::bind(address).is_ok());
+    free.take(count).collect()
 }
 
 /// Places for so many processes, as `--hosts` takes them.
@@ -170,9 +179,14 @@ pub(crate) fn get(address: SocketAddr, path: &str, header: &str) -> Option<(u16,
     Some((status, body.to_owned()))
 }
 
-/// Waits until the process there is ready.
-pub(crate) fn wait_until_ready(address: SocketAddr) {
-    wait_until("a process is ready", || {
-        get(address, "/readyz", "").is_some_and(|(status, _)| status == 200)
-    });
+/// Waits until the process, which serves its state there, is ready.
+pub(crate) fn wait_until_ready(process: &Process, address: SocketAddr) {
+    let is_ready = || get(address, "/readyz", "").is_some_and(|(status, _)| status == 200);
+    for _ in 0..GLANCES_MAX {
+        if is_ready() {
+            return;
+        }
+        thread::sleep(GLANCE);
+    }
+    panic!("a process does not get ready, and says {}", process.said());
 }

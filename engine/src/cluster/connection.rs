@@ -151,7 +151,7 @@ pub(crate) enum Wire {
     Tcp(TcpStream),
     /// The near end of one whose far end is encrypted on its way to the network.
     #[cfg_attr(
-        not(feature = "cluster-tls"),
+        not(any(feature = "cluster-tls", test)),
         expect(dead_code, reason = "nothing is encrypted")
     )]
     Unix(UnixStream),

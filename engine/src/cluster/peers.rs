@@ -183,8 +183,8 @@ impl Peers {
     ///
     /// Tells whether all of them have been told.
     pub(super) fn try_tell_all(&self, message: impl Fn() -> Message) -> bool {
-        let told = self.others().map(|peer| peer.try_tell(message()));
-        told.fold(true, |all, is_told| all && is_told)
+        let untold = self.others().filter(|peer| !peer.try_tell(message()));
+        untold.count() == 0
     }
 
     /// How far the slowest partition of the other processes has got in event time.

@@ -29,5 +29,5 @@ pub mod prelude {
         Scored, ScoredStream, TimeJoins, WindowStream, WindowStreams, WithFeatures,
     };
     pub use crate::infer::Onnx;
-    pub use crate::join::{AsOf, Interval, LatePolicy, Lookup};
+    pub use crate::join::{AsOf, FullTable, Interval, LatePolicy, Lookup};
 }

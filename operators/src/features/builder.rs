@@ -135,7 +135,8 @@ impl<T: 'static> Features<T> {
     }
 
     /// One feature over another, both declared before: such as the sum over an hour as a part of the
-    /// sum over a day. Missing when either is, or the second is zero.
+    /// sum over a day. Missing when either is, or the second is zero. What
+    /// [`truncated`](WindowFeatures::truncated) says has no ratio.
     ///
     /// ```
     /// # use thalweg_engine::time::{EventTime, secs};
@@ -296,6 +297,14 @@ impl<T: 'static> Features<T> {
             self.errors.push(FeatureError::UnknownFeature {
                 name: for_feature.to_owned(),
                 of: of.to_owned(),
+            });
+        }
+        let is_marker = |at: &usize| matches!(self.declared[*at].feature, Feature::Truncated(_));
+        if found.as_ref().is_some_and(is_marker) {
+            let reason = format!("`{of}` says of other features whether they are exact");
+            self.errors.push(FeatureError::InvalidSetting {
+                name: for_feature.to_owned(),
+                reason,
             });
         }
         found

@@ -415,11 +415,15 @@ mod tests {
         let found = errors(|f| {
             f.corrections();
             f.over(secs(1)).truncated("cut");
+            f.ratio("part", "n", "cut");
+            f.velocity("speed", "cut", "n");
             f.ever().truncated("cut_ever");
         });
         assert_eq!(
             found,
             [
+                "feature `part` cannot be: `cut` says of other features whether they are exact",
+                "feature `speed` cannot be: `cut` says of other features whether they are exact",
                 "feature `cut_ever` cannot be: nothing is dropped from what is over everything",
                 "feature `cut` cannot be: all events are held; set `max_events_per_key(.., \
                  HotKey::DropOldest)`",

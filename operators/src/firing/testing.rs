@@ -185,10 +185,11 @@ impl<A: Aggregate<Input = i64>> Harness<A> {
                     self.events += 1;
                 }
                 Op::Watermark(to) => self.watermark(to),
-                Op::Wake => {
+                Op::Wake if self.windows.wake_every().is_some() => {
                     let (windows, state) = (&self.windows, &mut self.state);
                     windows.wake(state, self.watermark, &mut self.fired);
                 }
+                Op::Wake => {}
             }
         }
     }

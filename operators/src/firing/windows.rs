@@ -44,8 +44,10 @@ impl<A: Aggregate> Windows<A> {
         aggregate: A,
     ) -> Result<Self, Vec<WindowError>> {
         let rules = window.rules()?;
-        let (names, of) = (names.join(", "), plain_name(type_name::<A>()));
-        let layout = format!("{}: {names} of {of}", window.layout());
+        let mut layout = format!("{}, {}", window.layout(), plain_name(type_name::<A>()));
+        if !names.is_empty() {
+            layout += &format!(" as {}", names.join(", "));
+        }
         let fingerprint = (key_hash(&layout) as u32).max(1);
         Ok(Self {
             rules,

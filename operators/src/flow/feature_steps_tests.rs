@@ -78,6 +78,21 @@ fn declare_held(f: &mut Features<Event>) {
     f.max_events_per_key(3, HotKey::DropOldest);
 }
 
+/// With hot keys whose oldest events go into tiles.
+fn declare_tiled(f: &mut Features<Event>) {
+    let amount = f.column(|e: &Event| e.amount);
+    for length in [5, 20] {
+        let name = |what: &str| format!("{what}_{length}");
+        f.over(millis(length))
+            .count(&name("n"))
+            .std(&name("std"), amount)
+            .max(&name("max"), amount)
+            .truncated(&name("cut"));
+    }
+    f.ratio("part", "max_5", "max_20");
+    f.max_events_per_key(3, HotKey::Tiles(millis(4)));
+}
+
 /// Events of some cards that step forward and, for some, fall back by up to 5 ms.
 fn events(back: i64) -> impl Strategy<Value = Vec<Event>> {
     let step = prop_oneof![4 => 0i64..4, 1 => 0i64..40];
@@ -281,32 +296,42 @@ proptest! {
         events in events(0),
         batch in 1usize..30,
     ) {
-        let (mut by_hand, mut keys) = (plan(declare_held), BTreeMap::<u64, KeyFeatures>::new());
-        let mut expected: Vec<Bits> = Vec::new();
-        for event in &events {
-            let mut features = Vec::new();
-            by_hand.update(keys.entry(event.card).or_default(), event, event.time(), &mut features);
-            expected.push(bits(&Featured { event: *event, features }));
-        }
-        for workers in [1, 2, 3] {
-            let options = JobOptions {
-                workers,
-                batch_records: batch,
-                order: Order::EventTime,
-                ..JobOptions::default()
-            };
-            let source = events.clone();
-            let rows = run_flow(options, move |flow| {
-                flow.source("events", Events::new(source.clone()))
-                    .event_time(Event::time, secs(0))
-                    .key_by(|e| e.card)
-                    .features("card", declare_held)
-                    .into_stream()
-            });
-            let mut rows: Vec<Bits> = rows.unwrap().iter().map(bits).collect();
-            rows.sort_by_key(|(event, _)| event.number);
-            prop_assert_eq!(&rows, &expected, "{} workers", workers);
-        }
+        check_workers(&events, batch, declare_held);
+        check_workers(&events, batch, declare_tiled);
+    }
+}
+
+/// Runs a flow with several numbers of workers; each gives the rows that a plan gives by hand.
+fn check_workers(events: &[Event], batch: usize, declare: fn(&mut Features<Event>)) {
+    let (mut by_hand, mut keys) = (plan(declare), BTreeMap::<u64, KeyFeatures>::new());
+    let by_hand = events.iter().map(|event| {
+        let mut features = Vec::new();
+        let state = keys.entry(event.card).or_default();
+        by_hand.update(state, event, event.time(), &mut features);
+        bits(&Featured {
+            event: *event,
+            features,
+        })
+    });
+    let expected: Vec<Bits> = by_hand.collect();
+    for workers in [1, 2, 3] {
+        let options = JobOptions {
+            workers,
+            batch_records: batch,
+            order: Order::EventTime,
+            ..JobOptions::default()
+        };
+        let source = events.to_vec();
+        let rows = run_flow(options, move |flow| {
+            flow.source("events", Events::new(source.clone()))
+                .event_time(Event::time, secs(0))
+                .key_by(|e| e.card)
+                .features("card", declare)
+                .into_stream()
+        });
+        let mut rows: Vec<Bits> = rows.unwrap().iter().map(bits).collect();
+        rows.sort_by_key(|(event, _)| event.number);
+        assert_eq!(rows, expected, "{workers} workers");
     }
 }
 

@@ -9,7 +9,7 @@ use thalweg_engine::record::Data;
 use super::either::unite;
 use super::interval_step::IntervalStep;
 use super::table_step::TableStep;
-use crate::join::{AsOf, Interval, LatePolicy, Latest, Lookup, Rows, Table};
+use crate::join::{AsOf, FullTable, Interval, LatePolicy, Latest, Lookup, Rows, Table};
 
 /// Joins a keyed stream with others in event time; see [`join`](crate::join) for what holds of all.
 ///
@@ -25,7 +25,7 @@ pub trait TimeJoins<'s, K, T> {
     /// meets the latest row at or before its own time of those that have come.
     ///
     /// Per key, the rows later than the watermark are kept, and the latest before it until it is too
-    /// old.
+    /// old; [`AsOf::max_rows_per_key`] sets a limit.
     ///
     /// ```
     /// # use thalweg_engine::job::{JobOptions, Order};
@@ -206,11 +206,16 @@ impl<'s, K: Key, T: Data> TimeJoins<'s, K, T> for Keyed<'s, K, T> {
         how: impl Into<AsOf>,
         pair: impl FnMut(T, Option<&R>) -> U + 'static,
     ) -> Stream<'s, U> {
-        let AsOf { age_max, late } = how.into();
+        let AsOf {
+            age_max,
+            late,
+            limit,
+        } = how.into();
         let keep = Keep::<Rows<R>, R> {
             label: "as_of",
             age_max,
             late,
+            limit,
             row: |row| row,
         };
         keep.join(self, id, table, pair)
@@ -227,6 +232,7 @@ impl<'s, K: Key, T: Data> TimeJoins<'s, K, T> for Keyed<'s, K, T> {
             label: "lookup",
             age_max: how.ttl,
             late: how.late,
+            limit: None,
             row: |(_, row)| row,
         };
         keep.join(self, id, table.key_by(|(key, _)| key.clone()), pair)
@@ -263,6 +269,7 @@ struct Keep<S: Table, R> {
     label: &'static str,
     age_max: Duration,
     late: LatePolicy,
+    limit: Option<(usize, FullTable)>,
     row: fn(R) -> S::Row,
 }
 
@@ -276,8 +283,16 @@ impl<S: Table, R: Data> Keep<S, R> {
     ) -> Stream<'s, U> {
         let both = unite(id, ("events", events), ("rows", table));
         let late_joined = both.telemetry().counter(&format!("{id}_late_joined"));
-        let step =
+        let mut step =
             TableStep::<K, S, R, U, _>::new(self.age_max, self.late, self.row, pair, late_joined);
+        if let Some((most, policy)) = self.limit {
+            let beyond = match policy {
+                FullTable::DropOldest => "dropped_rows",
+                FullTable::Refuse => "refused_rows",
+            };
+            let beyond = both.telemetry().counter(&format!("{id}_{beyond}"));
+            step = step.limited(most, policy, beyond);
+        }
         both.step(id, self.label, step)
     }
 }

@@ -2,5 +2,6 @@
 
 mod cases;
 mod intervals;
+mod limits;
 mod runs;
 mod tables;

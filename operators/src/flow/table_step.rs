@@ -10,9 +10,11 @@ use thalweg_engine::ledger::Fate;
 use thalweg_engine::record::{Data, Record};
 use thalweg_engine::state::KeyedState;
 use thalweg_engine::telemetry::Counter;
+use thalweg_engine::time::EventTime;
+use thalweg_engine::watermark::Watermark;
 
 use super::either::Either;
-use crate::join::{LatePolicy, Stamp, Table, Upkeep};
+use crate::join::{FullTable, LatePolicy, Stamp, Table, Upkeep};
 
 /// Events (left) meet rows (right) that the table `S` of their key keeps.
 pub(super) struct TableStep<K, S: Table, R, U, F> {
@@ -21,7 +23,15 @@ pub(super) struct TableStep<K, S: Table, R, U, F> {
     row: fn(R) -> S::Row,
     pair: F,
     late_joined: Counter,
+    limit: Option<Limit>,
     out: PhantomData<U>,
+}
+
+/// The most rows of a key, and what becomes of more.
+struct Limit {
+    most: usize,
+    policy: FullTable,
+    beyond: Counter,
 }
 
 impl<K: Key, S: Table, R, U, F> TableStep<K, S, R, U, F> {
@@ -38,8 +48,32 @@ impl<K: Key, S: Table, R, U, F> TableStep<K, S, R, U, F> {
             row,
             pair,
             late_joined,
+            limit: None,
             out: PhantomData,
         }
+    }
+
+    /// Holds at most so many rows of a key, and counts those beyond.
+    pub(super) fn limited(mut self, most: usize, policy: FullTable, beyond: Counter) -> Self {
+        self.limit = Some(Limit {
+            most,
+            policy,
+            beyond,
+        });
+        self
+    }
+
+    /// What becomes of a row for which the table has no room, if that is so.
+    fn beyond(&self, table: &mut S, stamp: Stamp, settled: EventTime) -> Option<FullTable> {
+        let limit = self.limit.as_ref()?;
+        if table.excess(stamp, limit.most) {
+            table.trim(self.age_max, Watermark::active(settled));
+        }
+        let is_beyond = table.excess(stamp, limit.most);
+        is_beyond.then(|| {
+            limit.beyond.add(1);
+            limit.policy
+        })
     }
 }
 
@@ -87,9 +121,19 @@ where
                 }
             }
             Either::Right(row) => {
-                table.insert(stamp, (self.row)(row));
+                let beyond = self.beyond(table, stamp, context.settled(stamp.time));
+                if beyond == Some(FullTable::Refuse) {
+                    let reason = "its key has as many rows as the join holds of one: raise \
+                                  `max_rows_per_key`, or take `FullTable::DropOldest`";
+                    context.reject(&blank, Some(&row), reason);
+                } else {
+                    table.insert(stamp, (self.row)(row));
+                    if beyond.is_some() {
+                        table.drop_oldest();
+                    }
+                    context.finish(stamp.origin, Fate::Processed);
+                }
                 changed = true;
-                context.finish(stamp.origin, Fate::Processed);
             }
         }
         // A key that is empty is new: the index is to find it, so that it goes again.

@@ -328,8 +328,8 @@ fn state_of_windows_that_were_declared_in_another_way_is_refused() {
     let other = window.clone().early_events(2).lateness(secs(1));
     check(&other, "sum", "");
     let refused = "state of step `step` cannot be used: its windows were declared in another way \
-                   when it was written than now (hopping, 10s every 5s from 2s: sum of \
-                   WithColumn<NoColumns, Sum>); declare them as then, or give the step another id \
+                   when it was written than now (hopping, 10s every 5s from 2s, \
+                   WithColumn<NoColumns, Sum> as sum); declare them as then, or give the step another id \
                    to start anew";
     check(&window, "total", refused);
     check(&window.clone().discarding(), "sum", refused);

@@ -16,6 +16,18 @@ use super::{Ageing, LatePolicy, Stamp, Table};
 pub struct AsOf {
     pub(crate) age_max: Duration,
     pub(crate) late: LatePolicy,
+    pub(crate) limit: Option<(usize, FullTable)>,
+}
+
+/// What an as-of join does when a key has more rows than it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullTable {
+    /// The oldest row goes, counted under `<step id>_dropped_rows`: an event from before the rows
+    /// that are left meets none, and no event that is not late meets one that it should not.
+    DropOldest,
+    /// The row that is one too many is a dead letter, counted under `<step id>_refused_rows`: an
+    /// event may meet an older one in its place.
+    Refuse,
 }
 
 impl AsOf {
@@ -24,12 +36,22 @@ impl AsOf {
         Self {
             age_max,
             late: LatePolicy::default(),
+            limit: None,
         }
     }
 
     /// A row is met however old it is. The latest row of every key is kept for ever.
     pub fn any_age() -> Self {
         Self::within(Duration::MAX)
+    }
+
+    /// How many rows of one key are held at most, and what becomes of more; as many as come unless
+    /// told, and one at least. Rows that no event still to come can meet make room first, so in
+    /// event-time order a limit of two never shows.
+    #[must_use]
+    pub fn max_rows_per_key(mut self, rows: usize, policy: FullTable) -> Self {
+        self.limit = Some((rows.max(1), policy));
+        self
     }
 
     /// What becomes of events and rows behind the watermark.
@@ -115,6 +137,16 @@ impl<R: Data> Table for Rows<R> {
             Some(_) => {}
             None => self.rows.insert(after, (stamp, row)),
         }
+    }
+
+    fn excess(&self, stamp: Stamp, most: usize) -> bool {
+        let before = self.after(stamp.time).checked_sub(1);
+        let replaces = before.is_some_and(|index| self.rows[index].0.time == stamp.time);
+        self.rows.len() >= most && !replaces
+    }
+
+    fn drop_oldest(&mut self) {
+        self.rows.pop_front();
     }
 
     fn find(&self, time: EventTime, age_max: Duration) -> Option<&R> {

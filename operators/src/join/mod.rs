@@ -22,7 +22,7 @@ mod table;
 pub(crate) mod testing;
 mod upkeep;
 
-pub use as_of::AsOf;
+pub use as_of::{AsOf, FullTable};
 pub use interval::Interval;
 pub use late::LatePolicy;
 pub use lookup::Lookup;

@@ -20,6 +20,14 @@ pub(crate) trait Table: Ageing<Rule = Duration> {
     /// Puts a row in.
     fn insert(&mut self, stamp: Stamp, row: Self::Row);
 
+    /// Whether a row would be one too many for a table of at most `most`.
+    fn excess(&self, _stamp: Stamp, _most: usize) -> bool {
+        false
+    }
+
+    /// Lets the oldest row go.
+    fn drop_oldest(&mut self) {}
+
     /// What an event of this time meets.
     fn find(&self, time: EventTime, age_max: Duration) -> Option<&Self::Value>;
 

@@ -15,9 +15,9 @@ use super::cases::{Case, ITEM, Item, Ran, Right, Watermarks, case, open, run};
 use crate::join::{Ageing, LatePolicy, Latest, Rows};
 
 /// The event's number and that of the row it met.
-type Met = (u64, Option<u64>);
+pub(super) type Met = (u64, Option<u64>);
 
-fn pair(event: Item, row: Option<&Item>) -> Met {
+pub(super) fn pair(event: Item, row: Option<&Item>) -> Met {
     (event.number, row.map(|row| row.number))
 }
 

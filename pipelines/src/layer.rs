@@ -8,11 +8,11 @@ use thalweg_engine::job::{Order, Pace};
 use toml::Table;
 use tracing::level_filters::LevelFilter;
 
-use crate::topics::{SinkKind, SourceKind};
+use crate::topics::{SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "out",
     "data",
     "model",
@@ -27,6 +27,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "sink",
     "log",
     "until-end",
+    "start",
     "kafka",
 ];
 
@@ -47,6 +48,7 @@ pub(crate) struct Layer {
     pub(crate) sink: Option<SinkKind>,
     pub(crate) log: Option<PathBuf>,
     pub(crate) until_end: Option<bool>,
+    pub(crate) start: Option<TopicStart>,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
     /// All that a settings file says of Kafka.
@@ -103,6 +105,7 @@ impl Layer {
             "sink" => self.sink = Some(SinkKind::parse(text(value)?)?),
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
+            "start" => self.start = Some(TopicStart::parse(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             _ => {
                 return Err(format!(
@@ -120,6 +123,7 @@ impl Layer {
             ("sink", self.sink.is_some()),
             ("log", self.log.is_some()),
             ("until-end", self.until_end.is_some()),
+            ("start", self.start.is_some()),
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
@@ -147,6 +151,7 @@ impl Layer {
             sink: self.sink.or(lower.sink),
             log: self.log.or(lower.log),
             until_end: self.until_end.or(lower.until_end),
+            start: self.start.or(lower.start),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
         }
@@ -198,7 +203,7 @@ mod tests {
     fn every_key_can_be_set_by_its_variable() {
         let values = [
             "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true", "k:9092",
+            "l", "true", "newest", "k:9092",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -222,6 +227,7 @@ mod tests {
             sink: Some(SinkKind::File),
             log: Some("l".into()),
             until_end: Some(true),
+            start: Some(TopicStart::Newest),
             kafka: Some("k:9092".into()),
             kafka_section: None,
         };

@@ -20,6 +20,7 @@ const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
             ("kind", "source"),
             ("folder", "log"),
             ("until-end", "until-end"),
+            ("start", "start"),
         ],
     ),
     ("sink", &[("kind", "sink")]),

@@ -7,13 +7,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thalweg_connectors::file::FileSink;
 #[cfg(feature = "kafka")]
-use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
-use thalweg_connectors::log::{LogSink, LogSource};
+use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource, Start};
+use thalweg_connectors::log::{LogSink, LogSource, LogStart};
 use thalweg_engine::sink::{Sink, SinkError, Writer, Writers};
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
+use thalweg_engine::time::EventTime;
 
 use crate::layer::Section;
 use crate::settings::Settings;
+use crate::value;
 
 /// Partitions of a topic that is made when it is first written to.
 const PARTITIONS: u32 = 4;
@@ -73,6 +75,52 @@ impl SinkKind {
     }
 }
 
+/// Where to begin with topics that have not been read before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TopicStart {
+    #[default]
+    Oldest,
+    Newest,
+    /// Where the pipeline's group has got to: in Kafka only.
+    Committed,
+    /// In Kafka by the records' Kafka timestamps, in the log by their event times.
+    At(EventTime),
+}
+
+impl TopicStart {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "oldest" => Ok(Self::Oldest),
+            "newest" => Ok(Self::Newest),
+            "committed" => Ok(Self::Committed),
+            _ => value::instant(text).map(Self::At).ok_or_else(|| {
+                format!(
+                    "`{text}` is not where to begin: give `oldest`, `newest`, `committed` or an \
+                     instant such as 2026-01-31T12:00:00Z"
+                )
+            }),
+        }
+    }
+
+    fn in_log(self) -> LogStart {
+        match self {
+            Self::Oldest | Self::Committed => LogStart::Beginning,
+            Self::Newest => LogStart::End,
+            Self::At(time) => LogStart::At(time),
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    fn in_kafka(self) -> Start {
+        match self {
+            Self::Oldest => Start::Beginning,
+            Self::Newest => Start::End,
+            Self::Committed => Start::Committed,
+            Self::At(time) => Start::At(time),
+        }
+    }
+}
+
 /// The settings of topics.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Topics {
@@ -80,6 +128,7 @@ pub(crate) struct Topics {
     pub(crate) sink: SinkKind,
     pub(crate) log: PathBuf,
     pub(crate) until_end: bool,
+    pub(crate) start: TopicStart,
     /// Where Kafka is, and how to get in.
     pub(crate) kafka: Section,
 }
@@ -91,6 +140,7 @@ impl Topics {
             sink: SinkKind::default(),
             log: log.into(),
             until_end: false,
+            start: TopicStart::default(),
             kafka: Section::default(),
         }
     }
@@ -98,6 +148,7 @@ impl Topics {
     /// Whether what is asked for can be had.
     #[cfg(not(feature = "kafka"))]
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_start()?;
         if self.kafka.0.is_empty() {
             Ok(())
         } else {
@@ -108,6 +159,7 @@ impl Topics {
     /// Whether what is asked for can be had.
     #[cfg(feature = "kafka")]
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_start()?;
         let is_used = self.source == SourceKind::Kafka || self.sink == SinkKind::Kafka;
         if is_used && !self.kafka.0.contains_key("brokers") {
             let error = "topics are in Kafka, but where it is has not been said: give --kafka \
@@ -121,6 +173,15 @@ impl Topics {
         kafka
             .map(|_| ())
             .map_err(|error| format!("settings of [kafka]: {}", error.message()))
+    }
+
+    fn check_start(&self) -> Result<(), String> {
+        if self.start == TopicStart::Committed && self.source == SourceKind::Log {
+            let error = "topics are to be read from where a group has got to, but the log has no \
+                         groups: give --start oldest, newest or an instant";
+            return Err(error.to_owned());
+        }
+        Ok(())
     }
 
     /// The cluster, of settings that were checked.
@@ -195,7 +256,7 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 
 impl Settings {
     /// A topic of JSON to read from, as the settings say (`[source]` in a settings file): from its
-    /// oldest record on. A value that `check` refuses is dead-lettered with the reason. In Kafka, the
+    /// oldest record on, unless they say otherwise. A value that `check` refuses is dead-lettered with the reason. In Kafka, the
     /// group of the pipeline's name is told how far everything is done.
     pub fn topic_source<T: DeserializeOwned + 'static>(
         &self,
@@ -206,6 +267,7 @@ impl Settings {
         match topics.source {
             SourceKind::Log => {
                 let source = LogSource::json(&topics.log, topic).check_with(check);
+                let source = source.start(topics.start.in_log());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -215,7 +277,7 @@ impl Settings {
             #[cfg(feature = "kafka")]
             SourceKind::Kafka => {
                 let source = KafkaSource::json(&topics.kafka(), topic).check_with(check);
-                let source = source.group(self.name());
+                let source = source.group(self.name()).start(topics.start.in_kafka());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -288,6 +350,21 @@ mod tests {
         ] {
             assert!(error.starts_with("`fax` is not a s") && error.contains("give `log`"));
         }
+    }
+
+    #[test]
+    fn where_to_begin_is_a_word_or_an_instant() {
+        let start = |text| TopicStart::parse(text);
+        assert_eq!(start("newest"), Ok(TopicStart::Newest));
+        let at = EventTime::from_seconds(1_357_034_400);
+        assert_eq!(start("2013-01-01T10:00:00Z"), Ok(TopicStart::At(at)));
+        assert_eq!(start("2013-01-01T11:00:00+01:00"), Ok(TopicStart::At(at)));
+        let error = start("yesterday").expect_err("no place");
+        assert!(error.contains("give `oldest`"), "{error}");
+        let mut topics = Topics::in_log("log");
+        topics.start = TopicStart::Committed;
+        let error = topics.check().expect_err("the log has no groups");
+        assert!(error.contains("the log has no groups"), "{error}");
     }
 
     #[test]

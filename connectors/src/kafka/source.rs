@@ -10,7 +10,7 @@ use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
 use super::client::Client;
 use super::message::{self, Make, Message};
-use super::problem::Problem;
+use super::problem::{Problem, Requirement, unmet};
 use super::reader::KafkaReader;
 use super::settings::Kafka;
 use super::start::Start;
@@ -61,6 +61,7 @@ pub struct KafkaSource<T> {
     value_bytes_max: usize,
     /// Makes what makes a value of a message, given the limit of its size.
     make: Arc<dyn Fn(usize) -> Make<T> + Send + Sync>,
+    requirement: Option<Requirement>,
     client: Mutex<Option<Arc<Client>>>,
     table: Mutex<Table>,
 }
@@ -92,6 +93,7 @@ impl<T: 'static> KafkaSource<T> {
             discover_every: DISCOVER_EVERY,
             value_bytes_max: VALUE_BYTES_MAX,
             make: Arc::new(make),
+            requirement: None,
             client: Mutex::default(),
             table: Mutex::default(),
         }
@@ -113,6 +115,7 @@ impl<T: 'static> KafkaSource<T> {
             discover_every: self.discover_every,
             value_bytes_max: self.value_bytes_max,
             make: Arc::new(make),
+            requirement: self.requirement,
             client: self.client,
             table: self.table,
         }
@@ -168,6 +171,17 @@ impl<T: 'static> KafkaSource<T> {
     #[must_use]
     pub fn value_bytes_max(mut self, bytes: usize) -> Self {
         self.value_bytes_max = bytes;
+        self
+    }
+
+    /// What else must hold for the source to be used, looked at before the job starts: such as that a
+    /// schema registry can be reached and knows the topic's subject.
+    #[must_use]
+    pub fn requires<R>(
+        mut self,
+        requirement: impl Fn() -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.requirement = Some(Arc::new(move || requirement().map(drop)));
         self
     }
 
@@ -283,7 +297,9 @@ impl<T: 'static> Source<T> for KafkaSource<T> {
             let reason = "it is to start where its group has got to, but names no group";
             return Err(Problem::new(reason, "name one with `group`").of_source(self.what()));
         }
-        self.partitions().map(drop)
+        self.partitions()?;
+        let met = self.requirement.as_ref().map_or(Ok(()), |met| met());
+        met.map_err(|reason| unmet(reason).of_source(self.what()))
     }
 
     fn partitions(&self) -> Result<Vec<u32>, SourceError> {

@@ -199,8 +199,11 @@ impl<T: 'static> KafkaSource<T> {
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let made = Client::new(&self.kafka, self.group.as_deref(), self.until_end)?;
-        Ok(Arc::clone(client.insert(Arc::new(made))))
+        Ok(Arc::clone(client.insert(Arc::new(self.new_client()?))))
+    }
+
+    fn new_client(&self) -> Result<Client, Problem> {
+        Client::new(&self.kafka, self.group.as_deref(), self.until_end)
     }
 
     fn list(&self) -> Result<Vec<u32>, Problem> {
@@ -271,6 +274,11 @@ impl<T: 'static> KafkaSource<T> {
                 "was the topic made anew? then start anew, too",
             ));
         }
+        let client = match client.has_assigned(&topic, number) {
+            false => client,
+            // A second reader of a partition.
+            true => Arc::new(self.new_client()?),
+        };
         Ok(KafkaReader {
             queue: client.assign(&topic, number, offset)?,
             client,

@@ -90,9 +90,14 @@ impl Topic {
     /// A consumer of all partitions, which begins at `offset` of each.
     pub(crate) fn consumer(&self, offset: Offset) -> BaseConsumer {
         let mut config = self.config();
+        // As the source sets them: with the client's own, the loop waits a second whenever its queue was
+        // full.
         config
             .set("group.id", "bench")
-            .set("enable.auto.commit", "false");
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "20")
+            .set("fetch.queue.backoff.ms", "2")
+            .set("queued.min.messages", "50000");
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.name, 0, self.partitions - 1);

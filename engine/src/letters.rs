@@ -59,13 +59,6 @@ impl DeadLetter {
         }
     }
 
-    /// Puts the partition's name down, once its source is known to have one.
-    pub(crate) fn name_partition(&mut self, telemetry: &Telemetry) {
-        if let Some(name) = telemetry.partition_name(self.source, self.partition) {
-            self.partition_name = name;
-        }
-    }
-
     /// A dead letter for a record that was decoded; its raw form is its JSON.
     pub fn of_value<T: Serialize>(
         step: &str,
@@ -74,6 +67,32 @@ impl DeadLetter {
         value: &T,
     ) -> Self {
         Self::new(step, origin, reason, json(value).as_bytes())
+    }
+}
+
+/// What tells of a record by its place.
+pub(crate) trait Letter {
+    /// The number of the source, the partition, and where the partition's name is put down.
+    fn place(&mut self) -> (u16, u32, &mut String);
+
+    /// Puts the partition's name down, once its source is known to have one.
+    fn name_partition(&mut self, telemetry: &Telemetry) {
+        let (source, partition, name) = self.place();
+        if let Some(known) = telemetry.partition_name(source, partition) {
+            *name = known;
+        }
+    }
+}
+
+impl Letter for DeadLetter {
+    fn place(&mut self) -> (u16, u32, &mut String) {
+        (self.source, self.partition, &mut self.partition_name)
+    }
+}
+
+impl Letter for LateEvent {
+    fn place(&mut self) -> (u16, u32, &mut String) {
+        (self.source, self.partition, &mut self.partition_name)
     }
 }
 
@@ -148,6 +167,8 @@ pub struct LateEvent {
     pub source: u16,
     /// The source's partition.
     pub partition: u32,
+    /// What the partition is called where it comes from.
+    pub partition_name: String,
     /// The event's offset in the partition.
     pub offset: u64,
     /// The event's own time.
@@ -169,6 +190,7 @@ impl LateEvent {
             step: step.to_owned(),
             source: record.origin.source,
             partition: record.origin.partition,
+            partition_name: String::new(),
             offset: record.origin.offset,
             event_time: record.time,
             watermark: passed,

@@ -306,6 +306,7 @@ fn a_step_gives_late_events_and_dead_letters_and_what_waits_in_its_state_is_held
             step: "sort".to_owned(),
             source: 0,
             partition: 0,
+            partition_name: "0".to_owned(),
             offset: 0,
             event_time: at(&-2),
             watermark: late[0].watermark,

@@ -69,6 +69,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     until_end: Option<OsString>,
+    /// Where to begin with topics: oldest, newest, committed (where the group of Kafka has got to), or an
+    /// instant such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "PLACE")]
+    start: Option<OsString>,
     /// Brokers of Kafka, host:port separated by commas
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<OsString>,
@@ -283,7 +287,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 21] = [
+        let given: [(&str, Option<&OsStr>); 22] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -298,6 +302,7 @@ impl JobArgs {
             ("sink", self.build.sink.as_deref()),
             ("log", self.build.log.as_deref()),
             ("until-end", self.build.until_end.as_deref()),
+            ("start", self.build.start.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
             ("pulsar", self.build.pulsar.as_deref()),
             ("checkpoint", self.checkpoint.as_deref()),
@@ -380,7 +385,15 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
     if pipeline.has_topics() {
         command = command.mut_arg("data", |arg| arg.hide(true));
     } else {
-        for name in ["source", "sink", "log", "until_end", "kafka", "pulsar"] {
+        for name in [
+            "source",
+            "sink",
+            "log",
+            "until_end",
+            "start",
+            "kafka",
+            "pulsar",
+        ] {
             command = command.mut_arg(name, |arg| arg.hide(true));
         }
     }

@@ -10,11 +10,11 @@ use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::deployment::{self, DeploymentLayer};
-use crate::topics::{SinkKind, SourceKind};
+use crate::topics::{SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 22] = [
     "out",
     "data",
     "model",
@@ -29,6 +29,7 @@ pub(crate) const KEYS: [&str; 21] = [
     "sink",
     "log",
     "until-end",
+    "start",
     "kafka",
     "pulsar",
     "checkpoint",
@@ -60,6 +61,7 @@ pub(crate) struct Layer {
     pub(crate) sink: Option<SinkKind>,
     pub(crate) log: Option<PathBuf>,
     pub(crate) until_end: Option<bool>,
+    pub(crate) start: Option<TopicStart>,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
     /// Where checkpoints are kept: a path or a URL.
@@ -128,6 +130,7 @@ impl Layer {
             "sink" => self.sink = Some(SinkKind::parse(text(value)?)?),
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
+            "start" => self.start = Some(TopicStart::parse(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
             "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
@@ -157,6 +160,7 @@ impl Layer {
             ("sink", self.sink.is_some()),
             ("log", self.log.is_some()),
             ("until-end", self.until_end.is_some()),
+            ("start", self.start.is_some()),
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
@@ -188,6 +192,7 @@ impl Layer {
             sink: self.sink.or(lower.sink),
             log: self.log.or(lower.log),
             until_end: self.until_end.or(lower.until_end),
+            start: self.start.or(lower.start),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
             deployment: self.deployment.over(lower.deployment),
@@ -260,6 +265,7 @@ mod tests {
             "file",
             "l",
             "true",
+            "newest",
             "k:9092",
             "pulsar://p:6650",
             "s3://b/c",
@@ -290,6 +296,7 @@ mod tests {
             sink: Some(SinkKind::File),
             log: Some("l".into()),
             until_end: Some(true),
+            start: Some(TopicStart::Newest),
             kafka: Some("k:9092".into()),
             kafka_section: None,
             deployment: DeploymentLayer::default(),

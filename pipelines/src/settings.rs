@@ -354,6 +354,7 @@ impl Settings {
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);
         topics.until_end = layer.until_end.unwrap_or(topics.until_end);
+        topics.start = layer.start.unwrap_or(topics.start);
         if let Some(log) = &layer.log {
             topics.log.clone_from(log);
         }

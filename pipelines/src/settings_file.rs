@@ -35,6 +35,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
             ("kind", "source"),
             ("folder", "log"),
             ("until-end", "until-end"),
+            ("start", "start"),
         ],
     ),
     ("sink", &[("kind", "sink")]),

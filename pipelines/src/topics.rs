@@ -7,15 +7,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thalweg_connectors::file::FileSink;
 #[cfg(feature = "kafka")]
-use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
-use thalweg_connectors::log::{LogSink, LogSource};
+use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource, Start};
+use thalweg_connectors::log::{LogSink, LogSource, LogStart};
 #[cfg(feature = "pulsar")]
-use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
+use thalweg_connectors::pulsar::{self, Pulsar, PulsarSink, PulsarSource};
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer, Writers};
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
+use thalweg_engine::time::EventTime;
 
 use crate::layer::Section;
 use crate::settings::Settings;
+use crate::value;
 
 /// Partitions of a topic that is made when it is first written to.
 const PARTITIONS: u32 = 4;
@@ -90,6 +92,61 @@ impl SinkKind {
     }
 }
 
+/// Where to begin with topics that have not been read before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TopicStart {
+    #[default]
+    Oldest,
+    Newest,
+    /// Where the pipeline's group has got to: in Kafka only.
+    Committed,
+    /// In Kafka by the records' Kafka timestamps, in the log by their event times.
+    At(EventTime),
+}
+
+impl TopicStart {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "oldest" => Ok(Self::Oldest),
+            "newest" => Ok(Self::Newest),
+            "committed" => Ok(Self::Committed),
+            _ => value::instant(text).map(Self::At).ok_or_else(|| {
+                format!(
+                    "`{text}` is not where to begin: give `oldest`, `newest`, `committed` or an \
+                     instant such as 2026-01-31T12:00:00Z"
+                )
+            }),
+        }
+    }
+
+    fn in_log(self) -> LogStart {
+        match self {
+            Self::Oldest | Self::Committed => LogStart::Beginning,
+            Self::Newest => LogStart::End,
+            Self::At(time) => LogStart::At(time),
+        }
+    }
+
+    #[cfg(feature = "pulsar")]
+    fn in_pulsar(self) -> pulsar::Start {
+        match self {
+            Self::Oldest | Self::Committed => pulsar::Start::Beginning,
+            Self::Newest => pulsar::Start::End,
+            Self::At(time) => pulsar::Start::At(time),
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    fn in_kafka(self) -> Start {
+        match self {
+            Self::Oldest => Start::Beginning,
+            Self::Newest => Start::End,
+            Self::Committed => Start::Committed,
+            Self::At(time) => Start::At(time),
+        }
+    }
+}
+
 /// The settings of topics.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Topics {
@@ -97,6 +154,7 @@ pub(crate) struct Topics {
     pub(crate) sink: SinkKind,
     pub(crate) log: PathBuf,
     pub(crate) until_end: bool,
+    pub(crate) start: TopicStart,
     /// Where Kafka is, and how to get in.
     pub(crate) kafka: Section,
     /// Where Pulsar is, and how to get in.
@@ -110,6 +168,7 @@ impl Topics {
             sink: SinkKind::default(),
             log: log.into(),
             until_end: false,
+            start: TopicStart::default(),
             kafka: Section::default(),
             pulsar: Section::default(),
         }
@@ -117,6 +176,7 @@ impl Topics {
 
     /// Whether what is asked for can be had.
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_start()?;
         self.check_kafka()?;
         self.check_pulsar()
     }
@@ -157,6 +217,23 @@ impl Topics {
             return Err(error.to_owned());
         }
         check_section::<Pulsar>(&self.pulsar, "pulsar")
+    }
+
+    fn check_start(&self) -> Result<(), String> {
+        let without_groups = match self.source {
+            SourceKind::Log => "the log has no groups",
+            #[cfg(feature = "pulsar")]
+            SourceKind::Pulsar => "topics in Pulsar are read without one",
+            #[cfg(feature = "kafka")]
+            SourceKind::Kafka => return Ok(()),
+        };
+        if self.start == TopicStart::Committed {
+            return Err(format!(
+                "topics are to be read from where a group has got to, but {without_groups}: give \
+                 --start oldest, newest or an instant"
+            ));
+        }
+        Ok(())
     }
 
     /// The cluster, of settings that were checked.
@@ -258,8 +335,8 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 
 impl Settings {
     /// A topic of JSON to read from, as the settings say (`[source]` in a settings file): from its
-    /// oldest record on. A value that `check` refuses is dead-lettered with the reason. In Kafka, the
-    /// group of the pipeline's name is told how far everything is done.
+    /// oldest record on, unless they say otherwise. A value that `check` refuses is dead-lettered
+    /// with the reason. In Kafka, the group of the pipeline's name is told how far everything is done.
     pub fn topic_source<T: DeserializeOwned + 'static>(
         &self,
         topic: &str,
@@ -269,6 +346,7 @@ impl Settings {
         match topics.source {
             SourceKind::Log => {
                 let source = LogSource::json(&topics.log, topic).check_with(check);
+                let source = source.start(topics.start.in_log());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -278,7 +356,7 @@ impl Settings {
             #[cfg(feature = "kafka")]
             SourceKind::Kafka => {
                 let source = KafkaSource::json(&topics.kafka(), topic).check_with(check);
-                let source = source.group(self.name());
+                let source = source.group(self.name()).start(topics.start.in_kafka());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -288,6 +366,7 @@ impl Settings {
             #[cfg(feature = "pulsar")]
             SourceKind::Pulsar => {
                 let source = PulsarSource::json(&topics.pulsar(), topic).check_with(check);
+                let source = source.start(topics.start.in_pulsar());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -365,6 +444,21 @@ mod tests {
         ] {
             assert!(error.starts_with("`fax` is not a s") && error.contains("give `log`"));
         }
+    }
+
+    #[test]
+    fn where_to_begin_is_a_word_or_an_instant() {
+        let start = |text| TopicStart::parse(text);
+        assert_eq!(start("newest"), Ok(TopicStart::Newest));
+        let at = EventTime::from_seconds(1_357_034_400);
+        assert_eq!(start("2013-01-01T10:00:00Z"), Ok(TopicStart::At(at)));
+        assert_eq!(start("2013-01-01T11:00:00+01:00"), Ok(TopicStart::At(at)));
+        let error = start("yesterday").expect_err("no place");
+        assert!(error.contains("give `oldest`"), "{error}");
+        let mut topics = Topics::in_log("log");
+        topics.start = TopicStart::Committed;
+        let error = topics.check().expect_err("the log has no groups");
+        assert!(error.contains("the log has no groups"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{Order, Pace};
+use thalweg_engine::time::EventTime;
+use toml::value::{Datetime, Offset};
 use tracing::level_filters::LevelFilter;
 
 /// Most worker threads in one process.
@@ -139,6 +141,32 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Reads an instant as RFC 3339 has it, with its offset from UTC.
+pub(crate) fn instant(text: &str) -> Option<EventTime> {
+    let Datetime {
+        date: Some(date),
+        time: Some(time),
+        offset: Some(offset),
+    } = Datetime::from_str(text).ok()?
+    else {
+        return None;
+    };
+    let ahead_minutes = match offset {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i64::from(minutes),
+    };
+    // Days since 1970 of the proleptic Gregorian calendar, whose years are taken to begin in March.
+    let month = (i64::from(date.month) + 9) % 12;
+    let year = i64::from(date.year) - i64::from(date.month <= 2);
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + i64::from(date.day) - 1;
+    let days = 365 * year + leap_days + day_of_year - 719_468;
+    let minutes = (days * 24 + i64::from(time.hour)) * 60 + i64::from(time.minute) - ahead_minutes;
+    let seconds = minutes * 60 + i64::from(time.second);
+    let micros = i64::from(time.nanosecond) / 1_000;
+    Some(EventTime::from_micros(seconds * 1_000_000 + micros))
+}
+
 /// Reads how much is to be logged.
 pub(crate) fn log_level(text: &str) -> Result<LevelFilter, String> {
     match text {
@@ -216,6 +244,24 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn instants_are_read_as_they_are_written() {
+        for seconds in [
+            0,
+            -1,
+            951_782_399,
+            951_868_800,
+            1_357_034_400,
+            4_107_542_400,
+            -62_135_596_800,
+        ] {
+            let time = EventTime::from_seconds(seconds);
+            assert_eq!(instant(&time.to_string()), Some(time), "{time}");
+        }
+        assert_eq!(instant("2013-01-01T10:00:00"), None, "in no time zone");
+        assert_eq!(instant("2013-01-01"), None);
     }
 
     #[test]

@@ -139,6 +139,17 @@ impl Registry {
         found
     }
 
+    /// Makes sure that the registry can be reached and knows a subject, such as before a job starts;
+    /// returns the number of the subject's newest schema.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be reached.
+    pub fn newest_of(&self, subject: &str) -> Result<u32, String> {
+        let path = format!("/subjects/{}/versions/latest", percent_encoded(subject));
+        let answer = self.ask(&path, None)??;
+        number_in(&path, &answer)
+    }
+
     /// Registers a schema under a subject, if it is not there yet, and returns its number.
     ///
     /// # Errors
@@ -151,9 +162,7 @@ impl Registry {
         .map_err(|error| error.to_string())?;
         let path = format!("/subjects/{}/versions", percent_encoded(subject));
         let answer = self.ask(&path, Some(&body))??;
-        serde_json::from_str::<Registered>(&answer)
-            .map(|registered| registered.id)
-            .map_err(|error| format!("the registry's answer to {path} is none: {error}"))
+        number_in(&path, &answer)
     }
 
     /// Sends a request until it is answered; the outer error is that it was not.
@@ -216,6 +225,13 @@ impl Registry {
             )),
         }
     }
+}
+
+/// The number of a schema in an answer.
+fn number_in(path: &str, answer: &str) -> Result<u32, String> {
+    serde_json::from_str::<Registered>(answer)
+        .map(|registered| registered.id)
+        .map_err(|error| format!("the registry's answer to {path} is none: {error}"))
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -298,6 +314,21 @@ mod tests {
         assert_eq!(
             requests[0].body,
             r#"{"schema":"\"long\"","schemaType":"AVRO"}"#
+        );
+    }
+
+    #[test]
+    fn a_subject_is_looked_for() {
+        let server = HttpServer::start([
+            Answer::Body(200, r#"{"subject":"a","version":2,"id":9}"#.to_owned()),
+            Answer::Body(404, r#"{"error_code":40401}"#.to_owned()),
+        ]);
+        let registry = registry(&server);
+        assert_eq!(registry.newest_of("a-value"), Ok(9));
+        let missing = registry.newest_of("b-value").unwrap_err();
+        assert!(
+            missing.contains("/subjects/b-value/versions/latest with status 404"),
+            "{missing}"
         );
     }
 

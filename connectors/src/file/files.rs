@@ -1,16 +1,17 @@
 //! Which files a source reads.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use thalweg_engine::source::SourceError;
 
 use super::source::open_error;
 
-/// Files by name, or by a pattern that is looked at once.
+/// Files by name, or by a pattern.
 pub(crate) struct Files {
     pattern: Option<String>,
-    found: OnceLock<Result<Vec<PathBuf>, Reason>>,
+    /// None until the pattern has been looked at.
+    found: Mutex<Option<Result<Vec<PathBuf>, Reason>>>,
 }
 
 /// What is wrong with the files, and the remedy.
@@ -25,23 +26,38 @@ impl Files {
         };
         Self {
             pattern: None,
-            found: OnceLock::from(found),
+            found: Mutex::new(Some(found)),
         }
     }
 
     pub(crate) fn matching(pattern: String) -> Self {
         Self {
             pattern: Some(pattern),
-            found: OnceLock::new(),
+            found: Mutex::default(),
         }
     }
 
-    /// Their paths: as they were named, or in order.
-    pub(crate) fn paths(&self) -> Result<&[PathBuf], SourceError> {
+    /// Their paths: as they were named, or in order; what [`look_again`](Self::look_again) has found
+    /// comes after those.
+    pub(crate) fn paths(&self) -> Result<Vec<PathBuf>, SourceError> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let pattern = self.pattern.as_deref().unwrap_or_default();
-        match self.found.get_or_init(|| find(pattern)) {
-            Ok(paths) => Ok(paths),
+        match found.get_or_insert_with(|| find(pattern)) {
+            Ok(paths) => Ok(paths.clone()),
             Err((reason, remedy)) => Err(open_error("the files", reason.clone(), remedy)),
+        }
+    }
+
+    /// Adds the files that match the pattern by now.
+    pub(crate) fn look_again(&self) {
+        let Some(pattern) = &self.pattern else { return };
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(Ok(known)), Ok(there)) = (&mut *found, find(pattern)) {
+            let new: Vec<_> = there
+                .into_iter()
+                .filter(|path| !known.contains(path))
+                .collect();
+            known.extend(new);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use thalweg_engine::source::{Reader, Source, SourceError};
@@ -80,6 +81,7 @@ pub struct FileSource<T> {
     line_bytes_max: usize,
     check: Option<Check<T>>,
     is_followed: bool,
+    discover_every: Option<Duration>,
 }
 
 impl<T> FileSource<T> {
@@ -108,8 +110,8 @@ impl<T> FileSource<T> {
     /// partition of its own, numbered in the order of their paths.
     ///
     /// In a pattern `*` stands for anything within a name, `**` for any folders, `?` for one
-    /// character, `[ab]` for one of those. It is looked at once, before the job starts: files that
-    /// come later are not read. To go on from offsets, files that have come since must sort behind
+    /// character, `[ab]` for one of those. It is looked at once, before the job starts, unless
+    /// [`discover_every`](Self::discover_every) is set. To go on from offsets, files that have come since must sort behind
     /// those that were there.
     pub fn csv_matching(pattern: impl Into<String>) -> Self {
         Self::over(Files::matching(pattern.into()), Format::Csv)
@@ -133,6 +135,7 @@ impl<T> FileSource<T> {
             line_bytes_max: LINE_BYTES_MAX,
             check: None,
             is_followed: false,
+            discover_every: None,
         }
     }
 
@@ -142,6 +145,15 @@ impl<T> FileSource<T> {
     #[must_use]
     pub fn follow(mut self) -> Self {
         self.is_followed = true;
+        self
+    }
+
+    /// Looks so often for files that have come to match the pattern, and reads these, too: the source
+    /// then never ends. A file must be whole when it gets its name, or be followed; it is known by its
+    /// path ([`partition_name`](Source::partition_name)), since its number depends on when it came.
+    #[must_use]
+    pub fn discover_every(mut self, interval: Duration) -> Self {
+        self.discover_every = Some(interval);
         self
     }
 
@@ -271,21 +283,22 @@ impl<T: DeserializeOwned + 'static> FileSource<T> {
 impl<T: DeserializeOwned + 'static> Source<T> for FileSource<T> {
     fn describe(&self) -> String {
         let format = self.format.name();
-        match self.files.paths() {
-            Ok([path]) => self.name(path),
-            Ok([first, .., last]) => format!(
+        let paths = self.files.paths().unwrap_or_default();
+        match paths.as_slice() {
+            [path] => self.name(path),
+            [first, .., last] => format!(
                 "{} {format} files from {} to {}",
-                self.files.paths().map_or(0, <[_]>::len),
+                paths.len(),
                 first.display(),
                 last.display()
             ),
-            Ok([]) | Err(_) => format!("no {format} files"),
+            [] => format!("no {format} files"),
         }
     }
 
     fn check(&self) -> Result<(), SourceError> {
         for path in self.files.paths()? {
-            let mut reader = self.open_path(path, 0)?;
+            let mut reader = self.open_path(&path, 0)?;
             // A first look shows whether a file that should be compressed is.
             reader
                 .lines
@@ -296,10 +309,25 @@ impl<T: DeserializeOwned + 'static> Source<T> for FileSource<T> {
     }
 
     fn partitions(&self) -> Result<Vec<u32>, SourceError> {
+        if self.discover_every.is_some() {
+            self.files.look_again();
+        }
         (0..self.files.paths()?.len())
             .map(u32::try_from)
             .collect::<Result<_, _>>()
             .map_err(|_| open_error(&self.describe(), "there are too many files", "name fewer"))
+    }
+
+    fn partition_name(&self, partition: u32) -> String {
+        let paths = self.files.paths().unwrap_or_default();
+        match paths.get(partition as usize) {
+            Some(path) => path.display().to_string(),
+            None => partition.to_string(),
+        }
+    }
+
+    fn discover_every(&self) -> Option<Duration> {
+        self.discover_every
     }
 
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {

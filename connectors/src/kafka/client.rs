@@ -1,8 +1,8 @@
 //! A consumer and what it can be asked. One serves all partitions of a source: each has a queue of
 //! its own, which its reader empties on its own thread.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -46,6 +46,7 @@ const DEFAULTS: [(&str, &str); 10] = [
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Context>>,
     patience: Duration,
+    assigned: Mutex<BTreeSet<(String, i32)>>,
 }
 
 impl Client {
@@ -61,6 +62,7 @@ impl Client {
         let client = Self {
             consumer: Arc::new(consumer),
             patience: kafka.how_long_to_wait(),
+            assigned: Mutex::default(),
         };
         if kafka.waits_for_token() {
             // The client does nothing before it has its token, which it asks for in an event.
@@ -186,6 +188,15 @@ impl Client {
         Ok(offset_in(&told))
     }
 
+    fn assigned(&self) -> MutexGuard<'_, BTreeSet<(String, i32)>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the partition is being fetched: a client fetches it only once.
+    pub(super) fn has_assigned(&self, topic: &str, partition: i32) -> bool {
+        self.assigned().contains(&(topic.to_owned(), partition))
+    }
+
     /// Begins to fetch a partition from `offset` on, into a queue of its own.
     pub(super) fn assign(
         &self,
@@ -201,6 +212,7 @@ impl Client {
         self.consumer
             .incremental_assign(&assignment)
             .map_err(|error| self.consumer.context().problem(&error))?;
+        self.assigned().insert((topic.to_owned(), partition));
         Ok(queue)
     }
 
@@ -211,6 +223,7 @@ impl Client {
         {
             tracing::debug!(topic, partition, "cannot unassign: {}", in_words(&error));
         }
+        self.assigned().remove(&(topic.to_owned(), partition));
     }
 
     /// Notes down for the client's group up to which offset everything is done, and waits for the

@@ -1,5 +1,7 @@
 //! What is wrong with a cluster, a topic or a client, and what to do about it.
 
+use std::sync::Arc;
+
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub(super) use crate::broker::Problem;
@@ -9,6 +11,14 @@ impl Problem {
     pub(super) fn of_code(code: Option<RDKafkaErrorCode>, reason: String) -> Self {
         Self::new(reason, remedy(code))
     }
+}
+
+/// What a source or a sink needs besides the cluster.
+pub(super) type Requirement = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The problem that something is not as it is required to be.
+pub(super) fn unmet(reason: String) -> Problem {
+    Problem::new(reason, "see to what it requires")
 }
 
 fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {

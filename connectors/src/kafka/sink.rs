@@ -7,7 +7,7 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 
 use super::client::Client;
-use super::problem::Problem;
+use super::problem::{Problem, Requirement, unmet};
 use super::settings::Kafka;
 use super::writer::{KafkaWriter, Producer};
 use crate::broker::Reports;
@@ -62,6 +62,7 @@ pub struct KafkaSink<T> {
     pub(super) key: Option<Arc<MakeKey<T>>>,
     pub(super) headers: Option<Arc<MakeHeaders<T>>>,
     pub(super) event_timestamps: bool,
+    requirement: Option<Requirement>,
     reports: Arc<Reports>,
 }
 
@@ -74,6 +75,7 @@ impl<T> Clone for KafkaSink<T> {
             key: self.key.clone(),
             headers: self.headers.clone(),
             event_timestamps: self.event_timestamps,
+            requirement: self.requirement.clone(),
             reports: Arc::clone(&self.reports),
         }
     }
@@ -103,6 +105,7 @@ impl<T: 'static> KafkaSink<T> {
             key: None,
             headers: None,
             event_timestamps: false,
+            requirement: None,
             reports: Arc::default(),
         }
     }
@@ -142,6 +145,17 @@ impl<T: 'static> KafkaSink<T> {
         self
     }
 
+    /// What else must hold for the sink to be used, looked at before the job starts: such as that a
+    /// schema registry can be reached and knows the topic's subject.
+    #[must_use]
+    pub fn requires<R>(
+        mut self,
+        requirement: impl Fn() -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.requirement = Some(Arc::new(move || requirement().map(drop)));
+        self
+    }
+
     /// What has become of the records so far.
     pub fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
@@ -176,7 +190,11 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
     }
 
     fn check(&self) -> Result<(), SinkError> {
-        let checked = self.producer().and_then(|_| self.find_topic());
+        let met = || self.requirement.as_ref().map_or(Ok(()), |met| met());
+        let checked = self
+            .producer()
+            .and_then(|_| self.find_topic())
+            .and_then(|()| met().map_err(unmet));
         checked.map_err(|problem| problem.of_sink(self.what()))
     }
 

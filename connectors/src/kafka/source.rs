@@ -10,7 +10,7 @@ use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
 use super::client::Client;
 use super::message::{self, Make, Message};
-use super::problem::Problem;
+use super::problem::{Problem, Requirement, unmet};
 use super::reader::KafkaReader;
 use super::settings::Kafka;
 use super::start::Start;
@@ -61,6 +61,7 @@ pub struct KafkaSource<T> {
     value_bytes_max: usize,
     /// Makes what makes a value of a message, given the limit of its size.
     make: Arc<dyn Fn(usize) -> Make<T> + Send + Sync>,
+    requirement: Option<Requirement>,
     client: Mutex<Option<Arc<Client>>>,
     table: Mutex<Table>,
 }
@@ -92,6 +93,7 @@ impl<T: 'static> KafkaSource<T> {
             discover_every: DISCOVER_EVERY,
             value_bytes_max: VALUE_BYTES_MAX,
             make: Arc::new(make),
+            requirement: None,
             client: Mutex::default(),
             table: Mutex::default(),
         }
@@ -113,6 +115,7 @@ impl<T: 'static> KafkaSource<T> {
             discover_every: self.discover_every,
             value_bytes_max: self.value_bytes_max,
             make: Arc::new(make),
+            requirement: self.requirement,
             client: self.client,
             table: self.table,
         }
@@ -171,6 +174,17 @@ impl<T: 'static> KafkaSource<T> {
         self
     }
 
+    /// What else must hold for the source to be used, looked at before the job starts: such as that a
+    /// schema registry can be reached and knows the topic's subject.
+    #[must_use]
+    pub fn requires<R>(
+        mut self,
+        requirement: impl Fn() -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.requirement = Some(Arc::new(move || requirement().map(drop)));
+        self
+    }
+
     fn what(&self) -> String {
         format!(
             "{} of Kafka at {}",
@@ -185,8 +199,11 @@ impl<T: 'static> KafkaSource<T> {
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let made = Client::new(&self.kafka, self.group.as_deref(), self.until_end)?;
-        Ok(Arc::clone(client.insert(Arc::new(made))))
+        Ok(Arc::clone(client.insert(Arc::new(self.new_client()?))))
+    }
+
+    fn new_client(&self) -> Result<Client, Problem> {
+        Client::new(&self.kafka, self.group.as_deref(), self.until_end)
     }
 
     fn list(&self) -> Result<Vec<u32>, Problem> {
@@ -257,6 +274,11 @@ impl<T: 'static> KafkaSource<T> {
                 "was the topic made anew? then start anew, too",
             ));
         }
+        let client = match client.has_assigned(&topic, number) {
+            false => client,
+            // A second reader of a partition.
+            true => Arc::new(self.new_client()?),
+        };
         Ok(KafkaReader {
             queue: client.assign(&topic, number, offset)?,
             client,
@@ -283,7 +305,9 @@ impl<T: 'static> Source<T> for KafkaSource<T> {
             let reason = "it is to start where its group has got to, but names no group";
             return Err(Problem::new(reason, "name one with `group`").of_source(self.what()));
         }
-        self.partitions().map(drop)
+        self.partitions()?;
+        let met = self.requirement.as_ref().map_or(Ok(()), |met| met());
+        met.map_err(|reason| unmet(reason).of_source(self.what()))
     }
 
     fn partitions(&self) -> Result<Vec<u32>, SourceError> {

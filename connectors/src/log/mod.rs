@@ -42,6 +42,7 @@ mod segment;
 mod settings;
 mod sink;
 mod source;
+mod start;
 mod tail;
 #[cfg(test)]
 mod testing;
@@ -53,3 +54,4 @@ pub use partitioner::{murmur2, partition_of_key};
 pub use settings::{Fsync, Retention};
 pub use sink::LogSink;
 pub use source::LogSource;
+pub use start::LogStart;

@@ -15,6 +15,7 @@ use super::frames::{Frames, Next};
 use super::index;
 use super::segment::{self, HEADER_BYTES, Segment};
 use super::settings::{Fsync, Retention, WriterSettings};
+use super::tail::{Tail, Turn};
 
 /// Bytes gathered before they are handed to the file.
 const GATHERED_BYTES: usize = 256 * 1024;
@@ -261,6 +262,26 @@ pub(crate) fn end_offset(folder: &Path) -> Result<u64, LogError> {
         Last::Unfinished(base) => base,
         Last::There(segment) => walk_to_end(segment)?.0.offset,
     })
+}
+
+/// The oldest offset that is still there.
+pub(crate) fn first_offset(folder: &Path) -> Result<u64, LogError> {
+    Ok(segment::list(folder)?.first().copied().unwrap_or(0))
+}
+
+/// The offset of the first record whose event time is at or after `time`; the end where there is none.
+/// Reads up to there, since event times need not be in order.
+pub(crate) fn offset_at(folder: &Path, time: EventTime) -> Result<u64, LogError> {
+    let mut tail = Tail::open(folder.to_owned(), first_offset(folder)?, None)?;
+    let mut offset = first_offset(folder)?;
+    while tail.advance()? == Turn::Record {
+        let Some(record) = tail.current() else { break };
+        if record.time >= time {
+            return Ok(record.offset);
+        }
+        offset = record.offset + 1;
+    }
+    Ok(offset)
 }
 
 /// Removes the segments that need not be kept.

@@ -8,11 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::{TempDir, tempdir};
 use thalweg_engine::sink::{Refused, Sink};
-use thalweg_engine::source::{ReadBatch, ReadStatus, Source};
-use thalweg_engine::time::days;
+use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Source};
+use thalweg_engine::time::{EventTime, days};
 
 use super::testing::{drain, numbers, record, segments};
-use super::{Fsync, LogSink, LogSource, Retention};
+use super::{Fsync, LogSink, LogSource, LogStart, Retention};
 
 fn sink(log: &Path) -> LogSink<u64> {
     LogSink::json(log, "numbers").fsync(Fsync::Never)
@@ -209,6 +209,69 @@ fn retention_by_size_removes_old_segments_and_a_reader_is_told() {
     assert!(error.contains(&gone), "{error}");
     let error = drain(&mut *slow, 100).unwrap_err().to_string();
     assert!(error.contains("are gone"), "{error}");
+    // The first record is no other than the first one, and a source that begins knows where.
+    let error = source.open(0, 0).map(drop).unwrap_err().to_string();
+    let gone = format!("from offset 0 to {} are gone", first - 1);
+    assert!(error.contains(&gone), "{error}");
+    assert_eq!(source.start_offset(0, Found::AtStart).unwrap(), first);
+}
+
+#[test]
+fn a_source_begins_where_it_is_told_to() {
+    let log = tempdir().unwrap();
+    let at = |number: u64| EventTime::from_seconds(number as i64);
+    let timed = (0..30).map(|number| thalweg_engine::record::Record {
+        time: at(number),
+        ..record(number)
+    });
+    let mut writer = sink(log.path()).segment_bytes(200).open().unwrap();
+    let written = writer.write(&timed.collect::<Vec<_>>(), &mut Refused::default());
+    written.unwrap();
+    writer.close().unwrap();
+    let start = |start| {
+        let source = LogSource::<u64>::json(log.path(), "numbers").start(start);
+        let later = source.start_offset(0, Found::Later).unwrap();
+        assert_eq!(later, 0, "what comes later is read from its beginning");
+        source.start_offset(0, Found::AtStart).unwrap()
+    };
+    assert_eq!(start(LogStart::Beginning), 0);
+    assert_eq!(start(LogStart::End), 30);
+    for number in [0, 7, 29] {
+        assert_eq!(start(LogStart::At(at(number))), number);
+    }
+    assert_eq!(start(LogStart::At(EventTime::MAX)), 30);
+}
+
+#[test]
+fn a_topic_can_be_given_more_partitions() {
+    let folder = tempdir().unwrap();
+    let source = LogSource::<u64>::json(folder.path(), "numbers");
+    append(&sink(folder.path()).partitions(2), 0..10);
+    assert_eq!(source.partitions().unwrap(), [0, 1]);
+    let grown = || sink(folder.path()).partitions(3).grow();
+    grown().check().unwrap();
+    assert_eq!(
+        source.partitions().unwrap(),
+        [0, 1],
+        "a check changes nothing"
+    );
+    append(&grown(), 10..20);
+    assert_eq!(source.partitions().unwrap(), [0, 1, 2]);
+    assert!(source.discover_every().is_some());
+    let mut all = Vec::new();
+    for partition in 0..3 {
+        let mut batch = ReadBatch::new();
+        let bounded = LogSource::<u64>::json(folder.path(), "numbers").until_end();
+        let mut reader = bounded.open(partition, 0).unwrap();
+        while reader.read(&mut batch, 7).unwrap() != ReadStatus::End {}
+        assert!(!batch.is_empty(), "partition {partition} is used");
+        all.extend(batch.into_iter().map(|(_, item)| item.unwrap()));
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+    let fewer = sink(folder.path()).partitions(2).grow();
+    let error = fewer.open().map(drop).unwrap_err().to_string();
+    assert!(error.contains("has 3 partitions, not 2"), "{error}");
 }
 
 #[test]

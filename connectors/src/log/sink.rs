@@ -11,7 +11,7 @@ use super::epochs::{LogEpochs, Slot};
 use super::partition::PartitionLog;
 use super::progress;
 use super::settings::{Fsync, Retention, WriterSettings};
-use super::topic::{Topic, shown};
+use super::topic::{Topic, Wanted, shown};
 use super::writer::{Envelope, LogWriter};
 use crate::codec::{Encode, JsonEncoder};
 
@@ -50,7 +50,7 @@ type MakeEncoder<T> = dyn Fn() -> Box<dyn Encode<T>> + Send + Sync;
 pub struct LogSink<T> {
     topic: Topic,
     encoder: Arc<MakeEncoder<T>>,
-    partitions: Option<u32>,
+    wanted: Wanted,
     key: Option<KeyOf<T>>,
     headers: Option<HeadersOf<T>>,
     settings: WriterSettings,
@@ -76,7 +76,7 @@ impl<T: 'static> LogSink<T> {
         Self {
             topic: Topic { log, name },
             encoder: Arc::new(move || Box::new(encoder())),
-            partitions: None,
+            wanted: Wanted::default(),
             key: None,
             headers: None,
             settings: WriterSettings::default(),
@@ -85,10 +85,18 @@ impl<T: 'static> LogSink<T> {
     }
 
     /// How many partitions the topic has: as many as it has already, or else 1, unless set. A topic
-    /// keeps the number it was made with.
+    /// keeps the number it was made with, but see [`grow`](Self::grow).
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
-        self.partitions = Some(partitions);
+        self.wanted.partitions = Some(partitions);
+        self
+    }
+
+    /// Gives a topic that has fewer partitions than set as many when it is opened; none are ever taken
+    /// away. Records of a key written from then on may go to another partition than those before.
+    #[must_use]
+    pub fn grow(mut self) -> Self {
+        self.wanted.grows = true;
         self
     }
 
@@ -147,7 +155,7 @@ impl<T: 'static> Sink<T> for LogSink<T> {
     }
 
     fn check(&self) -> Result<(), SinkError> {
-        let checked = self.topic.check_writable(self.partitions);
+        let checked = self.topic.check_writable(self.wanted);
         checked.map_err(|error| error.opening_sink(&self.describe()))
     }
 
@@ -155,7 +163,7 @@ impl<T: 'static> Sink<T> for LogSink<T> {
         let what = self.describe();
         let opened = self
             .topic
-            .open_for_writing(self.partitions)
+            .open_for_writing(self.wanted)
             .and_then(|(partitions, lock)| {
                 let open =
                     |partition| PartitionLog::open(self.topic.partition(partition), self.settings);

@@ -2,20 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use thalweg_engine::source::{Reader, Source, SourceError, Undecodable};
+use thalweg_engine::source::{Found, Reader, Source, SourceError, Undecodable};
 
 use super::error::LogError;
 use super::frame::Message;
 use super::partition;
 use super::reader::{LogReader, PAUSE_MIN};
+use super::start::LogStart;
 use super::tail::Tail;
 use super::topic::{Topic, shown};
 use crate::codec::{Check, Decode, JsonDecoder, undecodable};
 
 /// Bytes of a payload beyond which a record is dead-lettered, unless set otherwise.
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// How often new partitions are looked for.
+const DISCOVER_EVERY: Duration = Duration::from_secs(5);
 
 /// Makes a value of a message.
 pub(crate) type DecodeMessage<T> = Box<dyn FnMut(&Message<'_>) -> Result<T, Undecodable> + Send>;
@@ -23,8 +27,9 @@ type MakeDecoder<T> = dyn Fn() -> DecodeMessage<T> + Send + Sync;
 
 /// Reads a topic of an embedded log, partition by partition, and follows it as it grows.
 ///
-/// Offsets are those of the log. Offset 0 stands for the oldest record there still is; any other
-/// offset that retention has removed, or that the log has not come to, is an error.
+/// Offsets are those of the log. A source begins with the oldest record that is still there, unless
+/// told otherwise; an offset to go on from that retention has removed, or that the log has not come
+/// to, is an error. Partitions that the topic is given later are found.
 ///
 /// ```
 /// use thalweg_connectors::log::{LogSink, LogSource};
@@ -57,6 +62,7 @@ pub struct LogSource<T> {
     check: Option<Check<T>>,
     payload_bytes_max: usize,
     is_until_end: bool,
+    start: LogStart,
 }
 
 impl<T: DeserializeOwned + 'static> LogSource<T> {
@@ -106,7 +112,15 @@ impl<T: 'static> LogSource<T> {
             check: None,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             is_until_end: false,
+            start: LogStart::default(),
         }
+    }
+
+    /// Where to begin; [`LogStart::Beginning`] unless set.
+    #[must_use]
+    pub fn start(mut self, start: LogStart) -> Self {
+        self.start = start;
+        self
     }
 
     /// Reads to the end that each partition has when it is opened, and then ends.
@@ -135,6 +149,13 @@ impl<T: 'static> LogSource<T> {
     }
 }
 
+impl<T> LogSource<T> {
+    fn what(&self, partition: u32) -> String {
+        let topic = shown(&self.topic.log, &self.topic.name);
+        format!("partition {partition} of {topic}")
+    }
+}
+
 impl<T: 'static> Source<T> for LogSource<T> {
     fn describe(&self) -> String {
         shown(&self.topic.log, &self.topic.name)
@@ -150,8 +171,22 @@ impl<T: 'static> Source<T> for LogSource<T> {
         Ok((0..partitions).collect())
     }
 
+    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
+        let folder = self.topic.partition(partition);
+        let start = match (self.start, found) {
+            (LogStart::Beginning, _) | (_, Found::Later) => partition::first_offset(&folder),
+            (LogStart::End, _) => partition::end_offset(&folder),
+            (LogStart::At(time), _) => partition::offset_at(&folder, time),
+        };
+        start.map_err(|error| error.opening(&self.what(partition)))
+    }
+
+    fn discover_every(&self) -> Option<Duration> {
+        (!self.is_until_end).then_some(DISCOVER_EVERY)
+    }
+
     fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
-        let what = format!("partition {partition} of {}", self.describe());
+        let what = self.what(partition);
         let folder = self.topic.partition(partition);
         let opened = self.topic.partitions().and_then(|partitions| {
             if partition >= partitions {

@@ -43,11 +43,10 @@ enum Then {
 }
 
 impl Tail {
-    /// Begins at `offset`, or at the oldest record when that is 0.
+    /// Begins at `offset`.
     pub(crate) fn open(folder: PathBuf, offset: u64, end: Option<u64>) -> Result<Self, LogError> {
         let bases = segment::list(&folder)?;
         let first = bases.first().copied().unwrap_or(0);
-        let offset = if offset == 0 { first } else { offset };
         if offset < first {
             return Err(LogError::Gone {
                 from: offset,
@@ -173,13 +172,12 @@ impl Tail {
         let Some(&base) = bases.iter().find(|base| **base >= self.offset) else {
             return Ok(Then::Wait);
         };
-        if base > self.offset && self.offset > 0 {
+        if base > self.offset {
             return Err(LogError::Gone {
                 from: self.offset,
                 to: base - 1,
             });
         }
-        self.offset = base;
         self.frames = Segment::open(&self.folder, base)?.map(Frames::new);
         Ok(match self.frames {
             Some(_) => Then::LookAgain,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use thalweg_engine::record::{Origin, Record};
-use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
+use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Reader, Source, SourceError};
 use thalweg_engine::time::EventTime;
 
 use super::{LogSource, segment};
@@ -30,9 +30,14 @@ pub(crate) fn drain<T>(
         .collect())
 }
 
-/// All of partition 0 of a topic of numbers, from `offset` on.
+/// All of partition 0 of a topic of numbers, from `offset` on, or from where it begins now.
 pub(crate) fn numbers(log: &Path, topic: &str, offset: u64) -> Result<Vec<u64>, SourceError> {
-    let mut reader = LogSource::<u64>::json(log, topic).open(0, offset)?;
+    let source = LogSource::<u64>::json(log, topic);
+    let offset = match offset {
+        0 => source.start_offset(0, Found::AtStart)?,
+        offset => offset,
+    };
+    let mut reader = source.open(0, offset)?;
     let read = drain(&mut *reader, 100)?;
     Ok(read.into_iter().map(|(_, value)| value).collect())
 }

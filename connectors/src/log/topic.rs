@@ -101,34 +101,38 @@ impl Topic {
     }
 
     /// Shows that the topic can be written, leaving it as it is.
-    pub(crate) fn check_writable(&self, wanted: Option<u32>) -> Result<(), LogError> {
+    pub(crate) fn check_writable(&self, wanted: Wanted) -> Result<(), LogError> {
         match self.find()? {
             Some(found) => {
-                agree(found, wanted)?;
+                wanted.of(found)?;
                 self.lock().map(drop)
             }
             None => {
-                agree(wanted.unwrap_or(1).clamp(1, PARTITIONS_MAX), wanted)?;
+                wanted.of_new()?;
                 crate::probe::folder(&self.log, &self.name).map_err(LogError::io(&self.log))
             }
         }
     }
 
-    /// Locks the topic for writing, making it if there is none; returns the number of partitions.
-    pub(crate) fn open_for_writing(&self, wanted: Option<u32>) -> Result<(u32, Lock), LogError> {
+    /// Locks the topic for writing, making it if there is none, and giving it more partitions if it is to
+    /// grow; returns their number.
+    pub(crate) fn open_for_writing(&self, wanted: Wanted) -> Result<(u32, Lock), LogError> {
         self.check_name()?;
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(LogError::io(&folder))?;
         let lock = self.lock()?;
-        let partitions = match self.find()? {
-            Some(found) => found,
-            None => self.describe(wanted.unwrap_or(1).clamp(1, PARTITIONS_MAX))?,
+        let found = self.find()?;
+        let partitions = match found {
+            Some(found) => wanted.of(found)?,
+            None => wanted.of_new()?,
         };
-        agree(partitions, wanted)?;
+        if found != Some(partitions) {
+            self.describe(partitions)?;
+        }
         Ok((partitions, lock))
     }
 
-    fn describe(&self, partitions: u32) -> Result<u32, LogError> {
+    fn describe(&self, partitions: u32) -> Result<(), LogError> {
         let folder = self.folder();
         let (path, new) = (folder.join("topic.json"), folder.join("topic.json.new"));
         let description = Description {
@@ -143,8 +147,7 @@ impl Topic {
             fs::rename(&new, &path)
         };
         write().map_err(LogError::io(&path))?;
-        sync_folder(&folder)?;
-        Ok(partitions)
+        sync_folder(&folder)
     }
 
     fn lock(&self) -> Result<Lock, LogError> {
@@ -187,10 +190,32 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-fn agree(found: u32, wanted: Option<u32>) -> Result<(), LogError> {
-    match wanted {
-        Some(wanted) if wanted != found => Err(LogError::Partitions { found, wanted }),
-        _ => Ok(()),
+/// How many partitions a topic is to have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) partitions: Option<u32>,
+    /// Whether a topic that has fewer is given more.
+    pub(crate) grows: bool,
+}
+
+impl Wanted {
+    /// Of a topic that has `found`.
+    fn of(self, found: u32) -> Result<u32, LogError> {
+        match self.partitions {
+            Some(wanted) if self.grows && (found..=PARTITIONS_MAX).contains(&wanted) => Ok(wanted),
+            Some(wanted) if wanted != found => Err(LogError::Partitions { found, wanted }),
+            _ => Ok(found),
+        }
+    }
+
+    /// Of a topic that is not there yet.
+    fn of_new(self) -> Result<u32, LogError> {
+        let partitions = self.partitions.unwrap_or(1).clamp(1, PARTITIONS_MAX);
+        Self {
+            grows: false,
+            ..self
+        }
+        .of(partitions)
     }
 }
 

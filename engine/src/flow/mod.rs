@@ -18,8 +18,8 @@ pub use stream::Stream;
 use crate::dataflow::unary::{SideEdges, Sides, unary};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
-use crate::letters::{DeadLetter, LateEvent};
-use crate::record::Packet;
+use crate::letters::{DeadLetter, LateEvent, Letter};
+use crate::record::{Data, Packet};
 use crate::source::Source;
 use crate::telemetry::{StepKind, StepMetrics, Telemetry};
 
@@ -76,7 +76,10 @@ impl<'s> Flow<'s> {
                 .map(|(node, edge)| (*node, edge.take()))
         };
         match found {
-            Some((node, Some(edge))) => Stream::new(Rc::clone(&self.shared), node, edge),
+            Some((node, Some(edge))) => {
+                let edge = self.named(edge, "late events");
+                Stream::new(Rc::clone(&self.shared), node, edge)
+            }
             Some((_, None)) => {
                 self.error(format!(
                     "late events of `{id}` are taken twice: clone the first stream"
@@ -110,14 +113,19 @@ impl<'s> Flow<'s> {
             .shared
             .add_node("dead letters", StepKind::Merge, "dead letters", &nodes);
         let edge = merge::merge_beside(&self.shared.site, edges, silent);
+        let edge = self.named(edge, "dead letters");
+        Stream::new(Rc::clone(&self.shared), node, edge)
+    }
+
+    /// Puts the names of partitions into letters.
+    fn named<L: Letter + Data>(&self, edge: Edge<'s, L>, what: &str) -> Edge<'s, L> {
         let telemetry = Arc::clone(self.telemetry());
-        let edge = unary(edge, "dead letters", move |mut packet, named| {
+        unary(edge, what, move |mut packet: Packet<L>, named| {
             for letter in &mut packet.records {
                 letter.value.name_partition(&telemetry);
             }
             named.push(packet);
-        });
-        Stream::new(Rc::clone(&self.shared), node, edge)
+        })
     }
 
     /// Notes that the flow cannot be built; all such errors are reported together.
@@ -177,6 +185,7 @@ impl<'s> Flow<'s> {
                 .shared
                 .add_node("late events", StepKind::Merge, "late events", &nodes);
             let edge = merge::merge(&self.shared.site, edges);
+            let edge = self.named(edge, "late events");
             Stream::new(Rc::clone(&self.shared), node, edge).sink_shared("late", sink);
         }
         if let (true, Some(sink)) = (self.has_dead_letters(), options.dead_letters.clone()) {

@@ -226,6 +226,22 @@ fn a_payload_that_swells_beyond_its_bound_is_one_dead_letter() {
     assert_eq!(items[1].2, Ok(Event { id: 8 }));
 }
 
+#[test]
+fn a_batch_too_large_for_offsets_is_one_dead_letter() {
+    let Some(broker) = shared() else { return };
+    let input = broker.topic("large", 0);
+    for (from, count) in [(0_u64, 5_000_u32), (5_000, 4_096)] {
+        let lines = (from..from + u64::from(count)).map(|id| format!("{{\"id\":{id}}}"));
+        write_lines(broker, &input, lines, count, Compression::None);
+    }
+    let source = PulsarSource::<Event>::json(&broker.pulsar(), &*input).until_end();
+    let items = read_all(&source);
+    assert_eq!(items.len(), 1 + 4_096);
+    let reason = items[0].2.as_ref().unwrap_err();
+    assert!(reason.contains("its batch of 5000 messages"), "{reason}");
+    assert_eq!(items[4_096].2, Ok(Event { id: 9_095 }));
+}
+
 /// Writes lines as they are, in batches of so many.
 pub(crate) fn write_lines(
     broker: &Broker,
@@ -240,7 +256,10 @@ pub(crate) fn write_lines(
         bytes.extend_from_slice(record.value.as_bytes());
         Ok(())
     });
-    let sink = sink.batch_records(batch_records).compression(compression);
+    let sink = sink
+        .batch_records(batch_records)
+        .batch_bytes(4_000_000)
+        .compression(compression);
     let mut writer = sink.open().unwrap();
     let record = |value| Record {
         time: EventTime::default(),

@@ -9,7 +9,5 @@ pub(crate) use delivery::write_id;
 pub use delivery::{ID_HEADER, Reports};
 pub(crate) use problem::Problem;
 pub use secret::Secret;
-#[cfg(feature = "kafka")]
-pub(crate) use secret::{Scrubber, is_secret};
 pub(crate) use topics::Table;
 pub use topics::Topics;

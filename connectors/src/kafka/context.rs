@@ -13,7 +13,8 @@ use rdkafka::producer::ProducerContext;
 
 use super::oauth;
 use super::problem::{Problem, in_words};
-use crate::broker::{Reports, Scrubber};
+use super::scrubber::Scrubber;
+use crate::broker::Reports;
 
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]

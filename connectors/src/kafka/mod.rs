@@ -30,6 +30,7 @@ mod message;
 mod oauth;
 mod problem;
 mod reader;
+mod scrubber;
 mod security;
 mod settings;
 mod sink;

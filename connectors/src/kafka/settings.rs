@@ -11,8 +11,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::context::Context;
 use super::problem::{Problem, in_words};
+use super::scrubber::{Scrubber, is_secret};
 use super::security::{Sasl, Tls};
-use crate::broker::{Reports, Scrubber, is_secret};
+use crate::broker::Reports;
 
 /// A Kafka cluster, and how to get in.
 ///

@@ -175,7 +175,7 @@ mod tests {
         for compression in [Compression::None, Compression::Zstd] {
             let mut batch = Batch::default();
             let values = [&b"one"[..], b"", b"three"];
-            values.map(|value| batch.add(outgoing(value)));
+            values.iter().for_each(|value| batch.add(outgoing(value)));
             let parcel = batch.seal(5, compression).unwrap();
             assert_eq!(parcel.metadata.highest_sequence_id, Some(7));
             assert_eq!((batch.count, batch.bytes()), (0, 0));

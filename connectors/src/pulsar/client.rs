@@ -375,20 +375,22 @@ impl LastMessageId {
             return None;
         }
         if entry.cast_signed() < 0 {
-            return Some(Position {
-                ledger,
-                ..Position::default()
-            });
+            return Some(Position::start_of(ledger));
         }
-        let index = self
-            .id
-            .batch_index
-            .and_then(|index| u32::try_from(index).ok());
-        Some(Position {
-            ledger,
-            entry,
-            index: index.unwrap_or(0) + 1,
-        })
+        let index = self.id.batch_index.unwrap_or_default().max(0);
+        let place = |entry, index| {
+            Some(Position {
+                ledger,
+                entry,
+                index,
+            })
+        };
+        match index.unsigned_abs() + 1 {
+            Position::BATCH_MAX => place(entry + 1, 0),
+            // Such a batch is one dead letter.
+            next if next > Position::BATCH_MAX => place(entry, 1),
+            next => place(entry, next),
+        }
     }
 }
 

@@ -96,7 +96,22 @@ impl Entry {
         Ok(())
     }
 
-    /// The offset after the entry's last message.
+    /// Makes one thing of a batch that is too large for its messages to be told apart by offsets.
+    pub(super) fn give_up(&mut self) -> Garbled {
+        let reason = format!(
+            "its batch of {} messages is larger than an offset has room for; have at most {} sent \
+             together",
+            self.count,
+            Position::BATCH_MAX
+        );
+        self.count = 1;
+        Garbled {
+            reason,
+            bytes: std::mem::take(&mut self.bytes),
+        }
+    }
+
+    /// The position of the entry's last message.
     pub(super) fn last(&self) -> Position {
         Position::of(self.id, self.count - 1)
     }

@@ -130,7 +130,6 @@ impl Feed {
 
     fn connect(&mut self) -> Result<(), Trouble> {
         self.connection = None;
-        self.current = None;
         self.used = 0;
         let mut connection = self.client.connect(&self.topic)?;
         let subscription = match &self.way {
@@ -200,7 +199,7 @@ impl Feed {
             _ => false,
         };
         Ok(match last.next() {
-            Some(next) if !is_done => next.offset(),
+            Some(next) if !is_done && next != Position::start_of(next.ledger) => next.offset(),
             _ => Ok(self.next),
         })
     }
@@ -220,7 +219,7 @@ impl Feed {
                 if let Some((offset, item)) = self.next_message(&mut make)? {
                     return Ok(Fed::Item(offset, item));
                 }
-                self.give_permits();
+                self.leave_entry();
                 continue;
             }
             match self.next_frame(patience) {
@@ -260,21 +259,25 @@ impl Feed {
 
     /// Looks at an entry that has just come: whether it is new, and that its positions fit.
     fn note_entry(&mut self) -> Result<(), Problem> {
-        let Some((entry, _)) = &mut self.current else {
+        let Some((entry, garbled)) = &mut self.current else {
             self.used += 1;
             return Ok(());
         };
         self.used = self.used.saturating_add(entry.count);
         let place = (entry.id.ledger, entry.id.entry);
         if self.way.is_ordered() {
+            if entry.count > Position::BATCH_MAX && garbled.is_none() {
+                *garbled = Some(entry.give_up());
+            }
             let end = entry.last().offset()? + 1;
             let is_new = self.held.back().is_none_or(|last| last.end < end);
             if is_new && !matches!(self.way, Way::Reader) {
                 self.held.push_back(Held { id: entry.id, end });
             }
         } else if self.known.insert(place) {
-            let end = self.next + u64::from(entry.count);
-            self.held.push_back(Held { id: entry.id, end });
+            // Where it ends is known when it is used up.
+            let (id, end) = (entry.id, u64::MAX);
+            self.held.push_back(Held { id, end });
         } else {
             // It comes again, since the connection was lost.
             entry.index = entry.count;
@@ -303,7 +306,7 @@ impl Feed {
             if offset >= self.next {
                 self.next = match is_ordered {
                     true => entry.last().offset()? + 1,
-                    false => self.next + u64::from(entry.count),
+                    false => offset + 1,
                 };
                 return Ok(Some((offset, make(Given::Garbled(garbled)))));
             }
@@ -313,10 +316,7 @@ impl Feed {
             let id = entry.id;
             let (index, given) = match entry.next(&self.topic, &mut single) {
                 Next::End => return Ok(None),
-                Next::Gone => {
-                    self.next += u64::from(!is_ordered);
-                    continue;
-                }
+                Next::Gone => continue,
                 Next::Message(index, raw) => (index, Given::Message(raw)),
                 Next::Garbled(index, garbled) => (index, Given::Garbled(garbled)),
             };
@@ -330,9 +330,14 @@ impl Feed {
         }
     }
 
-    /// Lets the broker send more, when enough has been taken.
-    fn give_permits(&mut self) {
+    /// Leaves an entry that is used up, and lets the broker send more, when enough has been taken.
+    fn leave_entry(&mut self) {
         self.current = None;
+        if !self.way.is_ordered()
+            && let Some(held) = self.held.back_mut()
+        {
+            held.end = held.end.min(self.next);
+        }
         if self.used < PERMITS / 2 {
             return;
         }

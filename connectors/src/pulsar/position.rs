@@ -11,8 +11,8 @@ use crate::broker::Problem;
 ///
 /// As the engine's offset it is one number: 28 bits for the ledger, 24 for the entry, 12 for the place
 /// in the batch. So offsets grow as messages follow each other, have gaps, and mean the same for ever.
-/// What has no room in it ends the job with an error: a ledger's id from 268,435,456 on, an entry from
-/// 16,777,216 on, a place in a batch from 4,096 on.
+/// Where an id has no room in it the job ends with an error: a ledger's from 268,435,456 on, an entry's
+/// from 16,777,216 on. A batch of more than 4,096 messages is a dead letter.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -30,6 +30,17 @@ const INDEX_BITS: u32 = 12;
 const LEDGER_BITS: u32 = u64::BITS - ENTRY_BITS - INDEX_BITS;
 
 impl Position {
+    /// Messages of a batch that have room in an offset.
+    pub(super) const BATCH_MAX: u32 = 1 << INDEX_BITS;
+
+    /// The first position of a ledger.
+    pub(super) fn start_of(ledger: u64) -> Self {
+        Self {
+            ledger,
+            ..Self::default()
+        }
+    }
+
     /// The position of the message of this place in the batch that an entry holds.
     pub(super) fn of(id: MessageId, index: u32) -> Self {
         Self {

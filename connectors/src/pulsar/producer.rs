@@ -18,6 +18,8 @@ use crate::broker::{Problem, Reports};
 const SENDING: u64 = 1;
 /// Bytes of a message that may be needed for what is not its payload.
 const METADATA_BYTES: usize = 16 * 1024;
+/// How often a broker may refuse the same before that is taken for an answer.
+const FAILURES_MAX: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A producer of one partition.
@@ -38,6 +40,9 @@ pub(super) struct Producer {
     batch: Batch,
     /// What the broker has not acknowledged, in order.
     unacknowledged: VecDeque<Parcel>,
+    unacknowledged_bytes: usize,
+    /// How often the broker has sent it away since it last took something.
+    failures: u32,
 }
 
 impl Producer {
@@ -58,6 +63,8 @@ impl Producer {
             message_bytes_max: 0,
             batch: Batch::default(),
             unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
+            failures: 0,
         };
         client.patiently(|_| producer.connect())?;
         Ok(producer)
@@ -108,6 +115,7 @@ impl Producer {
             self.sequence += 1;
             return self.dispatch(parcel);
         }
+        let batch_bytes = batch_bytes.min(self.message_bytes_max);
         if self.batch.count > 0 && self.batch.bytes() + record.value.len() > batch_bytes {
             self.ship()?;
         }
@@ -138,6 +146,7 @@ impl Producer {
             // What is lost with the connection is sent again with the next.
             self.connection = None;
         }
+        self.unacknowledged_bytes += parcel.payload.len();
         self.unacknowledged.push_back(parcel);
         Ok(())
     }
@@ -152,11 +161,7 @@ impl Producer {
 
     /// Messages that the broker has not acknowledged, and their bytes.
     pub(super) fn in_flight(&self) -> (usize, usize) {
-        let bytes = self
-            .unacknowledged
-            .iter()
-            .map(|parcel| parcel.payload.len());
-        (self.unacknowledged.len(), bytes.sum())
+        (self.unacknowledged.len(), self.unacknowledged_bytes)
     }
 
     /// Looks at what the broker says, for as long as `patience` where it says nothing; connects again
@@ -180,27 +185,36 @@ impl Producer {
     fn hear(&mut self, frame: Frame, reports: &Reports) -> Result<(), String> {
         match frame.command.body {
             Some(Body::SendReceipt(receipt)) => {
+                self.failures = 0;
                 while let Some(first) = self.unacknowledged.front()
                     && first.metadata.sequence_id <= receipt.sequence_id
                 {
                     (0..first.count).for_each(|_| reports.count_delivered());
+                    self.unacknowledged_bytes -= first.payload.len();
                     self.unacknowledged.pop_front();
                 }
                 Ok(())
             }
             Some(Body::SendError(error)) => {
                 let trouble = Trouble::refused(error.error, &error.message);
-                if trouble.passes() {
-                    return self.reconnect(trouble);
+                if trouble.passes() && self.failures < FAILURES_MAX {
+                    return self.start_over(trouble);
                 }
                 reports.count_failed();
                 Err(format!("a record was refused: {}", trouble.reason()))
             }
-            Some(Body::CloseProducer(_)) => self.reconnect(Trouble::Lost(
+            Some(Body::CloseProducer(_)) => self.start_over(Trouble::Lost(
                 "the broker has closed the producer".to_owned(),
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Connects again after a moment, since the broker may need one.
+    fn start_over(&mut self, trouble: Trouble) -> Result<(), String> {
+        self.failures += 1;
+        std::thread::sleep(PAUSE);
+        self.reconnect(trouble)
     }
 
     /// Connects again, until it works or has not worked for too long.

@@ -66,7 +66,12 @@ pub fn plan(
         return Err(PlanError { errors });
     }
     if let Some(cluster) = &options.cluster {
-        let errors = cluster.check(options.workers);
+        let mut errors = cluster.check(options.workers);
+        if options.checkpoints.is_some() && cluster.processes() > 1 {
+            let error = "checkpoints are taken by a single process only, as yet: run one process with \
+                         more workers, or a cluster without checkpoints";
+            errors.push(error.to_owned());
+        }
         if !errors.is_empty() {
             return Err(PlanError { errors });
         }

@@ -188,7 +188,7 @@ impl<T: 'static> Sink<T> for LogSink<T> {
         let what = self.describe();
         let opened = self
             .topic
-            .open_for_writing(self.partitions)
+            .open_for_writing(self.wanted)
             .and_then(|(partitions, lock)| {
                 let open = |partition| {
                     let folder = self.topic.partition(partition);

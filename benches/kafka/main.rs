@@ -50,7 +50,7 @@ fn main() {
     if !is_given("--bench") {
         return;
     }
-    let Some(broker) = running::shared() else {
+    let Some(broker) = running::shared("kafka") else {
         return;
     };
     let brokers = broker.address("THALWEG_TEST_KAFKA").to_owned();

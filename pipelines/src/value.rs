@@ -6,7 +6,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-
 use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{Order, Pace};
 use thalweg_engine::time::EventTime;

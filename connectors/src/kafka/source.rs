@@ -256,6 +256,10 @@ impl<T: 'static> KafkaSource<T> {
     }
 
     fn open_at(&self, partition: u32, offset: u64) -> Result<KafkaReader<T>, Problem> {
+        if self.place(partition).is_err() {
+            // Nobody has asked for the partitions yet, or the topic is not there.
+            self.list()?;
+        }
         let (topic, number) = self.place(partition)?;
         let client = self.client()?;
         let (low, high) = client.bounds(&topic, number)?;

@@ -73,8 +73,8 @@ fn changes_are_merged_and_what_is_old_goes() {
     assert_eq!(kept, [38, 39, 40]);
     assert_eq!(
         newest.outboxes.len(),
-        1,
-        "epoch 39 is published with epoch 40"
+        2,
+        "those up to epoch 38 are published"
     );
     assert_eq!(leftovers(&store, &rig.checkpoints), Vec::<String>::new());
     let log = store

@@ -38,7 +38,7 @@ pub mod store;
 mod verify;
 
 pub use checkpoints::Checkpoints;
-pub use compaction::Compaction;
+pub use compaction::{Compaction, Merge};
 pub use error::{CheckpointError, StoreError, StoreErrorKind};
 pub use generation::{Generation, GenerationId, StartFrom};
 pub use groups::KeyGroups;

@@ -302,6 +302,17 @@ mod tests {
         check(&["check", "--workers", "0"], good(), Outcome::Refused);
         check(&["graph", "--data", "no/such"], good(), Outcome::Refused);
         check(&["check", "--log", "no/topics"], good(), Outcome::Refused);
+        let list = ["checkpoint", "list", "--checkpoint"];
+        check(&[&list[..], &[out]].concat(), good(), Outcome::Done);
+        check(
+            &[&list[..], &["ftp://x"]].concat(),
+            good(),
+            Outcome::Refused,
+        );
+        check(&list[..2], good(), Outcome::Refused);
+        check(&["checkpoint"], good(), Outcome::Refused);
+        let missing = ["checkpoint", "inspect", "7", "--checkpoint", out];
+        check(&missing, good(), Outcome::Failed);
         let broken: Build = Box::new(|_, _| Err("the model cannot be read".into()));
         check(&["check", "--out", out], broken, Outcome::Refused);
         let panics: Build = Box::new(|_, _| panic!("no such model"));

@@ -73,26 +73,15 @@ impl Checkpoints {
     /// - [`CheckpointError::Unknown`] when there is no such checkpoint to start from.
     /// - When the store cannot be used, or what it holds is damaged.
     pub fn begin(&self, from: &StartFrom) -> Result<Generation, CheckpointError> {
+        self.check_start(from)?;
         let (id, fence) = self.fence_off()?;
         let kept = self.log().kept(fence)?;
         let restored = match from {
             StartFrom::Newest => kept.last().cloned(),
             StartFrom::Epoch(epoch) => Some(self.find(&kept, *epoch)?),
-            StartFrom::Savepoint(name) => {
-                Some(self.adopt(&self.within_savepoint(name)?, id, || {
-                    self.no_savepoint(name)
-                })?)
-            }
+            StartFrom::Savepoint(name) => Some(self.adopt(&self.open_savepoint(name)?, id)?),
             StartFrom::Elsewhere(location) => {
-                let there = self.in_store(location.open()?);
-                let nothing = || {
-                    Ok(CheckpointError::Unknown {
-                        what: "checkpoint".to_owned(),
-                        location: location.to_string(),
-                        known: Vec::new(),
-                    })
-                };
-                Some(self.adopt(&there, id, nothing)?)
+                Some(self.adopt(&self.in_store(location.open()?), id)?)
             }
         };
         Ok(Generation::new(
@@ -102,6 +91,19 @@ impl Checkpoints {
             kept.into(),
             restored,
         ))
+    }
+
+    /// Finds what to start from: who mistypes a name must not fence a running cluster off.
+    fn check_start(&self, from: &StartFrom) -> Result<(), CheckpointError> {
+        match from {
+            StartFrom::Newest => {}
+            StartFrom::Epoch(epoch) => drop(self.manifest(*epoch)?),
+            StartFrom::Savepoint(name) => drop(self.open_savepoint(name)?.some_newest()?),
+            StartFrom::Elsewhere(location) => {
+                drop(self.in_store(location.open()?).some_newest()?);
+            }
+        }
+        Ok(())
     }
 
     /// Appends the fence of a new generation, and gives it with the number of its entry.
@@ -151,6 +153,15 @@ impl Checkpoints {
     /// When the store cannot be used, or the log is damaged at its end.
     pub fn newest(&self) -> Result<Option<Manifest>, CheckpointError> {
         self.read_log(|log, last| log.newest(last))
+    }
+
+    /// As [`Checkpoints::newest`], where there must be one.
+    pub(super) fn some_newest(&self) -> Result<Manifest, CheckpointError> {
+        self.newest()?.ok_or_else(|| CheckpointError::Unknown {
+            what: "checkpoint".to_owned(),
+            location: self.store.describe(),
+            known: Vec::new(),
+        })
     }
 
     /// The sealed epochs that are kept, oldest first.

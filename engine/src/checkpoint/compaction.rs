@@ -13,6 +13,9 @@ use crate::key::KeyGroup;
 /// Changes of fewer bytes than this are not worth a merge, however small their base is.
 const CHANGES_BYTES_MIN: u64 = 256 * 1024;
 
+/// Makes one piece of those of a key group, or says why they cannot be read.
+pub type Merge<'m> = dyn FnMut(KeyGroup, &[Piece]) -> Result<Vec<u8>, String> + 'm;
+
 /// A merge that is worth doing: the parts of one content of a step, for the groups of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compaction {
@@ -74,7 +77,7 @@ impl Compaction {
         writer: &PartWriter,
         state_version: u32,
         fingerprint: u64,
-        merge: &mut dyn FnMut(KeyGroup, &[Piece]) -> Result<Vec<u8>, String>,
+        merge: &mut Merge<'_>,
     ) -> Result<PartRef, CheckpointError> {
         let mut pieces = Pieces::read(&checkpoints.reader(), &self.parts, self.groups)?;
         let mut content = PartContent::new();

@@ -9,7 +9,7 @@ use super::error::CheckpointError;
 use super::store::{Local, Store};
 
 /// The URLs of stores that are not a local folder.
-const CLOUD_SCHEMES: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
+const CLOUD_SCHEMES: [&str; 3] = ["s3", "gs", "az"];
 
 /// A place for checkpoints: a local folder, a store in a cloud, or any other [`Store`].
 ///

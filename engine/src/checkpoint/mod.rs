@@ -14,7 +14,8 @@
 //!
 //! All calls block; none starts a thread. Every call can be made again after an error that
 //! [is transient](CheckpointError::is_transient), as long as need be: nothing is written twice and nothing
-//! is lost. Any damage is an error that names the file.
+//! is lost. But for [`Checkpoints::begin`], which leaves one more fence each time: where loading has
+//! trouble, load again. Any damage is an error that names the file.
 //!
 //! What is in the parts, and when state is taken, is not this module's business.
 
@@ -38,7 +39,7 @@ pub mod store;
 mod verify;
 
 pub use checkpoints::Checkpoints;
-pub use compaction::Compaction;
+pub use compaction::{Compaction, Merge};
 pub use error::{CheckpointError, StoreError, StoreErrorKind};
 pub use generation::{Generation, GenerationId, StartFrom};
 pub use groups::KeyGroups;

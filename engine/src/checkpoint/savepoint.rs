@@ -48,11 +48,15 @@ impl Checkpoints {
     /// [`CheckpointError::Unknown`] when there is none, and when the store cannot be used.
     pub fn open_savepoint(&self, name: &str) -> Result<Self, CheckpointError> {
         let savepoint = self.within_savepoint(name)?;
-        if self.savepoint_names()?.iter().any(|known| known == name) {
-            Ok(savepoint)
-        } else {
-            Err(self.no_savepoint(name)?)
+        let names = self.savepoint_names()?;
+        if names.iter().any(|known| known == name) {
+            return Ok(savepoint);
         }
+        Err(CheckpointError::Unknown {
+            what: format!("savepoint `{name}`"),
+            location: self.store.describe(),
+            known: names.iter().map(|name| format!("`{name}`")).collect(),
+        })
     }
 
     /// Deletes a savepoint.
@@ -114,15 +118,6 @@ impl Checkpoints {
         Ok(self.in_store(Arc::new(store)))
     }
 
-    pub(super) fn no_savepoint(&self, name: &str) -> Result<CheckpointError, CheckpointError> {
-        let names = self.savepoint_names()?.into_iter();
-        Ok(CheckpointError::Unknown {
-            what: format!("savepoint `{name}`"),
-            location: self.store.describe(),
-            known: names.map(|name| format!("`{name}`")).collect(),
-        })
-    }
-
     fn copy(&self, epoch: Epoch, to: &Self) -> Result<Manifest, CheckpointError> {
         let taken = || CheckpointError::Taken(to.store.describe());
         let mut manifest = self.manifest(epoch)?;
@@ -147,15 +142,8 @@ impl Checkpoints {
 
     /// Copies the parts of the newest checkpoint somewhere else to this generation's, and gives its manifest
     /// with them.
-    pub(super) fn adopt(
-        &self,
-        from: &Self,
-        id: GenerationId,
-        nothing: impl FnOnce() -> Result<CheckpointError, CheckpointError>,
-    ) -> Result<Manifest, CheckpointError> {
-        let Some(mut manifest) = from.newest()? else {
-            return Err(nothing()?);
-        };
+    pub(super) fn adopt(&self, from: &Self, id: GenerationId) -> Result<Manifest, CheckpointError> {
+        let mut manifest = from.some_newest()?;
         let steps = manifest.steps.iter_mut().flat_map(|step| &mut step.parts);
         let outboxes = manifest.outboxes.iter_mut();
         for part in steps.chain(outboxes.flat_map(|outbox| &mut outbox.parts)) {

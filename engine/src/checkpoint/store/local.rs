@@ -1,10 +1,12 @@
 //! A folder of the machine.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Object, Store};
 use crate::checkpoint::error::{StoreError, StoreErrorKind};
@@ -22,6 +24,8 @@ const TOO_MANY_OPEN: [i32; 2] = [23, 24];
 #[derive(Debug)]
 pub struct Local {
     folder: PathBuf,
+    /// Folders that are known to be durable: whoever has made one may have ended before it was.
+    durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Local {
@@ -29,7 +33,38 @@ impl Local {
     pub fn new(folder: impl AsRef<Path>) -> Self {
         Self {
             folder: folder.as_ref().to_owned(),
+            durable: Mutex::default(),
         }
+    }
+
+    /// Makes a folder of the store, if need be, and sees that it is durable.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        make_folders(folder)?;
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.contains(folder) {
+            return Ok(());
+        }
+        for made in folder.ancestors().take_while(|made| *made != self.folder) {
+            sync_folder(made.parent().unwrap_or(made))?;
+        }
+        durable.insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// Links the file to its name, for good.
+    fn link(&self, unfinished: &Path, path: &Path) -> Result<(), StoreError> {
+        let folder = path.parent().expect("invariant: an object is in a folder");
+        self.make_folder(folder).map_err(store_error)?;
+        let linked = fs::hard_link(unfinished, path).map_err(link_error);
+        // The file that is there already may be one whose writer has not synced the folder yet.
+        let is_there = match &linked {
+            Ok(()) => true,
+            Err(error) => error.kind == StoreErrorKind::AlreadyExists,
+        };
+        if is_there {
+            sync_folder(folder).map_err(store_error)?;
+        }
+        linked
     }
 
     /// Writes the content to a file of no name that matters, and syncs it.
@@ -48,22 +83,6 @@ impl Local {
             }
         }
     }
-}
-
-/// Links the file to its name, for good.
-fn link(unfinished: &Path, path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().expect("invariant: an object is in a folder");
-    make_folders(folder).map_err(store_error)?;
-    let linked = fs::hard_link(unfinished, path).map_err(link_error);
-    // The file that is there already may be one whose writer has not synced the folder yet.
-    let is_there = match &linked {
-        Ok(()) => true,
-        Err(error) => error.kind == StoreErrorKind::AlreadyExists,
-    };
-    if is_there {
-        sync_folder(folder).map_err(store_error)?;
-    }
-    linked
 }
 
 /// Makes a folder with all those above it, each durable.
@@ -148,7 +167,7 @@ impl Store for Local {
             }
             error
         })?;
-        let linked = link(&unfinished, &self.folder.join(name));
+        let linked = self.link(&unfinished, &self.folder.join(name));
         // What cannot be deleted now is swept later.
         let _ = fs::remove_file(&unfinished);
         linked

@@ -73,8 +73,8 @@ fn changes_are_merged_and_what_is_old_goes() {
     assert_eq!(kept, [38, 39, 40]);
     assert_eq!(
         newest.outboxes.len(),
-        1,
-        "epoch 39 is published with epoch 40"
+        2,
+        "those up to epoch 38 are published"
     );
     assert_eq!(leftovers(&store, &rig.checkpoints), Vec::<String>::new());
     let log = store
@@ -121,11 +121,13 @@ fn an_outbox_stays_until_it_is_published() {
 fn an_older_epoch_can_be_started_from_while_it_is_kept() {
     let store = SimulatedStore::new(1);
     let checkpoints = rig(&store, 2, 10).checkpoints;
+    let before = store.objects();
     let error = checkpoints
         .begin(&StartFrom::Epoch(Epoch(7)))
         .expect_err("it is not kept");
     let expected_error = "there is no epoch 7 in `simulated`; there are epochs 8 to 10";
     assert_eq!(error.to_string(), expected_error);
+    assert_eq!(store.objects(), before, "nobody is fenced off");
     let generation = checkpoints
         .begin(&StartFrom::Epoch(Epoch(8)))
         .expect("begun");

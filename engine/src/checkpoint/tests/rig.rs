@@ -35,6 +35,14 @@ pub(super) fn open(store: &SimulatedStore) -> Result<Checkpoints, CheckpointErro
     Checkpoints::open(&options(simulated(store)), PIPELINE)
 }
 
+/// Calls once, or until no transient trouble is left.
+fn retried<T>(
+    is_patient: bool,
+    mut call: impl FnMut() -> Result<T, CheckpointError>,
+) -> Result<T, CheckpointError> {
+    if is_patient { patiently(call) } else { call() }
+}
+
 /// Calls until no transient trouble is left.
 pub(super) fn patiently<T>(
     mut call: impl FnMut() -> Result<T, CheckpointError>,
@@ -77,7 +85,7 @@ impl Rig {
         generation: Generation,
         workers: usize,
     ) -> Result<Self, CheckpointError> {
-        let states = restored(&checkpoints, &generation)?;
+        let states = restored(&checkpoints, &generation, false)?;
         Ok(Self {
             checkpoints,
             generation,
@@ -92,7 +100,7 @@ impl Rig {
         generation: Generation,
         workers: usize,
     ) -> Self {
-        let states = patiently(|| restored(&checkpoints, &generation));
+        let states = restored(&checkpoints, &generation, true);
         Self {
             states: states.expect("what is sealed is whole"),
             checkpoints,
@@ -114,15 +122,20 @@ impl Rig {
 
     /// Writes the parts of the next epoch, however long it takes.
     pub(super) fn draft(&mut self) -> Result<ManifestDraft, CheckpointError> {
-        let before = self.states.clone();
-        patiently(|| {
-            self.states.clone_from(&before);
-            self.try_draft()
-        })
+        self.draft_with(true)
     }
 
-    /// Writes the parts of the next epoch, and what is due to be merged.
+    /// Writes the parts of the next epoch, unless the store has trouble.
     pub(super) fn try_draft(&mut self) -> Result<ManifestDraft, CheckpointError> {
+        self.draft_with(false)
+    }
+
+    /// Writes the parts of the next epoch, and merges what is due.
+    fn draft_with(&mut self, is_patient: bool) -> Result<ManifestDraft, CheckpointError> {
+        let write = |generation: &Generation, spec: &PartSpec, content: &PartContent| {
+            let writer = generation.writer();
+            retried(is_patient, || writer.write(spec, content))
+        };
         let epoch = self.generation.next_epoch();
         let mut steps = Vec::new();
         for (number, id) in STEPS.iter().enumerate() {
@@ -133,7 +146,7 @@ impl Rig {
                 let (kind, content) = self.take(number, epoch, own, is_first);
                 if is_first || !content.is_empty() {
                     let spec = spec(epoch, id, worker, kind, own);
-                    parts.push(self.generation.writer().write(&spec, &content)?);
+                    parts.push(write(&self.generation, &spec, &content)?);
                 }
             }
             steps.push(StepDraft {
@@ -147,13 +160,15 @@ impl Rig {
             let writer = self.generation.writer();
             let mut merge =
                 |_, pieces: &[Piece]| Ok(joined(pieces.iter().map(|piece| &*piece.bytes)));
-            let base = compaction.run(&self.checkpoints, &writer, 1, 7, &mut merge)?;
+            let base = retried(is_patient, || {
+                compaction.run(&self.checkpoints, &writer, 1, 7, &mut merge)
+            })?;
             let step = steps.iter_mut().find(|step| step.id == compaction.step);
             step.expect("a known step").parts.push(base);
         }
         let outbox = PartContent::from([(KeyGroup(0), epoch.0.to_le_bytes().to_vec())]);
         let outbox_spec = spec(epoch, "alerts", 0, PartKind::Outbox, KeyGroups::NONE);
-        let outbox = self.generation.writer().write(&outbox_spec, &outbox)?;
+        let outbox = write(&self.generation, &outbox_spec, &outbox)?;
         Ok(ManifestDraft {
             epoch,
             sealed_at: EventTime::from_seconds(1_700_000_000),
@@ -195,9 +210,16 @@ impl Rig {
     }
 }
 
-fn restored(checkpoints: &Checkpoints, generation: &Generation) -> Result<States, CheckpointError> {
+fn restored(
+    checkpoints: &Checkpoints,
+    generation: &Generation,
+    is_patient: bool,
+) -> Result<States, CheckpointError> {
     let restored = generation.restored();
-    restored.map_or_else(|| Ok(States::new()), |manifest| load(checkpoints, manifest))
+    restored.map_or_else(
+        || Ok(States::new()),
+        |manifest| load_with(checkpoints, manifest, is_patient),
+    )
 }
 
 fn source(epoch: Epoch) -> SourceRecord {
@@ -239,11 +261,19 @@ pub(super) fn load(
     checkpoints: &Checkpoints,
     manifest: &Manifest,
 ) -> Result<States, CheckpointError> {
+    load_with(checkpoints, manifest, false)
+}
+
+fn load_with(
+    checkpoints: &Checkpoints,
+    manifest: &Manifest,
+    is_patient: bool,
+) -> Result<States, CheckpointError> {
     let mut states = States::new();
     for (number, step) in STEPS.iter().enumerate() {
         for worker in 0..3 {
             let own = KeyGroups::of_worker(worker, 3);
-            let mut pieces = checkpoints.load(manifest, step, own)?;
+            let mut pieces = retried(is_patient, || checkpoints.load(manifest, step, own))?;
             for (group, pieces) in pieces.take("keys") {
                 let bytes = joined(pieces.iter().map(|piece| &*piece.bytes));
                 states.insert((number, group), bytes);
@@ -252,7 +282,7 @@ pub(super) fn load(
         }
     }
     for part in manifest.outboxes.iter().flat_map(|outbox| &outbox.parts) {
-        let content = checkpoints.read_part(part, KeyGroups::ALL)?;
+        let content = retried(is_patient, || checkpoints.read_part(part, KeyGroups::ALL))?;
         let expected = part.epoch.0.to_le_bytes().to_vec();
         assert_eq!(content, PartContent::from([(KeyGroup(0), expected)]));
     }

@@ -86,8 +86,73 @@ struct Chunk([AtomicU8; CHUNK as usize]);
 enum Page {
     /// Still being marked.
     Open(Arc<Chunk>),
-    /// Every record of the chunk bears the same marks.
-    Uniform(u8),
+    /// Every record of the chunk, and of as many after it, bears the same marks.
+    Uniform(Uniform),
+}
+
+/// Consecutive chunks whose records are at the same places and bear the same marks.
+#[derive(Clone)]
+struct Uniform {
+    marks: u8,
+    /// Where there are records in each chunk: stretches of offsets, from and until. Some sources'
+    /// offsets have gaps.
+    stretches: Box<[(u16, u16)]>,
+    chunks: u64,
+}
+
+impl Uniform {
+    /// A chunk whose records all bear the same marks, and need no more of them.
+    fn of(chunk: &Chunk) -> Option<Self> {
+        let (mut all, mut stretches) = (0, Vec::<(u16, u16)>::new());
+        for (place, marks) in (0_u16..).zip(&chunk.0) {
+            let marks = marks.load(Ordering::Relaxed);
+            if marks == 0 {
+                continue;
+            }
+            if marks == READ || (all != 0 && all != marks) {
+                return None;
+            }
+            all = marks;
+            match stretches.last_mut() {
+                Some((_, until)) if *until == place => *until += 1,
+                _ => stretches.push((place, place + 1)),
+            }
+        }
+        (all != 0).then_some(Self {
+            marks: all,
+            stretches: stretches.into(),
+            chunks: 1,
+        })
+    }
+
+    fn records(&self) -> u64 {
+        let lengths = self.stretches.iter();
+        self.chunks
+            * lengths
+                .map(|(from, until)| u64::from(until - from))
+                .sum::<u64>()
+    }
+
+    /// The first record at or after a place in a chunk.
+    fn first(&self, place: u64) -> Option<u64> {
+        let stretches = self.stretches.iter();
+        let mut places = stretches.map(|(from, until)| (u64::from(*from), u64::from(*until)));
+        places.find_map(|(from, until)| (place < until).then_some(from.max(place)))
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.marks == other.marks && self.stretches == other.stretches
+    }
+
+    fn spread(&self) -> Chunk {
+        let chunk = Chunk(std::array::from_fn(|_| AtomicU8::new(0)));
+        for (from, until) in &self.stretches {
+            for marks in &chunk.0[usize::from(*from)..usize::from(*until)] {
+                marks.store(self.marks, Ordering::Relaxed);
+            }
+        }
+        chunk
+    }
 }
 
 /// The marks of all records of a job; shared by its workers and readers.
@@ -102,6 +167,7 @@ impl Ledger {
         Pen {
             ledger: Arc::clone(self),
             chunk: None,
+            begun: 0,
         }
     }
 
@@ -110,7 +176,7 @@ impl Ledger {
         let mut fates = Fates::default();
         for page in self.lock().values() {
             match page {
-                Page::Uniform(marks) => fates.count(*marks, CHUNK),
+                Page::Uniform(uniform) => fates.count(uniform.marks, uniform.records()),
                 Page::Open(chunk) => {
                     for marks in &chunk.0 {
                         fates.count(marks.load(Ordering::Relaxed), 1);
@@ -124,60 +190,113 @@ impl Ledger {
     /// The first offset of a partition, from `from` on, whose record is not done with; `to` when all
     /// before it are. Offsets that hold no record count as done, records that are held do not.
     pub(crate) fn done_to(&self, source: u16, partition: u32, from: u64, to: u64) -> u64 {
-        let mut offset = from;
-        while offset < to {
-            let id = (source, partition, offset / CHUNK);
-            let end = ((id.2 + 1) * CHUNK).min(to);
-            let chunk = match self.lock().get(&id) {
-                None => None,
-                Some(Page::Uniform(marks)) if is_done(*marks) => None,
-                Some(Page::Uniform(_)) => return offset,
-                Some(Page::Open(chunk)) => Some(Arc::clone(chunk)),
-            };
-            if let Some(chunk) = chunk {
-                let marks = |offset: &u64| &chunk.0[(offset % CHUNK) as usize];
-                let is_open = |offset: &u64| !is_done(marks(offset).load(Ordering::Relaxed));
-                if let Some(open) = (offset..end).find(is_open) {
-                    return open;
-                }
-            }
-            offset = end;
+        if from >= to {
+            return from;
         }
-        offset.min(to).max(from)
+        let pages = self.lock();
+        let id = |chunk| (source, partition, chunk);
+        // The page that `from` is in may begin before it.
+        let before = pages.range(id(0)..=id(from / CHUNK)).next_back();
+        let first = before.map_or(from / CHUNK, |(before, _)| before.2);
+        for ((_, _, chunk), page) in pages.range(id(first)..=id((to - 1) / CHUNK)) {
+            let start = (chunk * CHUNK).max(from);
+            let open = match page {
+                Page::Uniform(uniform) if is_done(uniform.marks) => None,
+                Page::Uniform(uniform) => {
+                    let end = (chunk + uniform.chunks) * CHUNK;
+                    let chunks = [start / CHUNK, start / CHUNK + 1].into_iter();
+                    let first = chunks.filter_map(|chunk| {
+                        let place = start.saturating_sub(chunk * CHUNK);
+                        Some(chunk * CHUNK + uniform.first(place)?)
+                    });
+                    first.filter(|offset| *offset < end).min()
+                }
+                Page::Open(open) if start / CHUNK == *chunk => {
+                    let marks = |offset: &u64| &open.0[(offset % CHUNK) as usize];
+                    let is_open = |offset: &u64| !is_done(marks(offset).load(Ordering::Relaxed));
+                    (start..(chunk + 1) * CHUNK).find(is_open)
+                }
+                Page::Open(_) => None,
+            };
+            if let Some(open) = open {
+                return open.min(to);
+            }
+        }
+        to
     }
 
     fn open(&self, id: ChunkId) -> Arc<Chunk> {
         let mut pages = self.lock();
-        let page = pages.entry(id).or_insert_with(|| {
-            let blank = std::array::from_fn(|_| AtomicU8::new(0));
-            Page::Open(Arc::new(Chunk(blank)))
-        });
-        match page {
-            Page::Open(chunk) => Arc::clone(chunk),
-            Page::Uniform(marks) => {
-                let marked = std::array::from_fn(|_| AtomicU8::new(*marks));
-                let chunk = Arc::new(Chunk(marked));
-                *page = Page::Open(Arc::clone(&chunk));
-                chunk
+        let (source, partition, wanted) = id;
+        let before = pages.range(..=id).next_back();
+        let folded = before.and_then(|((its_source, its_partition, first), page)| {
+            match page {
+                Page::Open(chunk) if *first == wanted => Some(Err(Arc::clone(chunk))),
+                Page::Uniform(uniform) if first + uniform.chunks > wanted => {
+                    Some(Ok((*first, uniform.clone())))
+                }
+                _ => None,
             }
-        }
+            .filter(|_| (*its_source, *its_partition) == (source, partition))
+        });
+        let chunk = match folded {
+            Some(Err(chunk)) => return chunk,
+            None => Chunk(std::array::from_fn(|_| AtomicU8::new(0))),
+            Some(Ok((first, uniform))) => {
+                let mut put = |from: u64, until: u64| {
+                    if from < until {
+                        let chunks = until - from;
+                        let part = Uniform {
+                            chunks,
+                            ..uniform.clone()
+                        };
+                        pages.insert((source, partition, from), Page::Uniform(part));
+                    }
+                };
+                put(wanted + 1, first + uniform.chunks);
+                put(first, wanted);
+                uniform.spread()
+            }
+        };
+        let chunk = Arc::new(chunk);
+        pages.insert(id, Page::Open(Arc::clone(&chunk)));
+        chunk
     }
 
-    /// Folds the chunks of a partition before `id` that nobody writes to and whose marks are equal.
+    /// Folds the chunks of a partition before `id` that nobody writes to and whose records' marks are
+    /// equal; and those into one that follow each other and are like each other.
     fn fold_before(&self, id: ChunkId) {
         let mut pages = self.lock();
-        for page in pages.range_mut((id.0, id.1, 0)..id).map(|(_, page)| page) {
-            let Page::Open(chunk) = page else { continue };
-            if Arc::strong_count(chunk) > 1 {
-                continue;
+        let mut last: Option<(u64, Uniform)> = None;
+        let mut merged = Vec::new();
+        for ((_, _, chunk), page) in pages.range_mut((id.0, id.1, 0)..id) {
+            if let Page::Open(open) = page {
+                if Arc::strong_count(open) == 1
+                    && let Some(uniform) = Uniform::of(open)
+                {
+                    *page = Page::Uniform(uniform);
+                } else {
+                    last = None;
+                    continue;
+                }
             }
-            let first = chunk.0[0].load(Ordering::Relaxed);
-            let uniform = chunk
-                .0
-                .iter()
-                .all(|marks| marks.load(Ordering::Relaxed) == first);
-            if uniform && first != READ && first != 0 {
-                *page = Page::Uniform(first);
+            let Page::Uniform(uniform) = page else {
+                continue;
+            };
+            match &mut last {
+                Some((first, before))
+                    if *first + before.chunks == *chunk && before.is_like(uniform) =>
+                {
+                    before.chunks += uniform.chunks;
+                    merged.push((*chunk, *first, before.chunks));
+                }
+                last => *last = Some((*chunk, uniform.clone())),
+            }
+        }
+        for (chunk, first, chunks) in merged {
+            pages.remove(&(id.0, id.1, chunk));
+            if let Some(Page::Uniform(uniform)) = pages.get_mut(&(id.0, id.1, first)) {
+                uniform.chunks = chunks;
             }
         }
     }
@@ -191,14 +310,19 @@ impl Ledger {
 pub struct Pen {
     ledger: Arc<Ledger>,
     chunk: Option<(ChunkId, Arc<Chunk>)>,
+    /// How many pages it has begun to read records into.
+    begun: u32,
 }
 
 impl Pen {
     /// Notes that a source has read the record.
     pub fn read(&mut self, origin: Origin) {
         let id = chunk_id(origin);
-        if origin.offset.is_multiple_of(CHUNK) && id.2.is_multiple_of(64) {
-            self.ledger.fold_before(id);
+        if self.chunk.as_ref().is_none_or(|(open, _)| *open != id) {
+            self.begun += 1;
+            if self.begun.is_multiple_of(64) {
+                self.ledger.fold_before(id);
+            }
         }
         self.write(origin, READ);
     }
@@ -351,6 +475,73 @@ mod tests {
         }
     }
 
+    /// Where a source's records are: one after the other, or with gaps, regular or not.
+    fn laid_out(layout: u8, n: u64) -> u64 {
+        match layout {
+            0 => n,
+            1 => n << 10,
+            2 => ((n / 3) << 12) + n % 3,
+            _ => n * 17 + n * n % 11 + ((n / 50) << 20),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn folding_changes_nothing(
+            layout in 0_u8..4,
+            count in 0_u64..600,
+            held in proptest::collection::btree_set(0_u64..600, 0..3),
+            dead in proptest::collection::vec(0_u64..600, 0..4),
+            (from, to) in (0_u64..700, 0_u64..700),
+        ) {
+            let ledger = Arc::new(Ledger::default());
+            let mut pen = ledger.pen();
+            let place = |n| laid_out(layout, n);
+            for n in 0..count {
+                pen.read(origin(place(n)));
+                pen.mark(origin(place(n)), if held.contains(&n) { Fate::Held } else { Fate::Processed });
+            }
+            pen.chunk = None;
+            ledger.fold_before((0, 0, u64::MAX));
+            for n in dead.iter().filter(|n| **n < count) {
+                pen.mark(origin(place(*n)), Fate::Dead);
+            }
+            pen.chunk = None;
+            ledger.fold_before((0, 0, u64::MAX));
+            let is_dead = |n: &u64| dead.contains(n);
+            let is_held = |n: &u64| held.contains(n);
+            let fates = Fates {
+                records_in: count,
+                processed: (0..count).filter(|n| !is_dead(n) && !is_held(n)).count() as u64,
+                dead_letters: (0..count).filter(is_dead).count() as u64,
+                held: (0..count).filter(|n| is_held(n) && !is_dead(n)).count() as u64,
+                ..Fates::default()
+            };
+            prop_assert_eq!(ledger.fates(), fates);
+            let (from, to) = (place(from), place(to));
+            let open = (0..count).filter(is_held).map(place).find(|n| (from..to).contains(n));
+            prop_assert_eq!(ledger.done_to(0, 0, from, to), open.unwrap_or(to.max(from)));
+        }
+    }
+
+    #[test]
+    fn what_is_finished_takes_no_room_whatever_gaps_there_are() {
+        for layout in 0..3 {
+            let ledger = Arc::new(Ledger::default());
+            let mut pen = ledger.pen();
+            for n in 0..CHUNK * 300 {
+                pen.read(origin(laid_out(layout, n)));
+                pen.mark(origin(laid_out(layout, n)), Fate::Processed);
+            }
+            assert!(
+                ledger.lock().len() < 140,
+                "layout {layout}: {}",
+                ledger.lock().len()
+            );
+        }
+    }
+
     #[test]
     fn finished_pages_are_folded_and_can_still_be_marked() {
         let ledger = Arc::new(Ledger::default());
@@ -363,8 +554,11 @@ mod tests {
         let folded = ledger
             .lock()
             .values()
-            .filter(|page| matches!(page, Page::Uniform(_)))
-            .count();
+            .filter_map(|page| match page {
+                Page::Uniform(uniform) => Some(uniform.chunks),
+                Page::Open(_) => None,
+            })
+            .sum::<u64>();
         assert!(folded >= 120, "{folded}");
         pen.mark(origin(1), Fate::Dead);
         let expected = Fates {

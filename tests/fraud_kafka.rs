@@ -61,7 +61,7 @@ fn summary(out: &Path) -> Value {
 
 #[test]
 fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
-    let Some(broker) = running::own() else {
+    let Some(broker) = running::own("kafka") else {
         return;
     };
     let brokers = broker.address("THALWEG_TEST_KAFKA");

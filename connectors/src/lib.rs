@@ -6,9 +6,10 @@
 //! - [`http`]: a sink that posts webhooks or CloudEvents;
 //! - `kafka`: topics of Apache Kafka, as source and sink;
 //! - [`log`]: an embedded log, for a durable broker-like source and sink without a service;
+//! - `pulsar`: topics of Apache Pulsar, as source and sink;
 //! - [`stdout`]: standard output as a sink.
 //!
-//! Each is a feature of its own name, on by default. Off by default are `kafka`, Parquet files (`parquet`), the
+//! Each is a feature of its own name, on by default. Off by default are `kafka`, `pulsar`, Parquet files (`parquet`), the
 //! codecs `avro` and `protobuf`, the client of a schema `registry` that the first of them needs, and
 //! `http-tls`, with which [`http`] and the registry reach `https://` addresses.
 //!
@@ -18,6 +19,8 @@
 
 #[cfg(any(feature = "http", feature = "registry"))]
 mod backoff;
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
+mod broker;
 pub mod codec;
 #[cfg(test)]
 #[cfg(all(feature = "file", feature = "generator", feature = "log"))]
@@ -36,6 +39,8 @@ pub mod log;
 pub mod parquet;
 #[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
 mod probe;
+#[cfg(feature = "pulsar")]
+pub mod pulsar;
 #[cfg(feature = "stdout")]
 pub mod stdout;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A real Kafka for tests, which `tests/brokers/start` starts.
+//! A real Kafka or Pulsar for tests, which `tests/brokers/start` starts.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,51 +13,56 @@ const UNAVAILABLE: i32 = 3;
 
 /// A running broker.
 pub(crate) struct Broker {
+    /// `kafka` or `pulsar`.
+    name: &'static str,
     addresses: BTreeMap<String, String>,
     /// Where a broker of a test's own lives.
     folder: Option<TempDir>,
 }
 
 /// The broker that tests share, unless it is to be skipped.
-pub(crate) fn shared() -> Option<&'static Broker> {
+pub(crate) fn shared(name: &'static str) -> Option<&'static Broker> {
     static SHARED: OnceLock<Result<Broker, String>> = OnceLock::new();
     let started = SHARED.get_or_init(|| {
-        let given: BTreeMap<_, _> = std::env::vars()
-            .filter(|(name, _)| name.starts_with("THALWEG_TEST_KAFKA"))
+        let address = format!("THALWEG_TEST_{}", name.to_uppercase());
+        let addresses: BTreeMap<_, _> = std::env::vars()
+            .filter(|(name, _)| name.starts_with(&address))
             .collect();
-        if given.contains_key("THALWEG_TEST_KAFKA") {
+        if addresses.contains_key(&address) {
             let folder = None;
             return Ok(Broker {
-                addresses: given,
+                name,
+                addresses,
                 folder,
             });
         }
         // Its folder goes with the broker, which the script stops after this process has ended.
-        let mut broker = start()?;
+        let mut broker = start(name)?;
         let _path = broker.folder.take().unwrap().keep();
         Ok(broker)
     });
-    started.as_ref().map_err(|reason| skip(reason)).ok()
+    started.as_ref().map_err(|reason| skip(name, reason)).ok()
 }
 
 /// A broker of the test's own, which it may stop and start again.
-pub(crate) fn own() -> Option<Broker> {
-    start().map_err(|reason| skip(&reason)).ok()
+pub(crate) fn own(name: &'static str) -> Option<Broker> {
+    start(name).map_err(|reason| skip(name, &reason)).ok()
 }
 
-fn start() -> Result<Broker, String> {
-    let folder = tempfile::Builder::new().prefix("thalweg-kafka-").tempdir();
-    let folder = folder.unwrap();
-    let addresses = start_in(folder.path())?;
+fn start(name: &'static str) -> Result<Broker, String> {
+    let prefix = format!("thalweg-{name}-");
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
+    let addresses = start_in(name, folder.path())?;
     Ok(Broker {
+        name,
         addresses,
         folder: Some(folder),
     })
 }
 
-fn start_in(folder: &Path) -> Result<BTreeMap<String, String>, String> {
+fn start_in(name: &str, folder: &Path) -> Result<BTreeMap<String, String>, String> {
     let output = Command::new(scripts().join("start"))
-        .args(["kafka", "--while", &std::process::id().to_string(), "--dir"])
+        .args([name, "--while", &std::process::id().to_string(), "--dir"])
         .arg(folder)
         .stdin(Stdio::null())
         .output()
@@ -80,12 +85,12 @@ fn scripts() -> PathBuf {
 }
 
 /// Says that the test of this thread is skipped, where `tests/run` hears it.
-fn skip(reason: &str) {
+fn skip(name: &str, reason: &str) {
     let is_set = |name, value| std::env::var(name).is_ok_and(|set| set == value);
     let required = is_set("CI", "true") || is_set("THALWEG_REQUIRE_BROKERS", "1");
     assert!(!required, "a broker is required: {reason}");
     let thread = std::thread::current();
-    let line = format!("kafka::{}: {reason}", thread.name().unwrap_or("?"));
+    let line = format!("{name}::{}: {reason}", thread.name().unwrap_or("?"));
     eprintln!("skipped {line}");
     if let Ok(list) = std::env::var("THALWEG_SKIPPED") {
         let mut options = std::fs::OpenOptions::new();
@@ -136,7 +141,7 @@ impl Broker {
 
     /// Starts it again, at its old address.
     pub(crate) fn start_again(&self) {
-        let again = start_in(self.folder.as_ref().unwrap().path()).unwrap();
+        let again = start_in(self.name, self.folder.as_ref().unwrap().path()).unwrap();
         assert_eq!(again, self.addresses);
     }
 }
@@ -145,7 +150,7 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
             let stopped = Command::new(scripts().join("stop"))
-                .args(["kafka", "--dir"])
+                .args([self.name, "--dir"])
                 .arg(folder.path())
                 .status();
             assert!(stopped.unwrap().success());

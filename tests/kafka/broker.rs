@@ -16,7 +16,16 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_connectors::kafka::Kafka;
 
-pub(crate) use crate::running::{Broker, own, shared};
+use crate::running;
+pub(crate) use crate::running::Broker;
+
+pub(crate) fn shared() -> Option<&'static Broker> {
+    running::shared("kafka")
+}
+
+pub(crate) fn own() -> Option<Broker> {
+    running::own("kafka")
+}
 
 /// How long a broker may take for anything.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,13 @@
 #[cfg(feature = "avro")]
 mod avro;
 mod bytes;
-#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+#[cfg(any(
+    feature = "file",
+    feature = "kafka",
+    feature = "log",
+    feature = "parquet",
+    feature = "pulsar"
+))]
 mod check;
 #[cfg(feature = "registry")]
 mod confluent;
@@ -25,13 +31,25 @@ mod row;
 #[cfg(feature = "avro")]
 pub use avro::{AvroDecoder, AvroEncoder};
 pub use bytes::BytesCodec;
-#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+#[cfg(any(
+    feature = "file",
+    feature = "kafka",
+    feature = "log",
+    feature = "parquet",
+    feature = "pulsar"
+))]
 pub(crate) use check::{Check, checked};
 #[cfg(feature = "registry")]
 pub use confluent::{ConfluentDecoder, ConfluentEncoder, split_schema_id};
 pub use csv::CsvDecoder;
 pub use decode::Decode;
-#[cfg(any(feature = "file", feature = "log", feature = "parquet"))]
+#[cfg(any(
+    feature = "file",
+    feature = "kafka",
+    feature = "log",
+    feature = "parquet",
+    feature = "pulsar"
+))]
 pub(crate) use decode::undecodable;
 pub use encode::{Encode, JsonEncoder};
 pub use json::JsonDecoder;

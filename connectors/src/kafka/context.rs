@@ -13,8 +13,8 @@ use rdkafka::producer::ProducerContext;
 
 use super::oauth;
 use super::problem::{Problem, in_words};
-use super::secret::Scrubber;
-use super::sink::Reports;
+use super::scrubber::Scrubber;
+use crate::broker::Reports;
 
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]

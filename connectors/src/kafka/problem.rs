@@ -1,43 +1,13 @@
 //! What is wrong with a cluster, a topic or a client, and what to do about it.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use thalweg_engine::sink::SinkError;
-use thalweg_engine::source::SourceError;
 
-/// Why something could not be had from a cluster.
-#[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) reason: String,
-    pub(super) remedy: String,
-}
+pub(super) use crate::broker::Problem;
 
 impl Problem {
-    pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            remedy: remedy.into(),
-        }
-    }
-
     /// A problem with `code`, which the client has described as `reason`.
     pub(super) fn of_code(code: Option<RDKafkaErrorCode>, reason: String) -> Self {
         Self::new(reason, remedy(code))
-    }
-
-    pub(super) fn of_source(self, what: impl Into<String>) -> SourceError {
-        SourceError::Open {
-            what: what.into(),
-            reason: self.reason,
-            remedy: self.remedy,
-        }
-    }
-
-    pub(super) fn of_sink(self, what: impl Into<String>) -> SinkError {
-        SinkError::Open {
-            what: what.into(),
-            reason: self.reason,
-            remedy: self.remedy,
-        }
     }
 }
 

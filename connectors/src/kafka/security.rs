@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::secret::Secret;
+use crate::broker::Secret;
 
 /// How the connection is encrypted.
 ///

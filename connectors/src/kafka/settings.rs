@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::context::Context;
 use super::problem::{Problem, in_words};
-use super::secret::{Scrubber, is_secret};
+use super::scrubber::{Scrubber, is_secret};
 use super::security::{Sasl, Tls};
-use super::sink::Reports;
+use crate::broker::Reports;
 
 /// A Kafka cluster, and how to get in.
 ///

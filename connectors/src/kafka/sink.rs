@@ -1,20 +1,16 @@
 //! The configuration of a Kafka topic as a sink.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
-use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 
 use super::client::Client;
 use super::problem::Problem;
 use super::settings::Kafka;
 use super::writer::{KafkaWriter, Producer};
-
-/// The header with a record's own id.
-pub const ID_HEADER: &str = "thalweg-id";
+use crate::broker::Reports;
 
 /// What a producer sets. A record waits for a few milliseconds for others to be sent with it.
 const DEFAULTS: [(&str, &str); 7] = [
@@ -35,7 +31,7 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 ///
 /// Every record is acknowledged by all replicas in sync, and retried without being doubled or
 /// reordered; but what a job had written before it was killed it may write again after a restart. So
-/// each record has a header, [`ID_HEADER`], which is the same whenever the same source record makes
+/// each record has a header, [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source record makes
 /// it: readers can tell doubles by it. It is made of the record's origin (source, partition, offset,
 /// index).
 ///
@@ -201,76 +197,5 @@ impl Headers {
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         self.0.push((name.to_owned(), value.as_ref().to_vec()));
         self
-    }
-}
-
-/// How many records the brokers have acknowledged, and how many could not be delivered.
-#[derive(Default)]
-pub struct Reports {
-    delivered: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Reports {
-    /// Records that all replicas in sync have acknowledged.
-    pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
-    }
-
-    /// Records that could not be delivered; the first ends the run.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_delivered(&self) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Reports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (delivered, failed) = (self.delivered(), self.failed());
-        write!(f, "{delivered} delivered, {failed} failed")
-    }
-}
-
-/// Writes a record's id, which is the same whenever the same source record makes it.
-pub(super) fn write_id(origin: Origin, id: &mut String) {
-    use fmt::Write;
-    id.clear();
-    let Origin {
-        source,
-        partition,
-        offset,
-        index,
-    } = origin;
-    // A text in memory takes everything.
-    let _ = match source {
-        Origin::DERIVED => write!(id, "derived-{offset}-{index}"),
-        source => write!(id, "{source}-{partition}-{offset}-{index}"),
-    };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_id_tells_the_origin() {
-        let mut id = String::new();
-        let origin = Origin {
-            source: 1,
-            partition: 2,
-            offset: 3,
-            index: 4,
-        };
-        write_id(origin, &mut id);
-        assert_eq!(id, "1-2-3-4");
-        write_id(Origin::derived(7), &mut id);
-        assert_eq!(id, "derived-7-0");
     }
 }

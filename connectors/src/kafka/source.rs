@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::reader::KafkaReader;
 use super::settings::Kafka;
 use super::start::Start;
-use super::topics::{Table, Topics};
+use crate::broker::{Table, Topics};
 use crate::codec::{Check, Decode, JsonDecoder, checked};
 
 /// Bytes of a value beyond which a record is dead-lettered, unless set otherwise.

@@ -10,7 +10,8 @@ use thalweg_engine::sink::{SinkError, Writer};
 
 use super::context::Context;
 use super::problem::in_words;
-use super::sink::{Headers, ID_HEADER, KafkaSink, write_id};
+use super::sink::{Headers, KafkaSink};
+use crate::broker::{ID_HEADER, write_id};
 
 pub(super) type Producer = BaseProducer<Context>;
 

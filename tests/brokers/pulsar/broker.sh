@@ -1,16 +1,39 @@
 # How a Pulsar standalone is set up and run. Sourced by ../start.
 #
-# Broker and bookie in one process, metadata in RocksDB, no functions, no stream storage.
+# Broker and bookie in one process, metadata in RocksDB, no functions, no stream storage. It listens
+# plainly and with TLS, takes clients without credentials and those with the token that `addresses`
+# names, refuses those with another one, and keeps what has been read.
 
 ready='messaging service is ready'
 
+# The tests compile a program that uses Pulsar's own client.
+command -v javac >/dev/null || unavailable "there is no javac" "apt-get install openjdk-17-jdk-headless"
+
+# The token says `alice`, and is signed (HS256) with a key that is nowhere else.
+key=dGhhbHdlZy10ZXN0cy1vbmx5LTMyLWJ5dGUta2V5ISE=
+token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.iFkV8di-5VLiDB2Oa4yYQbYKP_xw2JsyOo7awKtQovY
+
 configure() {
-    local broker web bookie
-    broker=$(free_port) web=$(free_port) bookie=$(free_port)
-    rm -rf "$dir/data"
+    local broker tls web bookie
+    broker=$(free_port) tls=$(free_port) web=$(free_port) bookie=$(free_port)
+    rm -rf "$dir/data" "$dir/broker.p12"
+    keytool -genkeypair -alias broker -keyalg EC -dname CN=localhost -validity 365 \
+        -ext san=dns:localhost,ip:127.0.0.1 -storetype PKCS12 \
+        -keystore "$dir/broker.p12" -storepass thalweg >/dev/null 2>&1
+    keytool -exportcert -rfc -alias broker -keystore "$dir/broker.p12" -storepass thalweg \
+        >"$dir/ca.pem" 2>/dev/null
     cat >"$dir/standalone.conf" <<SETTINGS
 clusterName=standalone
 brokerServicePort=$broker
+brokerServicePortTls=$tls
+tlsEnabledWithKeyStore=true
+tlsKeyStoreType=PKCS12
+tlsKeyStore=$dir/broker.p12
+tlsKeyStorePassword=thalweg
+authenticationEnabled=true
+authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken
+tokenSecretKey=data:;base64,$key
+anonymousUserRole=anonymous
 webServicePort=$web
 bindAddress=127.0.0.1
 advertisedAddress=127.0.0.1
@@ -19,6 +42,9 @@ managedLedgerDefaultWriteQuorum=1
 managedLedgerDefaultAckQuorum=1
 allowLoopback=true
 allowAutoTopicCreation=true
+brokerDeleteInactiveTopicsEnabled=false
+defaultRetentionTimeInMinutes=-1
+defaultRetentionSizeInMB=-1
 systemTopicEnabled=true
 topicLevelPoliciesEnabled=true
 numIOThreads=2
@@ -32,6 +58,8 @@ SETTINGS
     echo "$bookie" >"$dir/bookie.port"
     cat >"$dir/addresses" <<ADDRESSES
 THALWEG_TEST_PULSAR=pulsar://127.0.0.1:$broker
+THALWEG_TEST_PULSAR_TLS=pulsar+ssl://localhost:$tls
+THALWEG_TEST_PULSAR_TOKEN=$token
 THALWEG_TEST_PULSAR_WEB=http://127.0.0.1:$web
 THALWEG_TEST_PULSAR_DIR=$dir
 THALWEG_TEST_PULSAR_JARS=$jars

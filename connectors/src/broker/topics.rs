@@ -12,7 +12,7 @@ pub enum Topics {
     /// These, each of which must be there.
     Named(Vec<String>),
     /// All whose whole name matches the regular expression; new ones are found while the job runs.
-    /// Kafka's own, which begin with two underscores, are left out.
+    /// The broker's own, which begin with two underscores, are left out.
     Pattern(String),
 }
 
@@ -22,7 +22,7 @@ impl Topics {
         Self::Pattern(pattern.into())
     }
 
-    pub(super) fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         match self {
             Self::Named(names) if names.len() == 1 => format!("topic `{}`", names[0]),
             Self::Named(names) => format!("topics `{}`", names.join("`, `")),
@@ -31,7 +31,7 @@ impl Topics {
     }
 
     /// The regular expression, where there is one.
-    pub(super) fn regex(&self) -> Result<Option<Regex>, Problem> {
+    pub(crate) fn regex(&self) -> Result<Option<Regex>, Problem> {
         let Self::Pattern(pattern) = self else {
             return Ok(None);
         };
@@ -67,9 +67,9 @@ impl<S: Into<String>> From<Vec<S>> for Topics {
 /// The partitions found so far, with the numbers they have in the engine.
 ///
 /// A number is the topic's place, in the order in which topics were named or found, times 65,536 plus
-/// Kafka's own number: so for a single topic both numbers are the same.
+/// the broker's own number: so for a single topic both numbers are the same.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     topics: Vec<String>,
     found: Vec<u32>,
 }
@@ -80,7 +80,7 @@ const MOST: usize = 1 << 16;
 impl Table {
     /// Takes in how many partitions each topic has now, and gives all found so far: new ones after
     /// those that were there.
-    pub(super) fn update(
+    pub(crate) fn update(
         &mut self,
         counts: &BTreeMap<String, usize>,
         order: impl IntoIterator<Item = String>,
@@ -108,8 +108,14 @@ impl Table {
         Ok(self.found.clone())
     }
 
-    /// The topic and Kafka's own number of a partition.
-    pub(super) fn place(&self, number: u32) -> Option<(&str, i32)> {
+    /// Whether a partition of this number has been found.
+    #[cfg(feature = "pulsar")]
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.found.contains(&number)
+    }
+
+    /// The topic and the broker's own number of a partition.
+    pub(crate) fn place(&self, number: u32) -> Option<(&str, i32)> {
         let topic = self.topics.get((number >> 16) as usize)?;
         Some((topic, (number & 0xffff) as i32))
     }

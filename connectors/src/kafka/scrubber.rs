@@ -1,38 +1,6 @@
-//! Values that must never be printed.
+//! Keeps secrets out of what the client tells.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserialize;
-
-/// A password or a token: it shows in no log and no message.
-///
-/// ```
-/// use thalweg_connectors::kafka::Secret;
-///
-/// assert_eq!(format!("{:?}", Secret::from("hunter2")), "***");
-/// ```
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl<S: Into<String>> From<S> for Secret {
-    fn from(value: S) -> Self {
-        Self(value.into())
-    }
-}
 
 /// Takes secrets out of texts that others have written.
 #[derive(Clone, Default)]

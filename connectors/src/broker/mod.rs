@@ -1,0 +1,13 @@
+//! What the sources and sinks of message brokers share.
+
+mod delivery;
+mod problem;
+mod secret;
+mod topics;
+
+pub(crate) use delivery::write_id;
+pub use delivery::{ID_HEADER, Reports};
+pub(crate) use problem::Problem;
+pub use secret::Secret;
+pub(crate) use topics::Table;
+pub use topics::Topics;

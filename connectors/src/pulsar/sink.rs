@@ -1,0 +1,224 @@
+//! The configuration of a Pulsar topic as a sink.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{Sink, SinkError, Writer};
+
+use super::client::Client;
+use super::compression::Compression;
+use super::producer::Producer;
+use super::protocol::KeyValue;
+use super::settings::Pulsar;
+use super::topic_name;
+use super::writer::PulsarWriter;
+use crate::broker::{Problem, Reports};
+
+/// Records of a batch, and its bytes before it is compressed.
+const BATCH_RECORDS: u32 = 1_000;
+const BATCH_BYTES: usize = 128 * 1024;
+
+type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
+type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
+type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
+
+/// Writes records to a topic, out at once and at least once.
+///
+/// Every record is acknowledged by the broker. When a connection is lost, what it had not
+/// acknowledged is sent again, in order and with the same sequence numbers: a namespace that removes
+/// duplicates (`pulsar-admin namespaces set-deduplication`) holds each once. What a job had written
+/// before it was killed it may write again after a restart; so each record has a property,
+/// [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source record makes it.
+///
+/// Records with equal keys go to equal partitions, the same as Java clients send them to; those
+/// without a key are spread. A record's event time is its event time in Pulsar, too.
+///
+/// ```no_run
+/// use serde::Serialize;
+/// use thalweg_connectors::pulsar::{Compression, Pulsar, PulsarSink};
+///
+/// #[derive(Serialize)]
+/// struct Score {
+///     card: u64,
+///     score: f64,
+/// }
+///
+/// let pulsar = Pulsar::at("pulsar://localhost:6650");
+/// let scores = PulsarSink::<Score>::json(&pulsar, "scores")
+///     .key(|score| Some(score.card.to_string()))
+///     .compression(Compression::Zstd)
+///     .properties(|_, properties| {
+///         properties.add("model", "fraud-3");
+///     });
+/// ```
+pub struct PulsarSink<T> {
+    pulsar: Pulsar,
+    topic: Arc<str>,
+    pub(super) encode: Arc<Encode<T>>,
+    pub(super) key: Option<Arc<MakeKey<T>>>,
+    pub(super) properties: Option<Arc<MakeProperties<T>>>,
+    pub(super) batch_records: u32,
+    pub(super) batch_bytes: usize,
+    compression: Compression,
+    pub(super) reports: Arc<Reports>,
+}
+
+impl<T> Clone for PulsarSink<T> {
+    fn clone(&self) -> Self {
+        Self {
+            pulsar: self.pulsar.clone(),
+            topic: Arc::clone(&self.topic),
+            encode: Arc::clone(&self.encode),
+            key: self.key.clone(),
+            properties: self.properties.clone(),
+            batch_records: self.batch_records,
+            batch_bytes: self.batch_bytes,
+            compression: self.compression,
+            reports: Arc::clone(&self.reports),
+        }
+    }
+}
+
+impl<T: Serialize + 'static> PulsarSink<T> {
+    /// A topic of the records' values as JSON. JSON has no NaN and no infinities: they become `null`.
+    pub fn json(pulsar: &Pulsar, topic: impl Into<String>) -> Self {
+        Self::encoded(pulsar, topic, |record, bytes| {
+            serde_json::to_writer(bytes, &record.value).map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl<T: 'static> PulsarSink<T> {
+    /// A topic of what `encode` makes of the records. It appends a record's bytes; where it cannot,
+    /// the run ends with what it says. A topic without a namespace is in `public/default`.
+    pub fn encoded(
+        pulsar: &Pulsar,
+        topic: impl Into<String>,
+        encode: impl Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            pulsar: pulsar.clone(),
+            topic: topic.into().into(),
+            encode: Arc::new(encode),
+            key: None,
+            properties: None,
+            batch_records: BATCH_RECORDS,
+            batch_bytes: BATCH_BYTES,
+            compression: Compression::default(),
+            reports: Arc::default(),
+        }
+    }
+
+    /// What a value's key is, if it has one. Keys that are no text are written in base64.
+    #[must_use]
+    pub fn key<K: AsRef<[u8]>>(
+        mut self,
+        key: impl Fn(&T) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        self.key = Some(Arc::new(move |value, bytes| {
+            key(value).is_some_and(|key| {
+                bytes.extend_from_slice(key.as_ref());
+                true
+            })
+        }));
+        self
+    }
+
+    /// Adds properties to a record, after its id.
+    #[must_use]
+    pub fn properties(
+        mut self,
+        properties: impl Fn(&Record<T>, &mut Properties) + Send + Sync + 'static,
+    ) -> Self {
+        self.properties = Some(Arc::new(properties));
+        self
+    }
+
+    /// How many records are sent together at most, 1,000 unless set; one for readers that share a
+    /// subscription by key, which divide whole batches.
+    #[must_use]
+    pub fn batch_records(mut self, records: u32) -> Self {
+        self.batch_records = records;
+        self
+    }
+
+    /// Bytes, before they are compressed, beyond which a batch is sent; 128 KiB unless set.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// How to compress; LZ4 unless set.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// How many records have been delivered, for all writers of this sink and its clones.
+    pub fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&self.reports)
+    }
+
+    pub(super) fn what(&self) -> String {
+        format!("topic `{}` of Pulsar at {}", self.topic, self.pulsar.url())
+    }
+
+    /// The whole names of the topic's partitions.
+    fn partitions(&self) -> Result<Vec<String>, Problem> {
+        let client = Client::new(&self.pulsar);
+        let count = client.patiently(|client| client.partitions_of(&self.topic))?;
+        let full = topic_name::full(&self.topic);
+        Ok(match count {
+            None => vec![full],
+            Some(count) => (0..count)
+                .map(|number| topic_name::partition(&full, number))
+                .collect(),
+        })
+    }
+
+    fn writer(&self) -> Result<PulsarWriter<T>, Problem> {
+        let client = Client::new(&self.pulsar);
+        let partitions = self.partitions()?.into_iter();
+        let producers = partitions.map(|topic| Producer::open(&client, topic, self.compression));
+        let producers = producers.collect::<Result<Vec<_>, _>>()?;
+        Ok(PulsarWriter::new(self.clone(), producers))
+    }
+}
+
+impl<T: 'static> Sink<T> for PulsarSink<T> {
+    fn describe(&self) -> String {
+        self.what()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        let checked = self.partitions();
+        checked
+            .map(drop)
+            .map_err(|problem| problem.of_sink(self.what()))
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
+        match self.writer() {
+            Ok(writer) => Ok(Box::new(writer)),
+            Err(problem) => Err(problem.of_sink(self.what())),
+        }
+    }
+}
+
+/// The properties that a record is sent with.
+#[derive(Debug, Default)]
+pub struct Properties(pub(super) Vec<KeyValue>);
+
+impl Properties {
+    /// Adds a property after the others.
+    pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
+        self.0.push(KeyValue {
+            key: name.into(),
+            value: value.into(),
+        });
+        self
+    }
+}

@@ -1,0 +1,157 @@
+//! Writes records to a topic.
+
+use std::time::Duration;
+
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{SinkError, Writer};
+
+use super::batch::{Outgoing, written_key};
+use super::producer::Producer;
+use super::protocol::KeyValue;
+use super::sink::{Properties, PulsarSink};
+use crate::broker::{ID_HEADER, write_id};
+
+/// How long to wait for an acknowledgement before looking again.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Messages of a partition, and their bytes, that may be on their way.
+const IN_FLIGHT_MAX: usize = 500;
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The writer of a topic.
+pub(super) struct PulsarWriter<T> {
+    pub(super) sink: PulsarSink<T>,
+    /// One for each partition.
+    pub(super) producers: Vec<Producer>,
+    /// The partition of the next record without a key.
+    turn: usize,
+    value: Vec<u8>,
+    key: Vec<u8>,
+    id: String,
+    properties: Properties,
+}
+
+impl<T: 'static> PulsarWriter<T> {
+    pub(super) fn new(sink: PulsarSink<T>, producers: Vec<Producer>) -> Self {
+        Self {
+            sink,
+            producers,
+            turn: 0,
+            value: Vec::new(),
+            key: Vec::new(),
+            id: String::new(),
+            properties: Properties::default(),
+        }
+    }
+
+    fn take_in(&mut self, record: &Record<T>) -> Result<(), String> {
+        self.value.clear();
+        (self.sink.encode)(record, &mut self.value)
+            .map_err(|reason| format!("a record cannot be encoded: {reason}"))?;
+        self.key.clear();
+        let make_key = self.sink.key.as_ref();
+        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
+        let properties = self.properties(record);
+        let count = self.producers.len();
+        let partition = match has_key {
+            true => partition_of(&written_key(&self.key).0, count),
+            false => self.turn % count,
+        };
+        let millis = record.time.as_micros().div_euclid(1000);
+        let outgoing = Outgoing {
+            key: has_key.then_some(&*self.key),
+            properties,
+            event_time_ms: u64::try_from(millis).ok().filter(|millis| *millis > 0),
+            value: &self.value,
+        };
+        let producer = &mut self.producers[partition];
+        producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
+        while producer.in_flight().0 >= IN_FLIGHT_MAX
+            || producer.in_flight().1 >= IN_FLIGHT_BYTES_MAX
+        {
+            producer.look(PATIENCE, &self.sink.reports)?;
+        }
+        Ok(())
+    }
+
+    /// The record's id, then what the user adds.
+    fn properties(&mut self, record: &Record<T>) -> Vec<KeyValue> {
+        write_id(record.origin, &mut self.id);
+        let mut all = vec![KeyValue {
+            key: ID_HEADER.to_owned(),
+            value: self.id.clone(),
+        }];
+        if let Some(make) = &self.sink.properties {
+            make(record, &mut self.properties);
+            all.append(&mut self.properties.0);
+        }
+        all
+    }
+
+    fn write_all(&mut self, records: &[Record<T>]) -> Result<(), String> {
+        records.iter().try_for_each(|record| self.take_in(record))?;
+        // Those without a key go to one partition for a while, so that batches are large.
+        self.turn += 1;
+        for producer in &mut self.producers {
+            producer.ship()?;
+            producer.look(Duration::ZERO, &self.sink.reports)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_all(&mut self) -> Result<(), String> {
+        for producer in &mut self.producers {
+            producer.ship()?;
+            while producer.in_flight().0 > 0 {
+                producer.look(PATIENCE, &self.sink.reports)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self, reason: String) -> SinkError {
+        SinkError::Write {
+            what: self.sink.what(),
+            reason,
+        }
+    }
+}
+
+/// The partition of a key, as Pulsar's Java client chooses it: by the hash of Java's strings.
+fn partition_of(key: &str, count: usize) -> usize {
+    let units = key.encode_utf16();
+    let hash = units.fold(0_u32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(u32::from(unit))
+    });
+    (hash & 0x7fff_ffff) as usize % count
+}
+
+impl<T: 'static> Writer<T> for PulsarWriter<T> {
+    fn write(&mut self, records: &[Record<T>]) -> Result<(), SinkError> {
+        let written = self.write_all(records);
+        written.map_err(|reason| self.broken(reason))
+    }
+
+    /// Waits until the broker has everything. Where it does not come back within a minute, that is an
+    /// error.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let flushed = self.wait_for_all();
+        flushed.map_err(|reason| self.broken(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_java_sends_them() {
+        // "hello".hashCode() is 99162322, "The quick brown fox".hashCode() is -1739336029.
+        assert_eq!(partition_of("hello", 1_000_000), 162_322);
+        let negative = (-1_739_336_029_i32).cast_unsigned() & 0x7fff_ffff;
+        assert_eq!(
+            partition_of("The quick brown fox", 1_000),
+            negative as usize % 1_000
+        );
+        assert_eq!(partition_of("", 3), 0);
+    }
+}

@@ -1,0 +1,36 @@
+//! A broker that goes away, and comes back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use thalweg_connectors::pulsar::{PulsarSink, PulsarSource};
+
+use crate::broker::own;
+use crate::flows::{Running, all_ids, wait_for};
+
+#[test]
+fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
+    let Some(broker) = own() else { return };
+    let (input, output) = (broker.topic("in", 2), broker.topic("out", 2));
+    let pulsar = broker.pulsar();
+    let sink = PulsarSink::json(&pulsar, &*output);
+    let (from, reports) = (input.clone(), sink.reports());
+    let running = Running::start(2, move || {
+        (PulsarSource::json(&pulsar, &*from), sink.clone())
+    });
+    broker.produce(&input, 0..60_000, "LZ4");
+    wait_for("the first records", || reports.delivered() > 0);
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.start_again();
+    broker.produce(&input, 60_000..120_000, "NONE");
+    wait_for("every record", || reports.delivered() == 120_000);
+    let fates = running.stop();
+    // Read once each, although the broker gives again what it has given before.
+    assert_eq!((fates.records_in, fates.processed), (120_000, 120_000));
+    // Written at least once each: what the broker had no time to acknowledge was sent again.
+    let all = all_ids(&broker.contents(&output));
+    let ids: BTreeSet<_> = all.iter().copied().collect();
+    assert!(ids.into_iter().eq(0..120_000));
+    assert!(all.len() < 180_000, "{} copies", all.len());
+}

@@ -1,0 +1,203 @@
+//! What is wrong shows before anything starts, and says what to do; secrets show nowhere.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource, Tls, Topics};
+use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::sink::Sink;
+use thalweg_engine::source::Source;
+use thalweg_engine::time::EventTime;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::broker::{Broker, shared};
+use crate::flows::{Event, Running, read_all};
+
+/// What the check of a source says that must not pass.
+fn refusal(pulsar: &Pulsar, topics: impl Into<Topics>) -> String {
+    let source = PulsarSource::<Event>::json(pulsar, topics);
+    source.check().unwrap_err().to_string()
+}
+
+fn check(refusal: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(refusal.contains(part), "`{part}` is not in: {refusal}");
+    }
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
+    let Some(broker) = shared() else { return };
+    let there = broker.topic("aaa", 1);
+    let running = {
+        let (pulsar, there) = (broker.pulsar(), there.clone());
+        Running::start(1, move || {
+            let source = PulsarSource::json(&pulsar, vec![&*there, "no-such-input"]);
+            (source, PulsarSink::json(&pulsar, "no-such-output"))
+        })
+    };
+    let errors = running.join().unwrap_err().to_string();
+    check(
+        &errors,
+        &[
+            "source `in`: cannot open topics",
+            "topic `no-such-input` does not exist",
+            "create the topic, or fix its name",
+            "sink `out`: cannot write to topic `no-such-output`",
+            "topic `no-such-output` does not exist",
+        ],
+    );
+    // Asking does not make it.
+    check(
+        &refusal(&broker.pulsar(), "no-such-output"),
+        &["does not exist", "there are "],
+    );
+    check(
+        &refusal(&broker.pulsar(), Topics::pattern("(")),
+        &["no regular expression"],
+    );
+    check(
+        &refusal(&broker.pulsar(), Vec::<String>::new()),
+        &["no topic is named"],
+    );
+    check(&refusal(&broker.pulsar(), "no/such/topic"), &["no/such"]);
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_named() {
+    // Port 9 of this machine, where nobody listens.
+    let pulsar = Pulsar::at("pulsar://127.0.0.1:9").patience(Duration::from_millis(300));
+    check(
+        &refusal(&pulsar, "payments"),
+        &["127.0.0.1:9", "refused", "check that the broker runs"],
+    );
+    let sink = PulsarSink::<Event>::json(&pulsar, "scores");
+    let refusal = sink.check().unwrap_err().to_string();
+    check(&refusal, &["`scores`", "check that the broker runs"]);
+}
+
+/// The cluster over TLS, with its certificate trusted.
+fn encrypted(broker: &Broker) -> Pulsar {
+    let ca = PathBuf::from(broker.address("THALWEG_TEST_PULSAR_DIR")).join("ca.pem");
+    let url = broker.address("THALWEG_TEST_PULSAR_TLS");
+    Pulsar::at(url).tls(Tls { ca: Some(ca) })
+}
+
+#[test]
+fn tls_and_tokens_get_in() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic("secured", 1);
+    let token = broker.address("THALWEG_TEST_PULSAR_TOKEN");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{token}\n")).unwrap();
+    let ways = [
+        broker.pulsar().token(token),
+        broker.pulsar().token_file(&file),
+        encrypted(broker),
+        encrypted(broker).token(token),
+    ];
+    for pulsar in ways {
+        let sink = PulsarSink::<Event>::json(&pulsar, &*topic);
+        let mut writer = sink.open().unwrap();
+        writer
+            .write(&[Record {
+                time: EventTime::default(),
+                origin: Origin::default(),
+                ingested_ns: 0,
+                value: Event { id: 1 },
+            }])
+            .unwrap();
+        writer.flush().unwrap();
+        let source = PulsarSource::<Event>::json(&pulsar, &*topic).until_end();
+        assert!(!read_all(&source).is_empty());
+    }
+}
+
+/// A token that says as much as the right one, signed with another key.
+const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.\
+                     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn wrong_credentials_are_told_from_everything_else() {
+    let Some(broker) = shared() else { return };
+    for pulsar in [
+        broker.pulsar().token(WRONG),
+        broker.pulsar().token("canary"),
+    ] {
+        let refusal = refusal(&pulsar, "any");
+        check(&refusal, &["Authentication", "check the token"]);
+        assert!(
+            !refusal.contains("canary") && !refusal.contains("eyJ"),
+            "{refusal}"
+        );
+    }
+    let missing = broker.pulsar().token_file("/no/such/token");
+    check(
+        &refusal(&missing, "any"),
+        &["/no/such/token", "`token_file`"],
+    );
+    // A certificate that nobody has vouched for.
+    let url = broker.address("THALWEG_TEST_PULSAR_TLS");
+    let pulsar = Pulsar::at(url).patience(Duration::from_millis(500));
+    check(
+        &refusal(&pulsar, "any"),
+        &["certificate", "check the certificates"],
+    );
+}
+
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Logs {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[test]
+fn no_log_and_no_message_holds_a_secret() {
+    let Some(broker) = shared() else { return };
+    let logs = Logs::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(logs.clone())
+        .finish();
+    let topic = broker.topic("canary", 1);
+    let right = broker.address("THALWEG_TEST_PULSAR_TOKEN");
+    let mut said = String::new();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!("begins");
+        for token in [right, WRONG, "canary-token"] {
+            for pulsar in [broker.pulsar().token(token), encrypted(broker).token(token)] {
+                said += &format!("{pulsar:?}");
+                let source = PulsarSource::<Event>::json(&pulsar, &*topic);
+                said += &format!("{:?} {}", source.check(), source.describe());
+                said += &format!("{:?}", source.open(0, 0).map(drop));
+                let sink = PulsarSink::<Event>::json(&pulsar, &*topic);
+                said += &format!("{:?} {:?}", sink.check(), sink.open().map(drop));
+            }
+        }
+    });
+    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
+    assert!(logs.contains("begins"));
+    for canary in [right, WRONG, "canary-token"] {
+        assert!(!said.contains(canary), "{canary} shows in a message");
+        assert!(!logs.contains(canary), "{canary} shows in the logs");
+    }
+}

@@ -52,10 +52,10 @@ pub(crate) struct BuildArgs {
     /// TOML file with these options under [run]
     #[arg(long, value_name = "FILE")]
     settings: Option<OsString>,
-    /// What holds the topics to read: log or kafka
+    /// What holds the topics to read: log, kafka or pulsar
     #[arg(long, value_name = "KIND")]
     source: Option<OsString>,
-    /// What holds the topics to write: log, kafka, or file for JSON lines in the folder to write to
+    /// What holds the topics to write: log, kafka, pulsar, or file for JSON lines in the folder to write to
     #[arg(long, value_name = "KIND")]
     sink: Option<OsString>,
     /// Folder of the embedded log
@@ -68,6 +68,9 @@ pub(crate) struct BuildArgs {
     /// Brokers of Kafka, host:port separated by commas
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<OsString>,
+    /// Service URL of Pulsar, such as pulsar://localhost:6650
+    #[arg(long, value_name = "URL")]
+    pulsar: Option<OsString>,
 }
 
 /// Where a command of a pipeline's own writes to.
@@ -235,7 +238,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 15] = [
+        let given: [(&str, Option<&OsStr>); 16] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -251,6 +254,7 @@ impl JobArgs {
             ("log", self.build.log.as_deref()),
             ("until-end", self.build.until_end.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
+            ("pulsar", self.build.pulsar.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {
@@ -323,7 +327,7 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
     if pipeline.has_topics() {
         command = command.mut_arg("data", |arg| arg.hide(true));
     } else {
-        for name in ["source", "sink", "log", "until_end", "kafka"] {
+        for name in ["source", "sink", "log", "until_end", "kafka", "pulsar"] {
             command = command.mut_arg(name, |arg| arg.hide(true));
         }
     }

@@ -12,7 +12,7 @@ use crate::topics::{SinkKind, SourceKind};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "out",
     "data",
     "model",
@@ -28,6 +28,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "log",
     "until-end",
     "kafka",
+    "pulsar",
 ];
 
 /// What one place says; `None` where it says nothing.
@@ -51,6 +52,10 @@ pub(crate) struct Layer {
     pub(crate) kafka: Option<String>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
+    /// The service URL of Pulsar.
+    pub(crate) pulsar: Option<String>,
+    /// All that a settings file says of Pulsar.
+    pub(crate) pulsar_section: Option<Section>,
 }
 
 /// A section of a settings file that is read where it is needed. It may hold secrets.
@@ -104,6 +109,7 @@ impl Layer {
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
+            "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
             _ => {
                 return Err(format!(
                     "there is no setting of this name: it may be {KEYS:?}"
@@ -123,6 +129,10 @@ impl Layer {
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
+            ),
+            (
+                "pulsar",
+                self.pulsar.is_some() || self.pulsar_section.is_some(),
             ),
         ];
         given
@@ -149,6 +159,8 @@ impl Layer {
             until_end: self.until_end.or(lower.until_end),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
+            pulsar: self.pulsar.or(lower.pulsar),
+            pulsar_section: self.pulsar_section.or(lower.pulsar_section),
         }
     }
 }
@@ -197,8 +209,22 @@ mod tests {
     #[test]
     fn every_key_can_be_set_by_its_variable() {
         let values = [
-            "o", "d", "m", "3", "10x", "arrival", "64", "true", "true", "debug", "log", "file",
-            "l", "true", "k:9092",
+            "o",
+            "d",
+            "m",
+            "3",
+            "10x",
+            "arrival",
+            "64",
+            "true",
+            "true",
+            "debug",
+            "log",
+            "file",
+            "l",
+            "true",
+            "k:9092",
+            "pulsar://p:6650",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -224,6 +250,8 @@ mod tests {
             until_end: Some(true),
             kafka: Some("k:9092".into()),
             kafka_section: None,
+            pulsar: Some("pulsar://p:6650".into()),
+            pulsar_section: None,
         };
         assert_eq!(layer, expected);
     }

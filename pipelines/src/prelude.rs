@@ -6,6 +6,8 @@ pub use thalweg_connectors::http::{EventMode, HttpSink};
 #[cfg(feature = "kafka")]
 pub use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 pub use thalweg_connectors::log::{Fsync, LogSink, LogSource, Retention};
+#[cfg(feature = "pulsar")]
+pub use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
 pub use thalweg_connectors::stdout::StdoutSink;
 pub use thalweg_engine::BuildResult;
 pub use thalweg_engine::flow::{Flow, Keyed, SourceStep, Stream};

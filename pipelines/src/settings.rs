@@ -289,6 +289,11 @@ impl Settings {
             let brokers = toml::Value::String(brokers.clone());
             topics.kafka.0.insert("brokers".to_owned(), brokers);
         }
+        topics.pulsar = layer.pulsar_section.clone().unwrap_or_default();
+        if let Some(url) = &layer.pulsar {
+            let url = toml::Value::String(url.clone());
+            topics.pulsar.0.insert("url".to_owned(), url);
+        }
         self
     }
 

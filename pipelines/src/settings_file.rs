@@ -1,5 +1,5 @@
 //! Reads a settings file: TOML, with the keys of the command line under `[run]`, and those of topics
-//! also under `[source]`, `[sink]` and `[kafka]`.
+//! also under `[source]`, `[sink]`, `[kafka]` and `[pulsar]`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,6 +11,8 @@ use crate::layer::{KEYS, Layer, Section};
 const SECTION: &str = "run";
 /// The section that says where Kafka is and how to get in.
 const KAFKA: &str = "kafka";
+/// The section that says where Pulsar is and how to get in.
+const PULSAR: &str = "pulsar";
 
 /// The sections of topics, and the settings that their keys stand for.
 const TOPIC_SECTIONS: [(&str, &[(&str, &str)]); 2] = [
@@ -90,11 +92,16 @@ fn from_table(table: &Table, file: &str, errors: &mut Vec<String>) -> Layer {
             (Value::Table(kafka), _) if name == KAFKA => {
                 layer.kafka_section = Some(Section(kafka.clone()));
             }
-            (_, topics) if name == SECTION || name == KAFKA || topics.is_some() => {
+            (Value::Table(pulsar), _) if name == PULSAR => {
+                layer.pulsar_section = Some(Section(pulsar.clone()));
+            }
+            (_, topics)
+                if [SECTION, KAFKA, PULSAR].contains(&name.as_str()) || topics.is_some() =>
+            {
                 errors.push(format!("{file}: `{name}` is not a section: write [{name}]"));
             }
             (Value::Table(_), _) => errors.push(format!(
-                "{file}: unknown section [{name}]: there are [run], [source], [sink] and [kafka]"
+                "{file}: unknown section [{name}]: there are [run], [source], [sink], [kafka] and [pulsar]"
             )),
             _ => errors.push(format!(
                 "{file}: `{name}` stands outside a section: move it below [{SECTION}]"
@@ -178,7 +185,8 @@ mod tests {
         check(text, expected, &[]);
         let errors = [
             "f: unknown key `type` under [sink]: the nearest known key is `kind`",
-            "f, `kind` under [source]: `fax` is not a source of topics: give `log` or `kafka`",
+            "f, `kind` under [source]: `fax` is not a source of topics: give `log`, `kafka` or \
+             `pulsar`",
         ];
         let text = "[source]\nkind = \"fax\"\n[sink]\ntype = \"file\"";
         check(text, Layer::default(), &errors);
@@ -207,7 +215,7 @@ mod tests {
             &[
                 "f, `rate`: array is no single value: give a text or a number",
                 "f, `workers`: `0` is not a number of workers: give a whole number from 1 to 256",
-                "f: unknown section [runs]: there are [run], [source], [sink] and [kafka]",
+                "f: unknown section [runs]: there are [run], [source], [sink], [kafka] and [pulsar]",
                 "f: `workers` stands outside a section: move it below [run]",
             ],
         );

@@ -9,6 +9,8 @@ use thalweg_connectors::file::FileSink;
 #[cfg(feature = "kafka")]
 use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
 use thalweg_connectors::log::{LogSink, LogSource};
+#[cfg(feature = "pulsar")]
+use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
 use thalweg_engine::sink::{Sink, SinkError, Writer, Writers};
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
 
@@ -25,6 +27,8 @@ pub(crate) enum SourceKind {
     Log,
     #[cfg(feature = "kafka")]
     Kafka,
+    #[cfg(feature = "pulsar")]
+    Pulsar,
 }
 
 impl SourceKind {
@@ -35,8 +39,12 @@ impl SourceKind {
             "kafka" => Ok(Self::Kafka),
             #[cfg(not(feature = "kafka"))]
             "kafka" => Err(NO_KAFKA.to_owned()),
+            #[cfg(feature = "pulsar")]
+            "pulsar" => Ok(Self::Pulsar),
+            #[cfg(not(feature = "pulsar"))]
+            "pulsar" => Err(NO_PULSAR.to_owned()),
             _ => Err(format!(
-                "`{text}` is not a source of topics: give `log` or `kafka`"
+                "`{text}` is not a source of topics: give `log`, `kafka` or `pulsar`"
             )),
         }
     }
@@ -46,6 +54,9 @@ impl SourceKind {
 const NO_KAFKA: &str =
     "this program was built without Kafka: build it with `--features kafka`, which wants g++";
 
+#[cfg(not(feature = "pulsar"))]
+const NO_PULSAR: &str = "this program was built without Pulsar: build it with `--features pulsar`";
+
 /// What holds the topics that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SinkKind {
@@ -53,6 +64,8 @@ pub(crate) enum SinkKind {
     Log,
     #[cfg(feature = "kafka")]
     Kafka,
+    #[cfg(feature = "pulsar")]
+    Pulsar,
     /// A JSON-lines file for each, in the folder to write to.
     File,
 }
@@ -65,9 +78,13 @@ impl SinkKind {
             "kafka" => Ok(Self::Kafka),
             #[cfg(not(feature = "kafka"))]
             "kafka" => Err(NO_KAFKA.to_owned()),
+            #[cfg(feature = "pulsar")]
+            "pulsar" => Ok(Self::Pulsar),
+            #[cfg(not(feature = "pulsar"))]
+            "pulsar" => Err(NO_PULSAR.to_owned()),
             "file" => Ok(Self::File),
             _ => Err(format!(
-                "`{text}` is not a sink of topics: give `log`, `kafka` or `file`"
+                "`{text}` is not a sink of topics: give `log`, `kafka`, `pulsar` or `file`"
             )),
         }
     }
@@ -82,6 +99,8 @@ pub(crate) struct Topics {
     pub(crate) until_end: bool,
     /// Where Kafka is, and how to get in.
     pub(crate) kafka: Section,
+    /// Where Pulsar is, and how to get in.
+    pub(crate) pulsar: Section,
 }
 
 impl Topics {
@@ -92,35 +111,52 @@ impl Topics {
             log: log.into(),
             until_end: false,
             kafka: Section::default(),
+            pulsar: Section::default(),
         }
     }
 
     /// Whether what is asked for can be had.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_kafka()?;
+        self.check_pulsar()
+    }
+
     #[cfg(not(feature = "kafka"))]
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if self.kafka.0.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("`kafka`: {NO_KAFKA}"))
+    fn check_kafka(&self) -> Result<(), String> {
+        match self.kafka.0.is_empty() {
+            true => Ok(()),
+            false => Err(format!("`kafka`: {NO_KAFKA}")),
         }
     }
 
-    /// Whether what is asked for can be had.
     #[cfg(feature = "kafka")]
-    pub(crate) fn check(&self) -> Result<(), String> {
+    fn check_kafka(&self) -> Result<(), String> {
         let is_used = self.source == SourceKind::Kafka || self.sink == SinkKind::Kafka;
         if is_used && !self.kafka.0.contains_key("brokers") {
             let error = "topics are in Kafka, but where it is has not been said: give --kafka \
                          HOST:PORT, or `brokers` under [kafka]";
             return Err(error.to_owned());
         }
-        if self.kafka.0.is_empty() {
-            return Ok(());
+        check_section::<Kafka>(&self.kafka, "kafka")
+    }
+
+    #[cfg(not(feature = "pulsar"))]
+    fn check_pulsar(&self) -> Result<(), String> {
+        match self.pulsar.0.is_empty() {
+            true => Ok(()),
+            false => Err(format!("`pulsar`: {NO_PULSAR}")),
         }
-        let kafka = self.kafka.0.clone().try_into::<Kafka>();
-        kafka
-            .map(|_| ())
-            .map_err(|error| format!("settings of [kafka]: {}", error.message()))
+    }
+
+    #[cfg(feature = "pulsar")]
+    fn check_pulsar(&self) -> Result<(), String> {
+        let is_used = self.source == SourceKind::Pulsar || self.sink == SinkKind::Pulsar;
+        if is_used && !self.pulsar.0.contains_key("url") {
+            let error = "topics are in Pulsar, but where it is has not been said: give --pulsar \
+                         pulsar://HOST:6650, or `url` under [pulsar]";
+            return Err(error.to_owned());
+        }
+        check_section::<Pulsar>(&self.pulsar, "pulsar")
     }
 
     /// The cluster, of settings that were checked.
@@ -129,6 +165,25 @@ impl Topics {
         let kafka = self.kafka.0.clone().try_into();
         kafka.expect("invariant: the settings have been checked")
     }
+
+    /// The cluster, of settings that were checked.
+    #[cfg(feature = "pulsar")]
+    fn pulsar(&self) -> Pulsar {
+        let pulsar = self.pulsar.0.clone().try_into();
+        pulsar.expect("invariant: the settings have been checked")
+    }
+}
+
+/// Whether a section says how to get into a cluster. What is wrong is told without its values.
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
+fn check_section<C: DeserializeOwned>(section: &Section, name: &str) -> Result<(), String> {
+    if section.0.is_empty() {
+        return Ok(());
+    }
+    let cluster = section.0.clone().try_into::<C>();
+    cluster
+        .map(|_| ())
+        .map_err(|error| format!("settings of [{name}]: {}", error.message()))
 }
 
 /// A topic to read from, of whichever kind the settings say.
@@ -222,6 +277,15 @@ impl Settings {
                     source
                 }))
             }
+            #[cfg(feature = "pulsar")]
+            SourceKind::Pulsar => {
+                let source = PulsarSource::json(&topics.pulsar(), topic).check_with(check);
+                TopicSource(Box::new(if topics.until_end {
+                    source.until_end()
+                } else {
+                    source
+                }))
+            }
         }
     }
 
@@ -239,6 +303,11 @@ impl Settings {
             SinkKind::Kafka => {
                 let key = move |value: &T| Some(key(value));
                 Box::new(KafkaSink::json(&self.topics().kafka(), topic).key(key))
+            }
+            #[cfg(feature = "pulsar")]
+            SinkKind::Pulsar => {
+                let key = move |value: &T| Some(key(value));
+                Box::new(PulsarSink::json(&self.topics().pulsar(), topic).key(key))
             }
             SinkKind::File => Box::new(FileSink::json_lines(
                 self.out_file(&format!("{topic}.jsonl")),

@@ -103,7 +103,8 @@ fn without_repeats(
 ) -> Vec<(Vec<Record<Counted>>, Watermark)> {
     let mut told = Watermark::START;
     let is_news = |(records, watermark): &(Vec<_>, Watermark)| {
-        !records.is_empty() || std::mem::replace(&mut told, *watermark) != *watermark
+        let before = std::mem::replace(&mut told, *watermark);
+        !records.is_empty() || before != *watermark
     };
     given.into_iter().filter(is_news).collect()
 }

@@ -197,9 +197,9 @@ impl Epochs {
         self.sealed.store(progress.sealed, Ordering::Release);
         self.moved.notify_all();
         // One that has not looked yet will see this, too.
-        lock(&self.listeners)
-            .iter()
-            .for_each(|told| drop(told.try_send(())));
+        for listener in lock(&self.listeners).iter() {
+            let _ = listener.try_send(());
+        }
     }
 
     /// Waits until an epoch is sealed; false when the job ends before it is.

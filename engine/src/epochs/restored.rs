@@ -13,7 +13,6 @@ use crate::watermark::WatermarkMerge;
 
 /// The checkpoint that a run goes on from, but for the states of the steps.
 pub(crate) struct Restored {
-    pub(crate) epoch: Epoch,
     pub(super) lineage: Option<u64>,
     /// By step id.
     pub(crate) sources: BTreeMap<String, RestoredSource>,
@@ -89,7 +88,6 @@ impl Restored {
             (source.id.clone(), restored)
         });
         Ok(Self {
-            epoch: manifest.epoch,
             lineage: manifest
                 .notes
                 .get(LINEAGE)

@@ -105,7 +105,8 @@ fn a_program_that_cannot_start_is_not_started_again_and_one_that_keeps_failing_n
         .concat();
         Process::start(FRAUD, folder.path(), name, &arguments)
     };
-    let (code, said) = start("refused", &["--log", "no/such/log"]).end();
+    let missing = folder.path().join("missing");
+    let (code, said) = start("refused", &["--log", missing.to_str().unwrap()]).end();
     assert_eq!(code, Some(2), "{said}");
     assert!(!said.contains("starting it again"), "{said}");
     let log = generate(folder.path(), 2_000);

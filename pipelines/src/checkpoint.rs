@@ -451,8 +451,8 @@ fraud epoch 2, sealed 2023-11-14T22:13:20Z by generation 1, which began with not
 source    partition   next offset  watermark
 payments  payments-0        2,000  2023-11-14T22:13:20Z
 
-step  type      content  parts   base  changes
-card  features  keys         2  {} B    {} B
+step  type      content  parts  base  changes
+card  features  keys         2  {} B     {} B
 
 model:  \"fraud 3\"",
             env!("CARGO_PKG_VERSION"),

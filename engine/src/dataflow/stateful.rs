@@ -108,8 +108,11 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
     (edge, side_edges)
 }
 
-/// Packets of epochs that are still to be opened, with the right to answer them.
-pub(super) struct Held<I>(BTreeMap<u64, Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)>>);
+/// Packets that came together, with the right to answer them at each output.
+type Answerable<I> = (Vec<Capability<Tick>>, Vec<Packet<I>>);
+
+/// Packets of epochs that are still to be opened.
+pub(super) struct Held<I>(BTreeMap<u64, Vec<Answerable<I>>>);
 
 impl<I> Default for Held<I> {
     fn default() -> Self {
@@ -134,7 +137,7 @@ impl<I> Held<I> {
         self.0.keys().next().copied()
     }
 
-    pub(super) fn take(&mut self, epoch: u64) -> Vec<(Vec<Capability<Tick>>, Vec<Packet<I>>)> {
+    pub(super) fn take(&mut self, epoch: u64) -> Vec<Answerable<I>> {
         self.0.remove(&epoch).unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ mod off {
 
     /// No point at all.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Failpoint;
+    pub(crate) struct Failpoint(());
 
     impl Failpoint {
         #[inline(always)]

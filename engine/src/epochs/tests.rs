@@ -182,7 +182,9 @@ impl KeyedStep<Event> for Total {
 }
 
 /// Outside: what has been published, by slot, and the epoch up to which.
-struct Outside<T>(Arc<Mutex<BTreeMap<String, (u64, Vec<T>)>>>);
+struct Outside<T>(Arc<Mutex<Published<T>>>);
+
+type Published<T> = BTreeMap<String, (u64, Vec<T>)>;
 
 impl<T> Clone for Outside<T> {
     fn clone(&self) -> Self {

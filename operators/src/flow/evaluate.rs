@@ -212,6 +212,11 @@ where
         state: &mut KeyedState<(), Evaluated>,
         context: &mut Context<'_, QualityReport>,
     ) {
+        // Before the first prediction, and on the workers that the one key is not with, there is
+        // nothing to tell.
+        if state.get(&()).is_none() {
+            return;
+        }
         let watermark = context.watermark();
         let evaluated = state.entry(&());
         let periods = evaluated.periods(&self.evaluate);

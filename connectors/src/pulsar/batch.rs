@@ -7,7 +7,7 @@ use thalweg_engine::clock::Clock;
 
 use super::compression::Compression;
 use super::entry::put_single;
-use super::protocol::{EntryMetadata, KeyValue, SingleMetadata};
+use super::protocol::{KeyValue, MessageMetadata, SingleMessageMetadata};
 
 /// A record as it is sent.
 pub(super) struct Outgoing<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Batch {
 
 /// What is sent in one piece, and kept until the broker has it.
 pub(super) struct Parcel {
-    pub(super) metadata: EntryMetadata,
+    pub(super) metadata: MessageMetadata,
     pub(super) payload: Vec<u8>,
     pub(super) count: u32,
 }
@@ -51,14 +51,14 @@ impl Batch {
             self.first_key.clone_from(&key);
         }
         let (partition_key, is_encoded) = key.unzip();
-        let metadata = SingleMetadata {
+        let metadata = SingleMessageMetadata {
             properties: record.properties,
             partition_key,
             partition_key_b64_encoded: is_encoded,
             // Values are shorter than messages may be, which the writer sees to.
             payload_size: i32::try_from(record.value.len()).unwrap_or(i32::MAX),
-            event_time_ms: record.event_time_ms,
-            ..SingleMetadata::default()
+            event_time: record.event_time_ms,
+            ..SingleMessageMetadata::default()
         };
         put_single(&metadata, record.value, &mut self.bytes);
         self.count += 1;
@@ -72,12 +72,12 @@ impl Batch {
     ) -> Result<Parcel, String> {
         let (partition_key, is_encoded) = self.first_key.take().unzip();
         let count = std::mem::take(&mut self.count);
-        let metadata = EntryMetadata {
+        let metadata = MessageMetadata {
             num_messages_in_batch: i32::try_from(count).ok(),
             partition_key,
             partition_key_b64_encoded: is_encoded,
             highest_sequence_id: Some(sequence + u64::from(count.max(1)) - 1),
-            ..EntryMetadata::default()
+            ..MessageMetadata::default()
         };
         let parcel = Parcel::new(metadata, &self.bytes, count, sequence, compression);
         self.bytes.clear();
@@ -93,27 +93,27 @@ impl Parcel {
         compression: Compression,
     ) -> Result<Self, String> {
         let (partition_key, is_encoded) = record.key.map(written_key).unzip();
-        let metadata = EntryMetadata {
+        let metadata = MessageMetadata {
             properties: record.properties,
             partition_key,
             partition_key_b64_encoded: is_encoded,
-            event_time_ms: record.event_time_ms,
-            ..EntryMetadata::default()
+            event_time: record.event_time_ms,
+            ..MessageMetadata::default()
         };
         Self::new(metadata, record.value, 1, sequence, compression)
     }
 
     fn new(
-        metadata: EntryMetadata,
+        metadata: MessageMetadata,
         bytes: &[u8],
         count: u32,
         sequence_id: u64,
         compression: Compression,
     ) -> Result<Self, String> {
         let now = Clock::system().wall().as_micros() / 1000;
-        let metadata = EntryMetadata {
+        let metadata = MessageMetadata {
             sequence_id,
-            publish_time_ms: now.max(0).unsigned_abs(),
+            publish_time: now.max(0).unsigned_abs(),
             compression: (compression != Compression::None).then_some(compression.kind().into()),
             uncompressed_size: u32::try_from(bytes.len()).ok(),
             ..metadata
@@ -130,7 +130,7 @@ impl Parcel {
 mod tests {
     use super::super::entry::{Entry, Next};
     use super::super::frame::Payload;
-    use super::super::protocol::MessageId;
+    use super::super::protocol::MessageIdData;
     use super::*;
 
     fn outgoing(value: &[u8]) -> Outgoing<'_> {
@@ -151,9 +151,10 @@ mod tests {
             metadata: parcel.metadata,
             bytes: parcel.payload,
         };
-        let (mut entry, garbled) = Entry::open(MessageId::default(), Ok(payload), 1 << 20).unwrap();
+        let (mut entry, garbled) =
+            Entry::open(MessageIdData::default(), Ok(payload), 1 << 20).unwrap();
         assert!(garbled.is_none());
-        let (mut all, mut single) = (Vec::new(), SingleMetadata::default());
+        let (mut all, mut single) = (Vec::new(), SingleMessageMetadata::default());
         loop {
             all.push(match entry.next("t", &mut single) {
                 Next::End => return all,

@@ -12,8 +12,10 @@ use super::connection::Connection;
 use super::position::Position;
 use super::problem::Trouble;
 use super::protocol::{
-    About, Body, Flow, LastMessageId, Lookup, MessageId, PartitionMetadata, Seek, ServerError,
-    Subscribe, TopicsOfNamespace,
+    Body, CommandCloseConsumer, CommandFlow, CommandGetLastMessageId,
+    CommandGetLastMessageIdResponse, CommandGetTopicsOfNamespace, CommandLookupTopic,
+    CommandPartitionedTopicMetadata, CommandSeek, CommandSubscribe, CommandUnsubscribe,
+    InitialPosition, LookupType, MessageIdData, ServerError, earliest,
 };
 use super::settings::Pulsar;
 use super::topic_name;
@@ -91,10 +93,11 @@ impl Client {
         let mut is_final = false;
         for _ in 0..REDIRECTS_MAX {
             let answer = connection.ask(|request_id| {
-                Body::Lookup(Lookup {
+                Body::Lookup(CommandLookupTopic {
                     topic: topic.to_owned(),
                     request_id,
                     authoritative: Some(is_final),
+                    ..CommandLookupTopic::default()
                 })
             })?;
             let Body::LookupResponse(answer) = answer else {
@@ -104,9 +107,9 @@ impl Client {
                 return Err(Trouble::refused(error, &answer.message.unwrap_or_default()));
             }
             let url = if tls.is_some() {
-                answer.url_tls
+                answer.broker_service_url_tls
             } else {
-                answer.url
+                answer.broker_service_url
             };
             let url = url.unwrap_or_default();
             let host = url.split("://").last().unwrap_or_default();
@@ -121,7 +124,7 @@ impl Client {
                 connection = Connection::open(&self.settings, &host, None)?;
             }
             at = host;
-            if answer.response == Some(0) {
+            if answer.response == Some(LookupType::Redirect.into()) {
                 is_final = answer.authoritative.unwrap_or_default();
             } else {
                 return Ok(connection);
@@ -137,13 +140,13 @@ impl Client {
         let (mut connection, _) = self.connect_anywhere()?;
         let full = topic_name::full(topic);
         let answer = connection.ask(|request_id| {
-            Body::PartitionMetadata(PartitionMetadata {
+            Body::PartitionedMetadata(CommandPartitionedTopicMetadata {
                 topic: full.clone(),
                 request_id,
-                metadata_auto_creation_enabled: Some(false),
+                ..CommandPartitionedTopicMetadata::default()
             })
         })?;
-        let Body::PartitionMetadataResponse(answer) = answer else {
+        let Body::PartitionedMetadataResponse(answer) = answer else {
             return Err(unexpected());
         };
         match (answer.error, answer.partitions) {
@@ -206,11 +209,11 @@ impl Client {
     ///
     /// Only a subscription that is kept can be moved to a time: there is one for as long as it takes.
     pub(super) fn position_at(&self, topic: &str, time: EventTime) -> Result<Position, Trouble> {
-        let subscription = Subscribe {
+        let subscription = CommandSubscribe {
             durable: Some(true),
             start_message_id: None,
-            initial_position: Some(1),
-            ..reader(topic, MessageId::EARLIEST)
+            initial_position: Some(InitialPosition::Earliest.into()),
+            ..reader(topic, earliest())
         };
         let found = self.move_to(topic, &subscription, time);
         for _ in 0..FORGET_ATTEMPTS {
@@ -231,7 +234,7 @@ impl Client {
     fn move_to(
         &self,
         topic: &str,
-        subscription: &Subscribe,
+        subscription: &CommandSubscribe,
         time: EventTime,
     ) -> Result<Position, Trouble> {
         // Rounded up, so that nothing from before comes with it.
@@ -240,29 +243,30 @@ impl Client {
         let mut connection = self.connect(topic)?;
         subscribe(&mut connection, subscription)?;
         connection.ask(|request_id| {
-            Body::Seek(Seek {
+            Body::Seek(CommandSeek {
                 consumer_id: ASKING,
                 request_id,
-                publish_time_ms: Some(millis.max(0).unsigned_abs()),
+                message_publish_time: Some(millis.max(0).unsigned_abs()),
+                ..CommandSeek::default()
             })
         })?;
         // The broker parts with the consumer when it has moved it.
         let mut connection = self.connect(topic)?;
         subscribe(&mut connection, subscription)?;
         let last = last_of(&mut connection, ASKING)?;
-        match (last.next(), last.mark_delete) {
-            (Some(next), Some(done)) if !is_before(done, last.id) => Ok(next),
+        match (position_after(&last), &last.consumer_mark_delete_position) {
+            (Some(next), Some(done)) if !is_before(done, &last.last_message_id) => Ok(next),
             (Some(next), _) => Ok(first_here(&mut connection)?.unwrap_or(next)),
             (None, _) => Ok(Position::default()),
         }
     }
 
-    fn forget(&self, topic: &str, subscription: &Subscribe) -> Result<(), Trouble> {
+    fn forget(&self, topic: &str, subscription: &CommandSubscribe) -> Result<(), Trouble> {
         let mut connection = self.connect(topic)?;
         subscribe(&mut connection, subscription)?;
         let unsubscribed = connection.ask(|request_id| {
-            Body::Unsubscribe(About {
-                id: ASKING,
+            Body::Unsubscribe(CommandUnsubscribe {
+                consumer_id: ASKING,
                 request_id,
             })
         });
@@ -277,13 +281,14 @@ fn unexpected() -> Trouble {
 /// The whole names of a namespace's topics.
 fn list(connection: &mut Connection, namespace: &str) -> Result<Vec<String>, Trouble> {
     let answer = connection.ask(|request_id| {
-        Body::TopicsOfNamespace(TopicsOfNamespace {
+        Body::GetTopicsOfNamespace(CommandGetTopicsOfNamespace {
             request_id,
             namespace: namespace.to_owned(),
+            ..CommandGetTopicsOfNamespace::default()
         })
     })?;
     match answer {
-        Body::TopicsOfNamespaceResponse(mut answer) => {
+        Body::GetTopicsOfNamespaceResponse(mut answer) => {
             answer.topics.sort_unstable();
             Ok(answer.topics)
         }
@@ -292,26 +297,26 @@ fn list(connection: &mut Connection, namespace: &str) -> Result<Vec<String>, Tro
 }
 
 /// A subscription that leaves no trace, from a message on.
-pub(super) fn reader(topic: &str, start: MessageId) -> Subscribe {
+pub(super) fn reader(topic: &str, start: MessageIdData) -> CommandSubscribe {
     // The keys of a hash map are the standard library's only random numbers.
     let random = RandomState::new().build_hasher().finish();
-    Subscribe {
+    CommandSubscribe {
         topic: topic.to_owned(),
         subscription: format!("thalweg-{random:016x}"),
         consumer_id: ASKING,
         durable: Some(false),
         start_message_id: Some(start),
         force_topic_creation: Some(false),
-        ..Subscribe::default()
+        ..CommandSubscribe::default()
     }
 }
 
 pub(super) fn subscribe(
     connection: &mut Connection,
-    subscription: &Subscribe,
+    subscription: &CommandSubscribe,
 ) -> Result<(), Trouble> {
     let asked = connection.ask(|request_id| {
-        Body::Subscribe(Subscribe {
+        Body::Subscribe(CommandSubscribe {
             request_id,
             ..subscription.clone()
         })
@@ -329,15 +334,15 @@ pub(super) struct Span {
 
 /// Looks what a topic's partition holds, with a consumer beside the one that reads.
 pub(super) fn span(connection: &mut Connection, topic: &str) -> Result<Span, Trouble> {
-    subscribe(connection, &reader(topic, MessageId::EARLIEST))?;
-    let next = last_of(connection, ASKING)?.next();
+    subscribe(connection, &reader(topic, earliest()))?;
+    let next = position_after(&last_of(connection, ASKING)?);
     let first = match next {
         Some(next) if next.entry > 0 || next.index > 0 => first_here(connection)?,
         _ => None,
     };
     connection.ask(|request_id| {
-        Body::CloseConsumer(About {
-            id: ASKING,
+        Body::CloseConsumer(CommandCloseConsumer {
+            consumer_id: ASKING,
             request_id,
         })
     })?;
@@ -348,57 +353,56 @@ pub(super) fn span(connection: &mut Connection, topic: &str) -> Result<Span, Tro
 pub(super) fn last_of(
     connection: &mut Connection,
     consumer: u64,
-) -> Result<LastMessageId, Trouble> {
+) -> Result<CommandGetLastMessageIdResponse, Trouble> {
     let answer = connection.ask(|request_id| {
-        Body::GetLastMessageId(About {
-            id: consumer,
+        Body::GetLastMessageId(CommandGetLastMessageId {
+            consumer_id: consumer,
             request_id,
         })
     })?;
     match answer {
-        Body::LastMessageId(last) => Ok(last),
+        Body::GetLastMessageIdResponse(last) => Ok(last),
         _ => Err(unexpected()),
     }
 }
 
 /// Whether an entry comes before another. Where there is none yet, its number is -1.
-pub(super) fn is_before(one: MessageId, other: MessageId) -> bool {
-    let place = |id: MessageId| (id.ledger.cast_signed(), id.entry.cast_signed());
+pub(super) fn is_before(one: &MessageIdData, other: &MessageIdData) -> bool {
+    let place = |id: &MessageIdData| (id.ledger_id.cast_signed(), id.entry_id.cast_signed());
     place(one) < place(other)
 }
 
-impl LastMessageId {
-    /// The position after the last message; none where there has never been one.
-    pub(super) fn next(&self) -> Option<Position> {
-        let MessageId { ledger, entry, .. } = self.id;
-        if ledger.cast_signed() < 0 {
-            return None;
-        }
-        if entry.cast_signed() < 0 {
-            return Some(Position::start_of(ledger));
-        }
-        let index = self.id.batch_index.unwrap_or_default().max(0);
-        let place = |entry, index| {
-            Some(Position {
-                ledger,
-                entry,
-                index,
-            })
-        };
-        match index.unsigned_abs() + 1 {
-            Position::BATCH_MAX => place(entry + 1, 0),
-            // Such a batch is one dead letter.
-            next if next > Position::BATCH_MAX => place(entry, 1),
-            next => place(entry, next),
-        }
+/// The position after the last message; none where there has never been one.
+pub(super) fn position_after(last: &CommandGetLastMessageIdResponse) -> Option<Position> {
+    let last = &last.last_message_id;
+    let (ledger, entry) = (last.ledger_id, last.entry_id);
+    if ledger.cast_signed() < 0 {
+        return None;
+    }
+    if entry.cast_signed() < 0 {
+        return Some(Position::start_of(ledger));
+    }
+    let index = last.batch_index.unwrap_or_default().max(0);
+    let place = |entry, index| {
+        Some(Position {
+            ledger,
+            entry,
+            index,
+        })
+    };
+    match index.unsigned_abs() + 1 {
+        Position::BATCH_MAX => place(entry + 1, 0),
+        // Such a batch is one dead letter.
+        next if next > Position::BATCH_MAX => place(entry, 1),
+        next => place(entry, next),
     }
 }
 
 /// The position of the first message that comes to the consumer that asks.
 fn first_here(connection: &mut Connection) -> Result<Option<Position>, Trouble> {
-    connection.send(Body::Flow(Flow {
+    connection.send(Body::Flow(CommandFlow {
         consumer_id: ASKING,
-        permits: 1,
+        message_permits: 1,
     }))?;
     let mut parked = Vec::new();
     let mut first = None;
@@ -407,9 +411,9 @@ fn first_here(connection: &mut Connection) -> Result<Option<Position>, Trouble> 
         let Some(frame) = connection.poll(Duration::from_millis(50))? else {
             continue;
         };
-        match &frame.command.body {
-            Some(Body::Delivery(delivery)) if delivery.consumer_id == ASKING => {
-                first = Some(Position::of(delivery.message_id, 0));
+        match &frame.body {
+            Some(Body::Message(delivery)) if delivery.consumer_id == ASKING => {
+                first = Some(Position::of(&delivery.message_id, 0));
                 break;
             }
             _ => parked.push(frame),

@@ -8,7 +8,8 @@ use thalweg_engine::clock::Clock;
 use super::frame::{self, Frame};
 use super::problem::Trouble;
 use super::protocol::{
-    AuthData, AuthResponse, Body, Command, Connect, Empty, EntryMetadata, FeatureFlags, VERSION,
+    AuthData, Body, CommandAuthResponse, CommandConnect, CommandPong, FeatureFlags,
+    MessageMetadata, VERSION,
 };
 use super::settings::Pulsar;
 use super::stream::Stream;
@@ -57,7 +58,7 @@ impl Connection {
             message_bytes_max: MESSAGE_BYTES_MAX,
         };
         let token = settings.read_token()?;
-        connection.send(Body::Connect(Connect {
+        connection.send(Body::Connect(CommandConnect {
             client_version: concat!("thalweg-", env!("CARGO_PKG_VERSION")).to_owned(),
             protocol_version: Some(VERSION),
             auth_method_name: token.is_some().then(|| METHOD.to_owned()),
@@ -65,9 +66,11 @@ impl Connection {
             proxy_to_broker_url: behind,
             feature_flags: Some(FeatureFlags {
                 supports_auth_refresh: Some(true),
+                ..FeatureFlags::default()
             }),
+            ..CommandConnect::default()
         }))?;
-        let is_answer = |body: &Body| matches!(body, Body::Connected(_) | Body::Failure(_));
+        let is_answer = |body: &Body| matches!(body, Body::Connected(_) | Body::Error(_));
         let answer = connection.wait_for(patience, is_answer);
         match answer.map_err(|trouble| trouble.at(address))? {
             Body::Connected(connected) => {
@@ -76,7 +79,7 @@ impl Connection {
                 connection.message_bytes_max = most.unwrap_or(MESSAGE_BYTES_MAX);
                 Ok(connection)
             }
-            Body::Failure(failure) => Err(Trouble::refused(failure.error, &failure.message)),
+            Body::Error(failure) => Err(Trouble::refused(failure.error, &failure.message)),
             _ => unreachable!("invariant: only answers are waited for"),
         }
     }
@@ -84,7 +87,7 @@ impl Connection {
     /// Sends a command.
     pub(super) fn send(&mut self, body: Body) -> Result<(), Trouble> {
         self.outbox.clear();
-        frame::write_command(&Command::new(body), &mut self.outbox);
+        frame::write_command(body, &mut self.outbox);
         self.flush()
     }
 
@@ -92,11 +95,11 @@ impl Connection {
     pub(super) fn send_payload(
         &mut self,
         body: Body,
-        metadata: &EntryMetadata,
+        metadata: &MessageMetadata,
         payload: &[u8],
     ) -> Result<(), Trouble> {
         self.outbox.clear();
-        frame::write_payload(&Command::new(body), metadata, payload, &mut self.outbox);
+        frame::write_payload(body, metadata, payload, &mut self.outbox);
         self.flush()
     }
 
@@ -112,7 +115,7 @@ impl Connection {
         self.send(question(id))?;
         let is_answer = |body: &Body| request_of(body) == Some(id);
         match self.wait_for(self.settings.how_long_to_wait(), is_answer)? {
-            Body::Failure(failure) => Err(Trouble::refused(failure.error, &failure.message)),
+            Body::Error(failure) => Err(Trouble::refused(failure.error, &failure.message)),
             answer => Ok(answer),
         }
     }
@@ -131,7 +134,7 @@ impl Connection {
             }
             let received = self.receive(Duration::from_nanos(left_ns.max(1_000_000)))?;
             if let Some(frame) = received {
-                match frame.command.body {
+                match frame.body {
                     Some(body) if is_it(&body) => return Ok(body),
                     _ => self.parked.push_back(frame),
                 }
@@ -187,8 +190,8 @@ impl Connection {
             };
             let frame = frame::parse(&whole[4..]).map_err(senseless)?;
             self.parsed += whole.len();
-            match frame.command.body {
-                Some(Body::Ping(_)) => self.send(Body::Pong(Empty {}))?,
+            match frame.body {
+                Some(Body::Ping(_)) => self.send(Body::Pong(CommandPong {}))?,
                 Some(Body::AuthChallenge(_)) => self.say_who_again()?,
                 Some(Body::Pong(_)) | None => {}
                 Some(_) => return Ok(Some(frame)),
@@ -197,13 +200,14 @@ impl Connection {
     }
 
     fn say_who_again(&mut self) -> Result<(), Trouble> {
-        let data = self.settings.read_token()?;
-        self.send(Body::AuthResponse(AuthResponse {
+        let token = self.settings.read_token()?;
+        self.send(Body::AuthResponse(CommandAuthResponse {
             response: Some(AuthData {
-                method: Some(METHOD.to_owned()),
-                data,
+                auth_method_name: Some(METHOD.to_owned()),
+                auth_data: token,
             }),
             protocol_version: Some(VERSION),
+            ..CommandAuthResponse::default()
         }))
     }
 }
@@ -229,12 +233,12 @@ fn senseless(reason: String) -> Trouble {
 fn request_of(body: &Body) -> Option<u64> {
     match body {
         Body::Success(answer) => Some(answer.request_id),
-        Body::Failure(answer) => Some(answer.request_id),
+        Body::Error(answer) => Some(answer.request_id),
         Body::ProducerSuccess(answer) => Some(answer.request_id),
-        Body::PartitionMetadataResponse(answer) => Some(answer.request_id),
+        Body::PartitionedMetadataResponse(answer) => Some(answer.request_id),
         Body::LookupResponse(answer) => Some(answer.request_id),
-        Body::LastMessageId(answer) => Some(answer.request_id),
-        Body::TopicsOfNamespaceResponse(answer) => Some(answer.request_id),
+        Body::GetLastMessageIdResponse(answer) => Some(answer.request_id),
+        Body::GetTopicsOfNamespaceResponse(answer) => Some(answer.request_id),
         Body::AckResponse(answer) => answer.request_id,
         _ => None,
     }

@@ -1,16 +1,16 @@
 //! What an entry holds: one message, or a batch of them.
 
-use prost::Message as _;
+use prost_pulsar::Message as _;
 
 use super::compression::decompress;
 use super::frame::{Garbled, Payload, take, take_length};
 use super::position::Position;
-use super::protocol::{EntryMetadata, KeyValue, MessageId, SingleMetadata};
+use super::protocol::{KeyValue, MessageIdData, MessageMetadata, SingleMessageMetadata};
 
 /// An entry on its way to the engine, message by message.
 pub(super) struct Entry {
-    pub(super) id: MessageId,
-    metadata: EntryMetadata,
+    pub(super) id: MessageIdData,
+    metadata: MessageMetadata,
     bytes: Vec<u8>,
     /// Where the next message of the batch begins.
     at: usize,
@@ -48,13 +48,13 @@ impl Entry {
     ///
     /// Gives none where the entry is nobody's message.
     pub(super) fn open(
-        id: MessageId,
+        id: MessageIdData,
         payload: Result<Payload, Garbled>,
         bytes_max: usize,
     ) -> Option<(Self, Option<Garbled>)> {
         let (metadata, bytes, mut garbled) = match payload {
             Ok(payload) => (payload.metadata, payload.bytes, None),
-            Err(garbled) => (EntryMetadata::default(), Vec::new(), Some(garbled)),
+            Err(garbled) => (MessageMetadata::default(), Vec::new(), Some(garbled)),
         };
         if metadata.marker_type.is_some() {
             return None;
@@ -113,22 +113,22 @@ impl Entry {
 
     /// The position of the entry's last message.
     pub(super) fn last(&self) -> Position {
-        Position::of(self.id, self.count - 1)
+        Position::of(&self.id, self.count - 1)
     }
 
     /// The next message, given where the entry is from; its metadata comes to stand in `single`.
     pub(super) fn next<'a>(
         &'a mut self,
         topic: &'a str,
-        single: &'a mut SingleMetadata,
+        single: &'a mut SingleMessageMetadata,
     ) -> Next<'a> {
         if self.index >= self.count {
             return Next::End;
         }
         let index = self.index;
         self.index += 1;
-        let position = Position::of(self.id, index);
-        let publish_time_ms = self.metadata.publish_time_ms;
+        let position = Position::of(&self.id, index);
+        let publish_time_ms = self.metadata.publish_time;
         if self.metadata.num_messages_in_batch.is_none() {
             let metadata = &self.metadata;
             let is_null = metadata.null_value.unwrap_or_default();
@@ -138,7 +138,7 @@ impl Entry {
                 key: metadata.partition_key.as_deref(),
                 is_key_encoded: metadata.partition_key_b64_encoded.unwrap_or_default(),
                 properties: &metadata.properties,
-                event_time_ms: metadata.event_time_ms,
+                event_time_ms: metadata.event_time,
                 publish_time_ms,
                 value: (!is_null).then_some(&*self.bytes),
             };
@@ -163,7 +163,7 @@ impl Entry {
             key: single.partition_key.as_deref(),
             is_key_encoded: single.partition_key_b64_encoded.unwrap_or_default(),
             properties: &single.properties,
-            event_time_ms: single.event_time_ms,
+            event_time_ms: single.event_time,
             publish_time_ms,
             value: (!is_null).then_some(value),
         };
@@ -171,15 +171,15 @@ impl Entry {
     }
 }
 
-fn take_single<'a>(bytes: &mut &'a [u8]) -> Option<(SingleMetadata, &'a [u8])> {
+fn take_single<'a>(bytes: &mut &'a [u8]) -> Option<(SingleMessageMetadata, &'a [u8])> {
     let length = take_length(bytes)?;
-    let metadata = SingleMetadata::decode(take(bytes, length)?).ok()?;
+    let metadata = SingleMessageMetadata::decode(take(bytes, length)?).ok()?;
     let value = take(bytes, usize::try_from(metadata.payload_size).ok()?)?;
     Some((metadata, value))
 }
 
 /// Appends a message to the payload of a batch.
-pub(super) fn put_single(metadata: &SingleMetadata, value: &[u8], batch: &mut Vec<u8>) {
+pub(super) fn put_single(metadata: &SingleMessageMetadata, value: &[u8], batch: &mut Vec<u8>) {
     let length = metadata.encoded_len() as u32;
     batch.extend_from_slice(&length.to_be_bytes());
     metadata.encode_raw(batch);

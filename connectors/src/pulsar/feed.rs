@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use thalweg_engine::clock::Clock;
 
-use super::client::{Client, is_before, last_of, reader, span, subscribe};
+use super::client::{Client, is_before, last_of, position_after, reader, span, subscribe};
 use super::connection::Connection;
 use super::entry::{Entry, Next, Raw};
 use super::frame::{Frame, Garbled};
 use super::position::Position;
 use super::problem::Trouble;
-use super::protocol::{Ack, Body, Flow, MessageId, SingleMetadata, Subscribe};
+use super::protocol::{
+    AckType, Body, CommandAck, CommandFlow, CommandSubscribe, InitialPosition, MessageIdData,
+    SingleMessageMetadata, earliest,
+};
 use super::source::SubscriptionKind;
 use crate::broker::Problem;
 
@@ -51,9 +54,14 @@ impl Way {
 
 /// An entry that was given to the engine and is not yet acknowledged.
 struct Held {
-    id: MessageId,
+    id: MessageIdData,
     /// The offset after its last message.
     end: u64,
+}
+
+/// The ledger and the entry of an id.
+fn place_of(id: &MessageIdData) -> (u64, u64) {
+    (id.ledger_id, id.entry_id)
 }
 
 /// What a feed has to give.
@@ -136,7 +144,7 @@ impl Feed {
             Way::Reader => {
                 self.look_for_gap(&mut connection)?;
                 let start = match self.next {
-                    0 => MessageId::EARLIEST,
+                    0 => earliest(),
                     next => Position::at(next).start(),
                 };
                 reader(&self.topic, start)
@@ -145,24 +153,27 @@ impl Feed {
                 name,
                 kind,
                 from_end,
-            } => Subscribe {
+            } => CommandSubscribe {
                 topic: self.topic.clone(),
                 subscription: name.clone(),
                 sub_type: kind.number(),
                 durable: Some(true),
-                initial_position: Some(i32::from(!from_end)),
+                initial_position: Some(i32::from(match from_end {
+                    true => InitialPosition::Latest,
+                    false => InitialPosition::Earliest,
+                })),
                 force_topic_creation: Some(false),
-                ..Subscribe::default()
+                ..CommandSubscribe::default()
             },
         };
-        let subscription = Subscribe {
+        let subscription = CommandSubscribe {
             consumer_id: READING,
             ..subscription
         };
         subscribe(&mut connection, &subscription)?;
-        connection.send(Body::Flow(Flow {
+        connection.send(Body::Flow(CommandFlow {
             consumer_id: READING,
-            permits: PERMITS,
+            message_permits: PERMITS,
         }))?;
         self.connection = Some(connection);
         self.lost_ns = None;
@@ -194,11 +205,11 @@ impl Feed {
         let connection = self.connection.as_mut();
         let connection = connection.ok_or_else(|| Trouble::Lost("no connection".to_owned()))?;
         let last = last_of(connection, READING)?;
-        let is_done = match (&self.way, last.mark_delete) {
-            (Way::Subscription { .. }, Some(done)) => !is_before(done, last.id),
+        let is_done = match (&self.way, &last.consumer_mark_delete_position) {
+            (Way::Subscription { .. }, Some(done)) => !is_before(done, &last.last_message_id),
             _ => false,
         };
-        Ok(match last.next() {
+        Ok(match position_after(&last) {
             Some(next) if !is_done && next != Position::start_of(next.ledger) => next.offset(),
             _ => Ok(self.next),
         })
@@ -242,13 +253,13 @@ impl Feed {
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), Problem> {
-        match (frame.command.body, frame.payload) {
-            (Some(Body::Delivery(delivery)), Some(payload)) if delivery.consumer_id == READING => {
+        match (frame.body, frame.payload) {
+            (Some(Body::Message(delivery)), Some(payload)) if delivery.consumer_id == READING => {
                 let id = delivery.message_id;
                 self.current = Entry::open(id, payload, self.payload_bytes_max);
                 self.note_entry()?;
             }
-            (Some(Body::CloseConsumer(about)), _) if about.id == READING => {
+            (Some(Body::CloseConsumer(about)), _) if about.consumer_id == READING => {
                 self.connection = None;
             }
             (Some(Body::ReachedEndOfTopic(_)), _) => self.end = Some(self.next),
@@ -264,7 +275,7 @@ impl Feed {
             return Ok(());
         };
         self.used = self.used.saturating_add(entry.count);
-        let place = (entry.id.ledger, entry.id.entry);
+        let place = place_of(&entry.id);
         if self.way.is_ordered() {
             if entry.count > Position::BATCH_MAX && garbled.is_none() {
                 *garbled = Some(entry.give_up());
@@ -272,11 +283,12 @@ impl Feed {
             let end = entry.last().offset()? + 1;
             let is_new = self.held.back().is_none_or(|last| last.end < end);
             if is_new && !matches!(self.way, Way::Reader) {
-                self.held.push_back(Held { id: entry.id, end });
+                let id = entry.id.clone();
+                self.held.push_back(Held { id, end });
             }
         } else if self.known.insert(place) {
             // Where it ends is known when it is used up.
-            let (id, end) = (entry.id, u64::MAX);
+            let (id, end) = (entry.id.clone(), u64::MAX);
             self.held.push_back(Held { id, end });
         } else {
             // It comes again, since the connection was lost.
@@ -294,7 +306,7 @@ impl Feed {
             return Ok(None);
         };
         let is_ordered = self.way.is_ordered();
-        let offset_of = |id: MessageId, index: u32, next: u64| match is_ordered {
+        let offset_of = |id: &MessageIdData, index: u32, next: u64| match is_ordered {
             true => Position::of(id, index).offset(),
             false => Ok(next),
         };
@@ -302,7 +314,7 @@ impl Feed {
             // One letter for all that the entry holds, of which nothing is left to give then.
             let index = entry.index;
             entry.index = entry.count;
-            let offset = offset_of(entry.id, index, self.next)?;
+            let offset = offset_of(&entry.id, index, self.next)?;
             if offset >= self.next {
                 self.next = match is_ordered {
                     true => entry.last().offset()? + 1,
@@ -311,16 +323,16 @@ impl Feed {
                 return Ok(Some((offset, make(Given::Garbled(garbled)))));
             }
         }
-        let mut single = SingleMetadata::default();
+        let mut single = SingleMessageMetadata::default();
         loop {
-            let id = entry.id;
+            let id = entry.id.clone();
             let (index, given) = match entry.next(&self.topic, &mut single) {
                 Next::End => return Ok(None),
                 Next::Gone => continue,
                 Next::Message(index, raw) => (index, Given::Message(raw)),
                 Next::Garbled(index, garbled) => (index, Given::Garbled(garbled)),
             };
-            let offset = offset_of(id, index, self.next)?;
+            let offset = offset_of(&id, index, self.next)?;
             if offset < self.next {
                 continue;
             }
@@ -342,9 +354,9 @@ impl Feed {
             return;
         }
         if let Some(connection) = &mut self.connection {
-            let flow = Flow {
+            let flow = CommandFlow {
                 consumer_id: READING,
-                permits: self.used,
+                message_permits: self.used,
             };
             // Where it fails, reading fails next.
             if connection.send(Body::Flow(flow)).is_err() {
@@ -391,13 +403,17 @@ impl Feed {
         if count == 0 {
             return Ok(());
         }
-        let whole = |held: &Held| MessageId {
-            batch_index: None,
-            ..held.id
+        let whole = |held: &Held| MessageIdData {
+            ledger_id: held.id.ledger_id,
+            entry_id: held.id.entry_id,
+            ..MessageIdData::default()
         };
         let (ack_type, message_ids) = match self.way.is_ordered() {
-            true => (1, vec![whole(&self.held[count - 1])]),
-            false => (0, self.held.iter().take(count).map(whole).collect()),
+            true => (AckType::Cumulative, vec![whole(&self.held[count - 1])]),
+            false => (
+                AckType::Individual,
+                self.held.iter().take(count).map(whole).collect(),
+            ),
         };
         let mut attempts_left = 2;
         loop {
@@ -413,20 +429,25 @@ impl Feed {
             }
         }
         for held in self.held.drain(..count) {
-            self.known.remove(&(held.id.ledger, held.id.entry));
+            self.known.remove(&place_of(&held.id));
         }
         Ok(())
     }
 
-    fn send_ack(&mut self, ack_type: i32, message_ids: &[MessageId]) -> Result<(), Trouble> {
+    fn send_ack(
+        &mut self,
+        ack_type: AckType,
+        message_ids: &[MessageIdData],
+    ) -> Result<(), Trouble> {
         let connection = self.connection.as_mut();
         let connection = connection.ok_or_else(|| Trouble::Lost("no connection".to_owned()))?;
         let answer = connection.ask(|request_id| {
-            Body::Ack(Ack {
+            Body::Ack(CommandAck {
                 consumer_id: READING,
-                ack_type,
-                message_ids: message_ids.to_vec(),
+                ack_type: ack_type.into(),
+                message_id: message_ids.to_vec(),
                 request_id: Some(request_id),
+                ..CommandAck::default()
             })
         })?;
         match answer {

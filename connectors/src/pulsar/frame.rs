@@ -1,9 +1,13 @@
 //! Frames: a command, and for messages the metadata and the payload after it.
+//!
+//! The package `pulsar` has a codec of frames, too. It is not used because it takes frames of any
+//! length, fails at a payload that is garbled without saying which it was, so that there would be no
+//! dead letter of it, and copies each payload once more to check it.
 
 use crc32c::crc32c;
-use prost::Message;
+use prost_pulsar::Message;
 
-use super::protocol::{Command, EntryMetadata};
+use super::protocol::{BaseCommand, Body, MessageMetadata, put_command};
 
 /// Goes before the checksum of a payload.
 const CHECKSUM_MAGIC: [u8; 2] = [0x0e, 0x01];
@@ -14,13 +18,14 @@ const ROOM: usize = 1024 * 1024;
 
 /// What comes in one piece.
 pub(super) struct Frame {
-    pub(super) command: Command,
+    /// What the command says, where it is one that is heeded here.
+    pub(super) body: Option<Body>,
     pub(super) payload: Option<Result<Payload, Garbled>>,
 }
 
 /// A payload as it was sent: compressed, and of many messages, if the metadata says so.
 pub(super) struct Payload {
-    pub(super) metadata: EntryMetadata,
+    pub(super) metadata: MessageMetadata,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -32,35 +37,46 @@ pub(super) struct Garbled {
 }
 
 /// Writes a frame with nothing but a command.
-pub(super) fn write_command(command: &Command, out: &mut Vec<u8>) {
-    let length = command.encoded_len();
-    put(out, length + 4);
-    put(out, length);
-    command.encode_raw(out);
+pub(super) fn write_command(body: Body, out: &mut Vec<u8>) {
+    let start = out.len();
+    put(out, 0);
+    put_body(body, out);
+    put_length(out, start);
 }
 
 /// Writes a frame with a payload.
 pub(super) fn write_payload(
-    command: &Command,
-    metadata: &EntryMetadata,
+    body: Body,
+    metadata: &MessageMetadata,
     payload: &[u8],
     out: &mut Vec<u8>,
 ) {
-    let (command_length, metadata_length) = (command.encoded_len(), metadata.encoded_len());
-    put(
-        out,
-        4 + command_length + 6 + 4 + metadata_length + payload.len(),
-    );
-    put(out, command_length);
-    command.encode_raw(out);
+    let start = out.len();
+    put(out, 0);
+    put_body(body, out);
     out.extend(CHECKSUM_MAGIC);
     let checksum_at = out.len();
     put(out, 0);
-    put(out, metadata_length);
+    put(out, metadata.encoded_len());
     metadata.encode_raw(out);
     out.extend_from_slice(payload);
     let checksum = crc32c(&out[checksum_at + 4..]);
     out[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_be_bytes());
+    put_length(out, start);
+}
+
+/// Appends a command, with its length before it.
+fn put_body(body: Body, out: &mut Vec<u8>) {
+    let start = out.len();
+    put(out, 0);
+    put_command(BaseCommand::from(body), out);
+    put_length(out, start);
+}
+
+/// Writes at `start`, where four bytes are kept for it, the length of what follows them.
+fn put_length(out: &mut [u8], start: usize) {
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Lengths on the wire have four bytes; what is longer is refused before it is sent.
@@ -100,7 +116,7 @@ pub(super) fn length(bytes: &[u8], message_bytes_max: usize) -> Result<Option<us
 pub(super) fn parse(mut bytes: &[u8]) -> Result<Frame, String> {
     let command = take_length(&mut bytes).and_then(|length| take(&mut bytes, length));
     let command = command.ok_or("a frame ends before its command does")?;
-    let command = Command::decode(command)
+    let command = BaseCommand::decode(command)
         .map_err(|error| format!("a command cannot be understood: {error}"))?;
     let payload = (!bytes.is_empty()).then(|| {
         parse_payload(bytes).map_err(|reason| Garbled {
@@ -108,7 +124,8 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Frame, String> {
             bytes: bytes.to_vec(),
         })
     });
-    Ok(Frame { command, payload })
+    let body = Body::of(command);
+    Ok(Frame { body, payload })
 }
 
 fn parse_payload(mut bytes: &[u8]) -> Result<Payload, String> {
@@ -127,7 +144,7 @@ fn parse_payload(mut bytes: &[u8]) -> Result<Payload, String> {
         }
     }
     let metadata = take_length(&mut bytes).and_then(|length| take(&mut bytes, length));
-    let metadata = EntryMetadata::decode(metadata.ok_or(SHORT)?)
+    let metadata = MessageMetadata::decode(metadata.ok_or(SHORT)?)
         .map_err(|error| format!("the message's metadata cannot be understood: {error}"))?;
     Ok(Payload {
         metadata,
@@ -137,32 +154,32 @@ fn parse_payload(mut bytes: &[u8]) -> Result<Payload, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::{Body, Empty, Send};
+    use super::super::protocol::{CommandPartitionedTopicMetadata, CommandPing, CommandSend};
     use super::*;
 
     fn message(payload: &[u8]) -> Vec<u8> {
-        let command = Command::new(Body::Send(Send {
+        let body = Body::Send(CommandSend {
             producer_id: 1,
             sequence_id: 2,
-            ..Send::default()
-        }));
-        let metadata = EntryMetadata {
+            ..CommandSend::default()
+        });
+        let metadata = MessageMetadata {
             producer_name: "p".to_owned(),
             sequence_id: 2,
-            ..EntryMetadata::default()
+            ..MessageMetadata::default()
         };
         let mut bytes = Vec::new();
-        write_payload(&command, &metadata, payload, &mut bytes);
+        write_payload(body, &metadata, payload, &mut bytes);
         bytes
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         let mut bytes = Vec::new();
-        write_command(&Command::new(Body::Ping(Empty {})), &mut bytes);
+        write_command(Body::Ping(CommandPing {}), &mut bytes);
         assert_eq!(length(&bytes, 0), Ok(Some(bytes.len())));
         let frame = parse(&bytes[4..]).unwrap();
-        assert_eq!(frame.command.body, Some(Body::Ping(Empty {})));
+        assert_eq!(frame.body, Some(Body::Ping(CommandPing {})));
         assert!(frame.payload.is_none());
 
         let bytes = message(b"hello");
@@ -171,6 +188,23 @@ mod tests {
         let payload = parse(&bytes[4..]).unwrap().payload.unwrap().unwrap();
         assert_eq!(payload.bytes, b"hello");
         assert_eq!(payload.metadata.producer_name, "p");
+    }
+
+    #[test]
+    fn asking_how_a_topic_is_divided_does_not_create_it() {
+        let question = CommandPartitionedTopicMetadata {
+            topic: "t".to_owned(),
+            request_id: 3,
+            ..CommandPartitionedTopicMetadata::default()
+        };
+        let question = Body::PartitionedMetadata(question);
+        let mut bytes = Vec::new();
+        write_command(question.clone(), &mut bytes);
+        assert_eq!(length(&bytes, 0), Ok(Some(bytes.len())));
+        // Field 1 is 21; field 21 has 7 bytes: "t", 3, and no to field 6.
+        let command = [8, 21, 0xaa, 1, 7, 0x0a, 1, b't', 0x10, 3, 0x30, 0];
+        assert_eq!(bytes[8..], command);
+        assert_eq!(parse(&bytes[4..]).unwrap().body, Some(question));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::MessageId;
+use super::protocol::MessageIdData;
 use crate::broker::Problem;
 
 /// Where a message stands in a topic's partition: its id in Pulsar.
@@ -42,10 +42,10 @@ impl Position {
     }
 
     /// The position of the message of this place in the batch that an entry holds.
-    pub(super) fn of(id: MessageId, index: u32) -> Self {
+    pub(super) fn of(id: &MessageIdData, index: u32) -> Self {
         Self {
-            ledger: id.ledger,
-            entry: id.entry,
+            ledger: id.ledger_id,
+            entry: id.entry_id,
             index,
         }
     }
@@ -78,11 +78,12 @@ impl Position {
 
     /// From where a broker gives the whole entry, whose first messages are passed over then: ids in
     /// a batch have it begin with the entry, and not after it.
-    pub(super) fn start(self) -> MessageId {
-        MessageId {
-            ledger: self.ledger,
-            entry: self.entry,
+    pub(super) fn start(self) -> MessageIdData {
+        MessageIdData {
+            ledger_id: self.ledger,
+            entry_id: self.entry,
             batch_index: i32::try_from(self.index).ok(),
+            ..MessageIdData::default()
         }
     }
 }

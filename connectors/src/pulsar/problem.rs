@@ -17,7 +17,7 @@ pub(super) enum Trouble {
 impl Trouble {
     /// What a broker says, without what its own code has to say about it.
     pub(super) fn refused(code: i32, message: &str) -> Self {
-        let code = ServerError::try_from(code).unwrap_or(ServerError::Unknown);
+        let code = ServerError::try_from(code).unwrap_or(ServerError::UnknownError);
         let line = message.lines().next().unwrap_or_default();
         // Java's exceptions name their class, often several times.
         let line = line.rsplit("Exception: ").next().unwrap_or(line);
@@ -32,12 +32,12 @@ impl Trouble {
             Self::Refused(code, _) => matches!(
                 code,
                 Code::ServiceNotReady
-                    | Code::Metadata
-                    | Code::Persistence
+                    | Code::MetadataError
+                    | Code::PersistenceError
                     | Code::ConsumerBusy
                     | Code::ProducerBusy
                     | Code::TooManyRequests
-                    | Code::Unknown
+                    | Code::UnknownError
             ),
             Self::Hopeless(_) => false,
         }
@@ -59,8 +59,8 @@ impl Trouble {
                 "check the certificates (`tls`), and that the port is one for TLS"
             }
             Self::Lost(_) => "check that the broker runs and that `url` names it",
-            Self::Refused(Code::Authentication, _) => "check the token",
-            Self::Refused(Code::Authorization, _) => {
+            Self::Refused(Code::AuthenticationError, _) => "check the token",
+            Self::Refused(Code::AuthorizationError, _) => {
                 "have the token's subject given the right to it (pulsar-admin namespaces \
                  grant-permission)"
             }

@@ -11,7 +11,7 @@ use super::compression::Compression;
 use super::connection::Connection;
 use super::frame::Frame;
 use super::problem::Trouble;
-use super::protocol::{Body, CreateProducer, Send};
+use super::protocol::{Body, CommandProducer, CommandSend};
 use crate::broker::{Problem, Reports};
 
 /// The only producer of its connection.
@@ -77,13 +77,14 @@ impl Producer {
         let mut connection = self.client.connect(&self.topic)?;
         let (topic, producer_name, epoch) = (self.topic.clone(), self.name.clone(), self.epoch);
         let answer = connection.ask(|request_id| {
-            Body::CreateProducer(CreateProducer {
+            Body::Producer(CommandProducer {
                 topic,
                 producer_id: SENDING,
                 request_id,
                 producer_name,
                 epoch: Some(epoch),
                 user_provided_producer_name: Some(false),
+                ..CommandProducer::default()
             })
         })?;
         let Body::ProducerSuccess(answer) = answer else {
@@ -183,7 +184,7 @@ impl Producer {
     }
 
     fn hear(&mut self, frame: Frame, reports: &Reports) -> Result<(), String> {
-        match frame.command.body {
+        match frame.body {
             Some(Body::SendReceipt(receipt)) => {
                 self.failures = 0;
                 while let Some(first) = self.unacknowledged.front()
@@ -250,11 +251,12 @@ fn send(
     if metadata.producer_name.is_empty() {
         metadata.producer_name = name.unwrap_or_default().to_owned();
     }
-    let command = Body::Send(Send {
+    let command = Body::Send(CommandSend {
         producer_id: SENDING,
         sequence_id: metadata.sequence_id,
         num_messages: i32::try_from(parcel.count).ok(),
         highest_sequence_id: metadata.highest_sequence_id,
+        ..CommandSend::default()
     });
     connection.send_payload(command, metadata, &parcel.payload)
 }

@@ -12,6 +12,7 @@ use super::client::{Client, Partitions};
 use super::feed::{Feed, Way};
 use super::message::{self, Make, Message};
 use super::position::Position;
+use super::protocol::SubType;
 use super::reader::{PulsarReader, Shared};
 use super::settings::Pulsar;
 use super::start::Start;
@@ -45,11 +46,12 @@ pub enum SubscriptionKind {
 impl SubscriptionKind {
     /// Its number in the protocol.
     pub(super) fn number(self) -> i32 {
-        match self {
-            Self::Exclusive => 0,
-            Self::Failover => 2,
-            Self::KeyShared => 3,
-        }
+        let kind = match self {
+            Self::Exclusive => SubType::Exclusive,
+            Self::Failover => SubType::Failover,
+            Self::KeyShared => SubType::KeyShared,
+        };
+        kind.into()
     }
 }
 

@@ -416,6 +416,7 @@ Exit codes:
        on standard error
     3  the cluster does not hold together: a process is missing, gone, stopped or hung; starting
        all of them again helps, which --supervise does
+    4  another start of the pipeline, with the same checkpoints, has taken over
   130  interrupted twice; the first interrupt ends the run in good order, with 0";
 
 fn examples(name: &str) -> String {

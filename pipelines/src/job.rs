@@ -183,10 +183,10 @@ fn report_failure(error: &RunError, settings: &Settings) -> Outcome {
         }
         other => {
             print_errors([other.to_string().as_str()]);
-            if matches!(other, RunError::Lost(_)) {
-                Outcome::Lost
-            } else {
-                Outcome::Failed
+            match other {
+                RunError::Lost(_) => Outcome::Lost,
+                RunError::Superseded(_) => Outcome::Superseded,
+                _ => Outcome::Failed,
             }
         }
     }

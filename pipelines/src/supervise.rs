@@ -181,8 +181,8 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 /// Whether a program that has ended in this way may do better the next time.
 fn is_worth_another_try(code: u8) -> bool {
-    let ends = [Outcome::Done.code(), Outcome::Refused.code()];
-    !ends.contains(&code) && i32::from(code) != INTERRUPTED
+    let ends = [Outcome::Done, Outcome::Refused, Outcome::Superseded];
+    !ends.map(Outcome::code).contains(&code) && i32::from(code) != INTERRUPTED
 }
 
 #[cfg(test)]
@@ -196,6 +196,7 @@ mod tests {
             (1, true),
             (2, false),
             (3, true),
+            (4, false),
             (101, true),
             (130, false),
         ] {

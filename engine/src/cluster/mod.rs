@@ -11,6 +11,7 @@ mod frame;
 pub(crate) mod hello;
 pub mod hosts;
 pub(crate) mod message;
+pub(crate) mod opening;
 mod options;
 mod parting;
 pub(crate) mod peers;

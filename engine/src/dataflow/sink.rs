@@ -268,11 +268,19 @@ impl<T> Away<T> {
             Some((held, last)) if held.time() == capability.time() => *last = self.sent,
             _ => self.held.push_back((capability.clone(), self.sent)),
         }
-        let mut unsent = Item::Records(records);
+        self.hand_over(Item::Records(records), job);
+    }
+
+    /// Hands something over to the writer, waiting while it has enough.
+    fn hand_over(&self, item: Item<T>, job: &JobContext) {
+        let mut unsent = item;
         // Another failure than a time-out means that the writer has given up, and it has said why.
         while let Err(SendTimeoutError::Timeout(item)) =
             self.items.send_timeout(unsent, millis(100))
         {
+            if job.is_aborted() {
+                return;
+            }
             // Whoever watches over the worker is to know that it waits.
             job.pulse.hold_up(FIRST_WORKER, job.options.clock.now_ns());
             unsent = item;
@@ -371,8 +379,7 @@ impl<T: Data> End<T> {
         });
         match (&self.outlet, &self.job.epochs) {
             (Outlet::Thread(away), _) => {
-                // Fails only when the writer has given up, and it has said why.
-                let _ = away.items.send(Item::EndOfEpoch(Box::new(save)));
+                away.hand_over(Item::EndOfEpoch(Box::new(save)), &self.job);
             }
             (_, Some(epochs)) => epochs.save(save),
             (_, None) => {}

@@ -18,10 +18,11 @@ use timely::scheduling::Activator;
 
 use super::epoch::{Announcement, tick_in};
 use super::{Edge, Site, Tick};
+use crate::alignment::Aligned;
 use crate::checkpoint::SourcePartition;
 use crate::epochs::Ack;
 use crate::intake::{Batch, Opened, Opener, Wake};
-use crate::job::{Aligned, JobContext};
+use crate::job::JobContext;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Packet, Record};
 use crate::source::{EventTimes, Found, ReadStatus, Source, SourceError, WatermarkPolicy};

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Checkpointing;
+use serde_json::Value;
+
+use super::decision::cannot_begin;
 use super::sealer::LINEAGE;
-use crate::checkpoint::{Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition};
+use crate::checkpoint::{
+    Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition, SourceRecord,
+};
+use crate::cluster::opening::FormError;
 use crate::flow::{Graph, Node};
 use crate::key::KeyGroup;
 use crate::step_state::StepState;
@@ -13,7 +18,6 @@ use crate::watermark::WatermarkMerge;
 
 /// The checkpoint that a run goes on from, but for the states of the steps.
 pub(crate) struct Restored {
-    pub(super) lineage: Option<u64>,
     /// By step id.
     pub(crate) sources: BTreeMap<String, RestoredSource>,
     states: BTreeMap<String, StepState>,
@@ -28,31 +32,28 @@ pub(crate) struct RestoredSource {
 }
 
 impl Restored {
-    /// Reads everything that the manifest names; the graph must have room for it.
+    /// Reads what the manifest names of these key groups, and all outboxes, for a graph that has
+    /// room for it.
     pub(super) fn load(
         checkpoints: &Checkpoints,
         manifest: &Manifest,
         graph: &Graph,
-        config: &Checkpointing,
-    ) -> Result<Self, String> {
-        let errors = differences(manifest, graph, config.allow_dropped_state);
-        if !errors.is_empty() {
-            return Err(errors.join("\n"));
-        }
+        groups: KeyGroups,
+    ) -> Result<Self, FormError> {
         let mut states = BTreeMap::new();
         for step in &manifest.steps {
             if !graph.contains(&step.id) {
                 continue;
             }
-            let pieces = checkpoints.load(manifest, &step.id, KeyGroups::ALL);
-            let mut pieces = pieces.map_err(|error| error.to_string())?;
+            let pieces = checkpoints.load(manifest, &step.id, groups);
+            let mut pieces = pieces.map_err(cannot_begin)?;
             let watermarks = step.notes.get("watermarks").cloned().unwrap_or_default();
             let watermarks = serde_json::from_value::<BTreeMap<usize, WatermarkMerge>>(watermarks);
             let watermarks = watermarks.map_err(|error| {
-                format!(
+                FormError::Refused(format!(
                     "the watermarks of step `{}` in epoch {} cannot be read: {error}",
                     step.id, manifest.epoch
-                )
+                ))
             })?;
             states.insert(
                 step.id.clone(),
@@ -68,30 +69,20 @@ impl Restored {
         for outbox in &manifest.outboxes {
             for part in &outbox.parts {
                 let content = checkpoints.read_part(part, KeyGroups::ALL);
-                let content = content.map_err(|error| error.to_string())?;
+                let content = content.map_err(cannot_begin)?;
                 let of_sink = outboxes.entry(outbox.sink.clone()).or_default();
                 of_sink.extend(content.into_values().map(|bytes| (outbox.epoch, bytes)));
             }
         }
         let sources = manifest.sources.iter().map(|source| {
-            let number = source
-                .notes
-                .get("number")
-                .and_then(serde_json::Value::as_u64);
             let places = source.partitions.iter().cloned();
             let restored = RestoredSource {
-                number: number
-                    .and_then(|n| u16::try_from(n).ok())
-                    .unwrap_or_default(),
+                number: number(source).unwrap_or_default(),
                 partitions: places.map(|place| (place.name.clone(), place)).collect(),
             };
             (source.id.clone(), restored)
         });
         Ok(Self {
-            lineage: manifest
-                .notes
-                .get(LINEAGE)
-                .and_then(serde_json::Value::as_u64),
             sources: sources.collect(),
             states,
             outboxes,
@@ -107,6 +98,17 @@ impl Restored {
     pub(crate) fn outboxes(&self, sink: &str) -> &[(Epoch, Vec<u8>)] {
         self.outboxes.get(sink).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Which row of checkpoints a manifest belongs to.
+pub(super) fn lineage(manifest: &Manifest) -> Option<u64> {
+    manifest.notes.get(LINEAGE).and_then(Value::as_u64)
+}
+
+/// The number that a source had.
+fn number(source: &SourceRecord) -> Option<u16> {
+    let number = source.notes.get("number").and_then(Value::as_u64)?;
+    u16::try_from(number).ok()
 }
 
 /// The type of a stateful step.
@@ -128,7 +130,7 @@ fn joined(pieces: &mut Pieces, content: &str) -> BTreeMap<KeyGroup, Vec<u8>> {
 }
 
 /// Why the graph cannot go on from the manifest.
-fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<String> {
+pub(super) fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<String> {
     let mut errors = Vec::new();
     let epoch = manifest.epoch;
     let known = |id: &str| graph.nodes().iter().find(|node| node.id == id);
@@ -156,10 +158,7 @@ fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<
         .filter(|node| node.kind == StepKind::Source);
     let numbers: BTreeMap<&str, u64> = sources.map(|node| node.id.as_str()).zip(0..).collect();
     for source in &manifest.sources {
-        let number = source
-            .notes
-            .get("number")
-            .and_then(serde_json::Value::as_u64);
+        let number = number(source).map(u64::from);
         match numbers.get(source.id.as_str()) {
             Some(now) if number.is_none_or(|number| number == *now) => {}
             Some(_) => errors.push(format!(

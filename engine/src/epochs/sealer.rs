@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use serde_json::json;
 
 use super::ack::Ack;
 use super::saver::persist;
 use super::{Epochs, lock};
 use crate::checkpoint::{
-    Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord, StepDraft,
+    CheckpointError, Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord,
+    StepDraft,
 };
 use crate::job::JobContext;
+use crate::time::secs;
 use crate::watermark::WatermarkMerge;
+
+/// How often to look, while nothing is to be sealed, whether another generation has begun.
+const LOOK_EVERY: Duration = secs(2);
 
 /// The note of a manifest that says which row of checkpoints it belongs to.
 pub(super) const LINEAGE: &str = "lineage";
@@ -32,7 +38,22 @@ impl Epochs {
         };
         let mut book = Book::of(self);
         let clock = &job.options.clock;
-        for sealing in sealings {
+        loop {
+            let sealing = match sealings.recv_timeout(LOOK_EVERY) {
+                Ok(sealing) => sealing,
+                Err(RecvTimeoutError::Timeout) => {
+                    // Where nothing happens there is nothing to lose it by.
+                    match generation.check_newest() {
+                        Err(error @ CheckpointError::Superseded { .. }) => {
+                            return job.supersede(error.to_string());
+                        }
+                        // The store may be away for a while.
+                        _ if job.is_aborted() => return,
+                        _ => continue,
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             if job.is_aborted() {
                 return;
             }
@@ -42,8 +63,8 @@ impl Epochs {
             let draft = ManifestDraft {
                 epoch: self.number(epoch),
                 sealed_at: clock.wall(),
-                workers: job.options.workers,
-                processes: 1,
+                workers: job.options.all_workers(),
+                processes: job.options.processes(),
                 notes: BTreeMap::from([(LINEAGE.to_owned(), json!(self.lineage))]),
                 ..book.draft(sealing.acks)
             };
@@ -55,7 +76,7 @@ impl Epochs {
             if self.failpoint.is_hit(job, "after seal") {
                 return;
             }
-            self.note_sealed();
+            self.set_sealed(epoch + 1);
             let telemetry = &job.telemetry;
             telemetry
                 .gauge("checkpoint_epoch")

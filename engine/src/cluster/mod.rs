@@ -19,7 +19,7 @@ pub(crate) mod peers;
 mod pump;
 mod roster;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "cluster-tls")]
 mod tls;
 mod watch;

@@ -8,6 +8,8 @@
 //! starts ([`Epochs::number`]).
 
 mod ack;
+#[cfg(test)]
+mod cluster_tests;
 mod decision;
 mod failpoint;
 mod restored;

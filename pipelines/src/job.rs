@@ -43,7 +43,7 @@ pub(crate) fn run(settings: &Settings, layer: &Layer, build: Build) -> Outcome {
     }
     signals::listen(stop.clone());
     if supervise::is_supervised() {
-        supervise::listen(stop.clone());
+        supervise::listen(stop.clone(), &telemetry);
     }
     let begun = Arc::new(Begun::default());
     let progress = Progress::start(&telemetry, &options.clock, settings, bar);
@@ -82,6 +82,9 @@ pub(crate) fn start_logging(layer: &Layer) -> ProgressBar {
 /// are: the program, its settings, the model.
 fn job_options(settings: &Settings) -> JobOptions {
     let mut options = settings.job_options();
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.start_token = supervise::start_token();
+    }
     if let Some(cluster) = &mut options.cluster {
         // Where it cannot be read, another process on such a machine cannot read it either.
         let program = std::env::current_exe().and_then(std::fs::read);

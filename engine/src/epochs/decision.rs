@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Checkpointing;
 use super::restored::{differences, lineage};
+use super::sealer::START;
 use crate::checkpoint::{
     CheckpointError, Checkpoints, Epoch, Generation, GenerationId, Manifest, StartFrom,
 };
@@ -29,16 +30,21 @@ impl Decision {
     ) -> Result<(Generation, Self), FormError> {
         let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
         let checkpoints = checkpoints.map_err(cannot_begin)?;
-        let candidate = checkpoints.candidate(&config.from).map_err(cannot_begin)?;
+        let newest = checkpoints.newest().map_err(cannot_begin)?;
+        let from = match newest.and_then(|newest| newest.notes.get(START)?.as_u64()) {
+            Some(token) if config.start_token == Some(token) => &StartFrom::Newest,
+            _ => &config.from,
+        };
+        let candidate = checkpoints.candidate(from).map_err(cannot_begin)?;
         let errors = candidate.map_or_else(Vec::new, |manifest| {
             differences(&manifest, graph, config.allow_dropped_state)
         });
         if !errors.is_empty() {
             return Err(FormError::Refused(errors.join("\n")));
         }
-        let generation = checkpoints.begin(&config.from).map_err(cannot_begin)?;
+        let generation = checkpoints.begin(from).map_err(cannot_begin)?;
         // Elsewhere, epochs have other numbers.
-        let is_elsewhere = matches!(config.from, StartFrom::Elsewhere(_));
+        let is_elsewhere = matches!(from, StartFrom::Elsewhere(_));
         let continued = generation.restored().filter(|_| !is_elsewhere);
         let decision = Self {
             generation: generation.id(),

@@ -60,6 +60,9 @@ pub struct Checkpointing {
     pub options: CheckpointOptions,
     /// What to go on from.
     pub from: StartFrom,
+    /// Is the same when a job is started again because it has broken down. Once one of its starts has
+    /// sealed an epoch, `from` counts no more: the next one goes on from the newest.
+    pub start_token: Option<u64>,
     /// Whether the state of steps that are no longer there may be left behind.
     pub allow_dropped_state: bool,
     pub(crate) failpoint: Failpoint,
@@ -72,6 +75,7 @@ impl Checkpointing {
             pipeline: pipeline.to_owned(),
             options,
             from: StartFrom::Newest,
+            start_token: None,
             allow_dropped_state: false,
             failpoint: Failpoint::default(),
         }
@@ -103,6 +107,7 @@ pub(crate) struct Epochs {
     /// Who is told that an epoch has been sealed.
     listeners: Mutex<Vec<Sender<()>>>,
     pipeline: String,
+    start_token: Option<u64>,
     /// Tells the outputs of this row of checkpoints from those of others.
     lineage: u64,
 }
@@ -131,6 +136,7 @@ impl Epochs {
             restored.map(|manifest| Restored::load(&checkpoints, manifest, graph, groups));
         Ok(Self {
             pipeline: config.pipeline.clone(),
+            start_token: config.start_token,
             lineage: decision.lineage,
             listeners: Mutex::default(),
             first: decision.first,

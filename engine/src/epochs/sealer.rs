@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ack::Ack;
 use super::saver::persist;
@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = secs(2);
 
 /// The note of a manifest that says which row of checkpoints it belongs to.
 pub(super) const LINEAGE: &str = "lineage";
+/// The note that says which start has sealed it, where restarts are to know.
+pub(super) const START: &str = "start";
 
 /// An epoch that is over everywhere, with all that was said about it.
 pub(crate) struct Sealing {
@@ -65,7 +67,7 @@ impl Epochs {
                 sealed_at: clock.wall(),
                 workers: job.options.all_workers(),
                 processes: job.options.processes(),
-                notes: BTreeMap::from([(LINEAGE.to_owned(), json!(self.lineage))]),
+                notes: self.notes(),
                 ..book.draft(sealing.acks)
             };
             if self.failpoint.is_hit(job, "before seal") {
@@ -90,6 +92,14 @@ impl Epochs {
                 tracing::warn!("old checkpoints cannot be deleted: {error}");
             }
         }
+    }
+
+    fn notes(&self) -> BTreeMap<String, Value> {
+        let token = self
+            .start_token
+            .map(|token| (START.to_owned(), json!(token)));
+        let lineage = (LINEAGE.to_owned(), json!(self.lineage));
+        token.into_iter().chain([lineage]).collect()
     }
 
     fn tell_published(&self, generation: &mut Generation) {

@@ -23,7 +23,7 @@ use crate::record::Origin;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::step_state::StepState;
-use crate::telemetry::{Health, Status, StepKind, Telemetry};
+use crate::telemetry::{Health, Status, Telemetry};
 use crate::time::{EventTime, days, millis, secs};
 
 /// In which order a keyed step processes its records.
@@ -338,9 +338,7 @@ impl JobContext {
         if origin.source == Origin::DERIVED {
             return "a record of its own making".to_owned();
         }
-        let steps = self.telemetry.steps();
-        let mut sources = steps.iter().filter(|step| step.kind == StepKind::Source);
-        let source = sources.nth(origin.source.into());
+        let source = self.telemetry.source_name(origin.source);
         let Origin {
             partition, offset, ..
         } = origin;
@@ -348,7 +346,7 @@ impl JobContext {
         format!(
             "the record at offset {offset} of partition {} of source `{}`",
             name.unwrap_or_else(|| partition.to_string()),
-            source.map_or("?", |source| &source.id)
+            source.as_deref().unwrap_or("?")
         )
     }
 

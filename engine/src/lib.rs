@@ -42,5 +42,5 @@ mod upkeep;
 pub mod version;
 pub mod watermark;
 
-pub use epochs::Checkpointing;
+pub use epochs::{Checkpointing, Comparison};
 pub use runtime::{BuildResult, PlanError, RunError, plan, run};

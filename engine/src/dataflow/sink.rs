@@ -35,6 +35,8 @@ use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
 const BATCHES_AHEAD: usize = 64;
+/// How long to wait for another start of the pipeline to let go of a sink.
+const BUSY_MAX_NS: u64 = 15_000_000_000;
 
 /// Writes the stream with `config`; in event-time order the records are put in order first.
 ///
@@ -94,7 +96,7 @@ fn build<'s, T: Data>(
         let wake = Wake::new(Arc::clone(&pending), activate);
         Outlet::Thread(match (delivery, &site.job.epochs) {
             (Delivery::ExactlyOnce, Some(epochs)) => {
-                let writer = config.open_epochs(&epochs.slot(&metrics.id))?;
+                let writer = open_epochs(&site.job, config, &epochs.slot(&metrics.id))?;
                 start_publisher(&site.job, epochs, &metrics, writer, wake)
             }
             _ => start(&site.job, &metrics, desk(site, &metrics, config)?, wake),
@@ -157,6 +159,25 @@ fn build<'s, T: Data>(
         }
     });
     Ok(edge)
+}
+
+/// Opens the writer that publishes epochs. Another start of the pipeline may still have it: that one
+/// has been fenced off by now, and ends when it notices.
+fn open_epochs<T: Data>(
+    job: &JobContext,
+    config: &Arc<dyn Sink<T>>,
+    slot: &str,
+) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+    let clock = &job.options.clock;
+    let deadline_ns = clock.now_ns().saturating_add(BUSY_MAX_NS);
+    loop {
+        match config.open_epochs(slot) {
+            Err(SinkError::Busy { .. }) if clock.now_ns() < deadline_ns && !job.is_aborted() => {
+                std::thread::sleep(millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens a writer that writes at once.

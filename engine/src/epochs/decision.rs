@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Checkpointing;
-use super::restored::{differences, lineage};
+use super::comparison::Comparison;
+use super::restored::lineage;
 use super::sealer::START;
 use crate::checkpoint::{
     CheckpointError, Checkpoints, Epoch, Generation, GenerationId, Manifest, StartFrom,
@@ -37,7 +38,7 @@ impl Decision {
         };
         let candidate = checkpoints.candidate(from).map_err(cannot_begin)?;
         let errors = candidate.map_or_else(Vec::new, |manifest| {
-            differences(&manifest, graph, config.allow_dropped_state)
+            Comparison::of(&manifest, graph).errors(config.allow_dropped_state)
         });
         if !errors.is_empty() {
             return Err(FormError::Refused(errors.join("\n")));

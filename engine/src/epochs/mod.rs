@@ -10,6 +10,7 @@
 mod ack;
 #[cfg(test)]
 mod cluster_tests;
+mod comparison;
 mod decision;
 mod failpoint;
 mod restored;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 pub(crate) use ack::Ack;
+pub use comparison::Comparison;
 pub(crate) use decision::Decision;
 use decision::cannot_begin;
 pub(crate) use failpoint::Failpoint;

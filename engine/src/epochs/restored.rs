@@ -10,10 +10,9 @@ use crate::checkpoint::{
     Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition, SourceRecord,
 };
 use crate::cluster::opening::FormError;
-use crate::flow::{Graph, Node};
+use crate::flow::Graph;
 use crate::key::KeyGroup;
 use crate::step_state::StepState;
-use crate::telemetry::StepKind;
 use crate::watermark::WatermarkMerge;
 
 /// The checkpoint that a run goes on from, but for the states of the steps.
@@ -111,14 +110,6 @@ fn number(source: &SourceRecord) -> Option<u16> {
     u16::try_from(number).ok()
 }
 
-/// The type of a stateful step.
-fn kind_of(node: &Node) -> &str {
-    match node.kind {
-        StepKind::Keyed => &node.label,
-        kind => kind.word(),
-    }
-}
-
 /// All pieces of a content, one after the other.
 fn joined(pieces: &mut Pieces, content: &str) -> BTreeMap<KeyGroup, Vec<u8>> {
     let groups = pieces.take(content).into_iter();
@@ -127,52 +118,4 @@ fn joined(pieces: &mut Pieces, content: &str) -> BTreeMap<KeyGroup, Vec<u8>> {
         (group, bytes)
     };
     groups.map(join).collect()
-}
-
-/// Why the graph cannot go on from the manifest.
-pub(super) fn differences(manifest: &Manifest, graph: &Graph, allows_dropped: bool) -> Vec<String> {
-    let mut errors = Vec::new();
-    let epoch = manifest.epoch;
-    let known = |id: &str| graph.nodes().iter().find(|node| node.id == id);
-    for step in &manifest.steps {
-        match known(&step.id) {
-            Some(node) if kind_of(node) == step.kind => {}
-            Some(node) => errors.push(format!(
-                "step `{}` is a {} step, but epoch {epoch} holds the state of a {} step of that \
-                 id: give the step another id",
-                step.id,
-                kind_of(node),
-                step.kind
-            )),
-            None if allows_dropped => {}
-            None => errors.push(format!(
-                "epoch {epoch} holds state of step `{}`, which the pipeline does not have: put the \
-                 step back, or leave its state behind with --allow-dropped-state",
-                step.id
-            )),
-        }
-    }
-    let sources = graph
-        .nodes()
-        .iter()
-        .filter(|node| node.kind == StepKind::Source);
-    let numbers: BTreeMap<&str, u64> = sources.map(|node| node.id.as_str()).zip(0..).collect();
-    for source in &manifest.sources {
-        let number = number(source).map(u64::from);
-        match numbers.get(source.id.as_str()) {
-            Some(now) if number.is_none_or(|number| number == *now) => {}
-            Some(_) => errors.push(format!(
-                "source `{}` stood in another place among the sources in epoch {epoch}: declare \
-                 new sources behind those that were there",
-                source.id
-            )),
-            None if allows_dropped => {}
-            None => errors.push(format!(
-                "epoch {epoch} knows how far source `{}` was read, which the pipeline does not \
-                 have: put it back, or leave it behind with --allow-dropped-state",
-                source.id
-            )),
-        }
-    }
-    errors
 }

@@ -13,6 +13,8 @@ mod cluster_tests;
 mod comparison;
 mod decision;
 mod failpoint;
+#[cfg(test)]
+mod restart_tests;
 mod restored;
 mod saver;
 mod sealer;

@@ -1,7 +1,7 @@
 //! The reader thread of one source partition: it reads, stamps, and sorts out late and bad records,
 //! then hands batches to the worker over a bounded channel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -73,6 +73,14 @@ pub(crate) struct Opener<T> {
     pub(crate) wake: Wake,
     pub(crate) worker: usize,
     pub(crate) workers: usize,
+    /// The partitions that have been found, by the numbers that the source itself gives them.
+    pub(crate) known: BTreeMap<u32, Known>,
+}
+
+/// What a partition is called.
+pub(crate) struct Known {
+    number: u32,
+    name: String,
 }
 
 /// A partition that is being read.
@@ -96,29 +104,37 @@ impl<T: Data> Opener<T> {
         (index + usize::from(self.number)) % self.workers == self.worker
     }
 
-    /// The numbers of the partitions, by those that the source itself gives them. One that was there
-    /// before a restart keeps the number that it had then, as records that are kept bear it.
-    pub(crate) fn numbers(&self, listed: &[u32]) -> BTreeMap<u32, u32> {
-        let Some(restored) = self.restored() else {
-            return listed.iter().map(|number| (*number, *number)).collect();
-        };
-        let known = restored.partitions.values().map(|place| place.number);
-        let mut taken: BTreeSet<u32> = known.collect();
-        let mut numbers = BTreeMap::new();
+    /// Gives the partitions that are not known yet their numbers, and lets everybody know what they are
+    /// called, wherever they are read. One that was there before a restart keeps the number that it
+    /// had then, as records that are kept bear it.
+    pub(crate) fn learn(&mut self, listed: &[u32]) {
         for of_source in listed {
+            if self.known.contains_key(of_source) {
+                continue;
+            }
             let name = self.config.partition_name(*of_source);
-            let number = restored.partitions.get(&name).map_or_else(
-                || {
-                    let free = |number: &u32| !taken.contains(number);
-                    let mut free = std::iter::once(*of_source).chain(0..).filter(free);
-                    free.next().unwrap_or(*of_source)
-                },
-                |place| place.number,
-            );
-            taken.insert(number);
-            numbers.insert(*of_source, number);
+            let number = self.free_number(*of_source, &name);
+            let telemetry = &self.job.telemetry;
+            telemetry.set_partition_name(self.number, number, name.clone());
+            self.known.insert(*of_source, Known { number, name });
         }
-        numbers
+    }
+
+    /// The number of a partition before a restart, or else one that none has or had: the source's own,
+    /// if it is free.
+    fn free_number(&self, of_source: u32, name: &str) -> u32 {
+        let restored = self.restored().map(|restored| &restored.partitions);
+        if let Some(place) = restored.and_then(|places| places.get(name)) {
+            return place.number;
+        }
+        let is_taken = |number: u32| {
+            restored.is_some_and(|places| places.values().any(|place| place.number == number))
+                || self.known.values().any(|known| known.number == number)
+        };
+        let mut candidates = std::iter::once(of_source).chain(0..);
+        candidates
+            .find(|number| !is_taken(*number))
+            .expect("invariant: there are fewer partitions than numbers")
     }
 
     /// How far the source had been read before a restart.
@@ -127,23 +143,11 @@ impl<T: Data> Opener<T> {
         restored.sources.get(&self.step)
     }
 
-    /// Lets everybody know what the partitions are called, wherever they are read.
-    pub(crate) fn name_all(&self, numbers: &BTreeMap<u32, u32>) {
-        for (of_source, number) in numbers {
-            let name = self.config.partition_name(*of_source);
-            let telemetry = &self.job.telemetry;
-            telemetry.set_partition_name(self.number, *number, name);
-        }
-    }
-
-    /// Opens a partition, which is to have this number, and starts its reader thread.
-    pub(crate) fn open(
-        &self,
-        of_source: u32,
-        number: u32,
-        found: Found,
-    ) -> Result<Opened<T>, SourceError> {
-        let name = self.config.partition_name(of_source);
+    /// Opens a partition that is known, and starts its reader thread.
+    pub(crate) fn open(&self, of_source: u32, found: Found) -> Result<Opened<T>, SourceError> {
+        let known = self.known.get(&of_source);
+        let known = known.expect("invariant: a partition is learnt of before it is opened");
+        let (number, name) = (known.number, known.name.clone());
         let restored = self.restored();
         let place = restored.and_then(|restored| restored.partitions.get(&name));
         let (start, watermark) = match place {

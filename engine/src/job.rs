@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alignment::Alignment;
 use crate::clock::Clock;
 use crate::cluster::ClusterOptions;
 use crate::cluster::message::Message;
@@ -22,7 +23,7 @@ use crate::record::Origin;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::step_state::StepState;
-use crate::telemetry::{Health, Status, StepKind, Telemetry};
+use crate::telemetry::{Health, Status, Telemetry};
 use crate::time::{EventTime, days, millis, secs};
 
 /// In which order a keyed step processes its records.
@@ -80,11 +81,23 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
+    /// Which of the processes this is.
+    pub(crate) fn process(&self) -> usize {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.process)
+    }
+
+    pub(crate) fn processes(&self) -> usize {
+        self.cluster.as_ref().map_or(1, ClusterOptions::processes)
+    }
+
+    /// Worker threads in all processes together.
+    pub(crate) fn all_workers(&self) -> usize {
+        self.workers * self.processes()
+    }
+
     /// Whether this process has what there is only one of, such as the one writer of a sink.
     pub(crate) fn is_first_process(&self) -> bool {
-        self.cluster
-            .as_ref()
-            .is_none_or(|cluster| cluster.process == 0)
+        self.process() == 0
     }
 }
 
@@ -181,6 +194,22 @@ impl JobContext {
         self.abort(Failure::Cluster(reason.into()));
     }
 
+    /// Ends the run because another start of the pipeline has taken over; as [`JobContext::fail`].
+    pub(crate) fn supersede(&self, reason: impl Into<String>) {
+        self.abort(Failure::Superseded(reason.into()));
+    }
+
+    /// Ends the run because it has ended in another process; as [`JobContext::fail`].
+    pub(crate) fn hear_failure(&self, process: usize, failure: Failure) {
+        let is_superseded = matches!(failure, Failure::Superseded(_));
+        let told = format!("process {process} has failed: {}", failure.into_reason());
+        self.abort(if is_superseded {
+            Failure::Superseded(told)
+        } else {
+            Failure::Cluster(told)
+        });
+    }
+
     fn abort(&self, reason: Failure) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(reason);
@@ -204,9 +233,7 @@ impl JobContext {
 
     /// Why the job has failed, in words.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failed().map(|failure| match failure {
-            Failure::Own(reason) | Failure::Cluster(reason) => reason,
-        })
+        self.failed().map(Failure::into_reason)
     }
 
     /// Why the job has failed, and on whose account.
@@ -311,9 +338,7 @@ impl JobContext {
         if origin.source == Origin::DERIVED {
             return "a record of its own making".to_owned();
         }
-        let steps = self.telemetry.steps();
-        let mut sources = steps.iter().filter(|step| step.kind == StepKind::Source);
-        let source = sources.nth(origin.source.into());
+        let source = self.telemetry.source_name(origin.source);
         let Origin {
             partition, offset, ..
         } = origin;
@@ -321,7 +346,7 @@ impl JobContext {
         format!(
             "the record at offset {offset} of partition {} of source `{}`",
             name.unwrap_or_else(|| partition.to_string()),
-            source.map_or("?", |source| &source.id)
+            source.as_deref().unwrap_or("?")
         )
     }
 
@@ -418,98 +443,20 @@ impl JobContext {
 const STUCK_AFTER: Duration = secs(60);
 
 /// Why a job has failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     /// Something broke in this process.
     Own(String),
     /// The cluster does not hold together.
     Cluster(String),
+    /// Another start of the pipeline has taken over.
+    Superseded(String),
 }
 
-/// Keeps sources from reading far ahead of one another in event time.
-pub(crate) struct Alignment {
-    positions: Mutex<Vec<Arc<AtomicI64>>>,
-    /// How far the slowest partition of all other processes has got.
-    others: Arc<AtomicI64>,
-}
-
-impl Default for Alignment {
-    fn default() -> Self {
-        Self {
-            positions: Mutex::default(),
-            others: Arc::new(AtomicI64::new(i64::MAX)),
+impl Failure {
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Self::Own(reason) | Self::Cluster(reason) | Self::Superseded(reason) => reason,
         }
-    }
-}
-
-/// The place of one partition in the [`Alignment`].
-pub(crate) struct Aligned {
-    all: Vec<Arc<AtomicI64>>,
-    own: Arc<AtomicI64>,
-    others: Arc<AtomicI64>,
-}
-
-impl Alignment {
-    /// Adds a partition at the beginning of time.
-    pub(crate) fn join(&self) -> Aligned {
-        let own = Arc::new(AtomicI64::new(i64::MIN));
-        self.positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&own));
-        Aligned {
-            all: Vec::new(),
-            own,
-            others: Arc::clone(&self.others),
-        }
-    }
-
-    /// Notes how far the slowest partition of all other processes has got.
-    pub(crate) fn set_others(&self, time: EventTime) {
-        self.others.store(time.as_micros(), Ordering::Relaxed);
-    }
-
-    /// How far the slowest partition of this process has got.
-    pub(crate) fn slowest(&self) -> EventTime {
-        let positions = self
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let slowest = positions
-            .iter()
-            .map(|time| time.load(Ordering::Relaxed))
-            .min();
-        slowest.map_or(EventTime::MAX, EventTime::from_micros)
-    }
-
-    /// Lets a partition see all others; to be called again when partitions have joined.
-    pub(crate) fn refresh(&self, aligned: &mut Aligned) {
-        let positions = self
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if positions.len() != aligned.all.len() {
-            aligned.all.clone_from(&positions);
-        }
-    }
-}
-
-impl Aligned {
-    /// Notes how far this partition has got; [`EventTime::MAX`] takes it out of the reckoning.
-    pub(crate) fn set(&self, time: EventTime) {
-        self.own.store(time.as_micros(), Ordering::Relaxed);
-    }
-
-    /// Whether this partition is more than `drift` ahead of the slowest.
-    pub(crate) fn is_ahead(&self, drift: Duration) -> bool {
-        let slowest = self
-            .all
-            .iter()
-            .chain([&self.others])
-            .map(|time| time.load(Ordering::Relaxed))
-            .min();
-        let own = EventTime::from_micros(self.own.load(Ordering::Relaxed));
-        let limit = EventTime::from_micros(slowest.unwrap_or(i64::MIN)).saturating_add(drift);
-        own > limit && own != EventTime::MAX
     }
 }

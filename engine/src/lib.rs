@@ -8,6 +8,7 @@
 //! `thalweg-connectors`. Users depend on the crate `thalweg`, which brings all of them.
 #![deny(missing_docs)]
 
+mod alignment;
 pub mod checkpoint;
 pub mod clock;
 pub mod cluster;
@@ -31,6 +32,7 @@ pub mod relation;
 mod runtime;
 pub mod sink;
 pub mod source;
+mod start;
 pub mod state;
 mod step_state;
 pub mod telemetry;
@@ -40,5 +42,5 @@ mod upkeep;
 pub mod version;
 pub mod watermark;
 
-pub use epochs::Checkpointing;
+pub use epochs::{Checkpointing, Comparison};
 pub use runtime::{BuildResult, PlanError, RunError, plan, run};

@@ -3,16 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cluster::ClusterOptions;
-use crate::cluster::form::{FormError, Formed, form};
-use crate::cluster::hello::{Hello, Purpose};
-use crate::cluster::peers::Peers;
 use crate::dataflow::execute;
-use crate::epochs::Epochs;
 use crate::flow::{Flow, Graph};
 use crate::guard::{self, guard};
-use crate::job::{Failure, JobContext, JobOptions, Order, StopHandle};
-use crate::key::{KEY_GROUPS, key_hash};
+use crate::job::{Failure, JobContext, JobOptions, StopHandle};
+use crate::key::KEY_GROUPS;
+use crate::start::start;
 use crate::telemetry::Telemetry;
 
 /// What a closure that builds a flow returns.
@@ -46,6 +42,9 @@ pub enum RunError {
     /// The cluster that it ran in, or was to run in, does not hold together.
     #[error("{0}")]
     Lost(String),
+    /// Another start of the pipeline, with the same checkpoints, has taken over.
+    #[error("{0}")]
+    Superseded(String),
 }
 
 /// Builds the flow without starting anything, checking all that can be checked beforehand.
@@ -66,12 +65,7 @@ pub fn plan(
         return Err(PlanError { errors });
     }
     if let Some(cluster) = &options.cluster {
-        let mut errors = cluster.check(options.workers);
-        if options.checkpoints.is_some() && cluster.processes() > 1 {
-            let error = "checkpoints are taken by a single process only, as yet: run one process with \
-                         more workers, or a cluster without checkpoints";
-            errors.push(error.to_owned());
-        }
+        let errors = cluster.check(options.workers);
         if !errors.is_empty() {
             return Err(PlanError { errors });
         }
@@ -90,8 +84,9 @@ pub fn plan(
 ///
 /// # Errors
 /// [`RunError::Plan`] when nothing was started, [`RunError::Failed`] when the run broke,
-/// [`RunError::Lost`] when it ended because of other processes of the cluster. After the latter two
-/// there may be threads left that hang: the process should end soon.
+/// [`RunError::Lost`] when it ended because of other processes of the cluster, and
+/// [`RunError::Superseded`] when it must not be started again, as another one has taken its place.
+/// After all but the first there may be threads left that hang: the process should end soon.
 pub fn run(
     options: JobOptions,
     telemetry: Arc<Telemetry>,
@@ -99,25 +94,9 @@ pub fn run(
     build: impl Fn(&mut Flow<'_>) -> BuildResult + Send + Sync + 'static,
 ) -> Result<(), RunError> {
     let graph = plan(&options, &build)?;
-    let formed = match gather(&options, &graph, &stop) {
-        Ok(formed) => formed,
-        Err(FormError::Stopped) => return Ok(()),
-        Err(FormError::Missing(reason)) => return Err(RunError::Lost(reason)),
-        Err(FormError::Refused(reason)) => {
-            let errors = vec![reason];
-            return Err(PlanError { errors }.into());
-        }
+    let Some((job, links)) = start(options, telemetry, stop, &graph)? else {
+        return Ok(());
     };
-    let job = prepare(options, telemetry, stop, &graph)?;
-    let asked = Arc::downgrade(&job);
-    job.telemetry
-        .answer_with(move || asked.upgrade().map(|job| job.status()));
-    let links = formed
-        .zip(job.options.cluster.as_ref())
-        .map(|(formed, cluster)| Peers::start(&job, formed, &cluster.hosts, cluster.process));
-    let links = links
-        .transpose()
-        .map_err(|error| RunError::Lost(format!("cannot talk to the other processes: {error}")))?;
     execute::run(&job, links, move |flow| match finish(flow, &build) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -140,75 +119,8 @@ pub fn run(
     Err(match failure {
         Failure::Own(reason) => RunError::Failed(reason),
         Failure::Cluster(reason) => RunError::Lost(reason),
+        Failure::Superseded(reason) => RunError::Superseded(reason),
     })
-}
-
-/// Waits until the cluster is complete, where the job runs in one.
-fn gather(
-    options: &JobOptions,
-    graph: &Graph,
-    stop: &StopHandle,
-) -> Result<Option<Formed>, FormError> {
-    let Some(cluster) = &options.cluster else {
-        return Ok(None);
-    };
-    let hello = Hello {
-        cluster: cluster.name.clone(),
-        pipeline: cluster.pipeline.clone(),
-        process: cluster.process,
-        processes: cluster.processes(),
-        workers: options.workers,
-        configuration: configuration(cluster, options, graph),
-        generation: cluster.generation,
-        incarnation: incarnation(options),
-        purpose: Purpose::Messages,
-    };
-    form(cluster, hello, &options.clock, stop).map(Some)
-}
-
-/// A hash of all that must be the same in all processes.
-fn configuration(cluster: &ClusterOptions, options: &JobOptions, graph: &Graph) -> u64 {
-    let nodes = graph.nodes().iter();
-    let nodes = nodes.map(|node| (&node.id, node.kind, &node.inputs));
-    key_hash(&(
-        cluster.fingerprint,
-        env!("CARGO_PKG_VERSION"),
-        options.order == Order::EventTime,
-        options.tick,
-        nodes.collect::<Vec<_>>(),
-    ))
-}
-
-/// Tells this start of the process from all others.
-fn incarnation(options: &JobOptions) -> u64 {
-    let now = (options.clock.wall().as_micros(), options.clock.now_ns());
-    key_hash(&(std::process::id(), now, std::ptr::from_ref(options).addr()))
-}
-
-/// What the workers and threads share; with checkpoints, a new generation begins here.
-fn prepare(
-    options: JobOptions,
-    telemetry: Arc<Telemetry>,
-    stop: StopHandle,
-    graph: &Graph,
-) -> Result<Arc<JobContext>, PlanError> {
-    let mut job = JobContext::new(options, telemetry, stop);
-    if let Some(config) = &job.options.checkpoints {
-        let begun = Epochs::begin(config, graph);
-        let mut epochs = begun.map_err(|error| PlanError {
-            errors: error.lines().map(str::to_owned).collect(),
-        })?;
-        if let Some(restored) = &mut epochs.restored {
-            job.telemetry.ledger().resume();
-            job.restored = restored.take_states();
-        }
-        job.epochs = Some(Arc::new(epochs));
-    }
-    let job = Arc::new(job);
-    if let Some(epochs) = &job.epochs {
-        epochs.start(&job);
-    }
-    Ok(job)
 }
 
 fn finish<'s>(

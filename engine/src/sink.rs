@@ -17,6 +17,16 @@ pub enum SinkError {
         /// What to do about it.
         remedy: String,
     },
+    /// Somebody else is writing it, who may be about to end.
+    #[error("cannot write to {what}: {reason}; {remedy}")]
+    Busy {
+        /// What should have been opened.
+        what: String,
+        /// Who writes it.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// It broke while it was being written.
     #[error("cannot write on to {what}: {reason}")]
     Write {

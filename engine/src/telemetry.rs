@@ -176,6 +176,7 @@ pub struct Telemetry {
     counters: Mutex<BTreeMap<String, Counter>>,
     infos: Mutex<BTreeMap<String, String>>,
     watermarks: Mutex<BTreeMap<(u16, u32), EventTime>>,
+    source_names: Mutex<BTreeMap<u16, String>>,
     partition_names: Mutex<BTreeMap<(u16, u32), String>>,
     ledger: Arc<Ledger>,
     /// What became of the records that other processes have read, once the cluster has ended.
@@ -288,6 +289,15 @@ impl Telemetry {
 
     pub(crate) fn set_watermark(&self, source: u16, partition: u32, time: EventTime) {
         lock(&self.watermarks).insert((source, partition), time);
+    }
+
+    pub(crate) fn set_source_name(&self, source: u16, id: &str) {
+        lock(&self.source_names).insert(source, id.to_owned());
+    }
+
+    /// The step id of the source that has this number.
+    pub(crate) fn source_name(&self, source: u16) -> Option<String> {
+        lock(&self.source_names).get(&source).cloned()
     }
 
     pub(crate) fn set_partition_name(&self, source: u16, partition: u32, name: String) {

@@ -127,22 +127,21 @@ impl<T: Data> Upkeep<T> {
 
     /// Opens the partitions that have come since; what fails is tried again the next time.
     fn discover(&mut self) {
-        let step = &self.opener.step;
         let partitions = match self.opener.config.partitions() {
             Ok(partitions) => partitions,
             Err(error) => {
+                let step = &self.opener.step;
                 tracing::warn!(step, "cannot look for new partitions: {error}");
                 return;
             }
         };
-        let numbers = self.opener.numbers(&partitions);
-        self.opener.name_all(&numbers);
+        self.opener.learn(&partitions);
         for (index, partition) in partitions.into_iter().enumerate().skip(self.known) {
             if self.opener.is_mine(index) {
-                let number = numbers[&partition];
-                match self.opener.open(partition, number, Found::Later) {
+                match self.opener.open(partition, Found::Later) {
                     Ok(opened) => self.hand_over(opened),
                     Err(error) => {
+                        let step = &self.opener.step;
                         tracing::warn!(step, partition, "cannot open a new partition: {error}");
                         return;
                     }

@@ -68,15 +68,15 @@ impl WatermarkMerge {
     }
 
     /// The same after a restart with so many inputs. Where their number has changed, each begins
-    /// with what all of the old ones had promised.
+    /// with what all of the old ones had promised. One that had ended may have more to say now.
     pub(crate) fn resume(self, inputs: usize) -> Self {
-        if self.inputs.len() == inputs {
-            return self;
-        }
-        Self {
-            inputs: vec![self.merged; inputs],
-            ..self
-        }
+        let merged = reopened(self.merged);
+        let inputs = if self.inputs.len() == inputs {
+            self.inputs.into_iter().map(reopened).collect()
+        } else {
+            vec![merged; inputs]
+        };
+        Self { inputs, merged }
     }
 
     /// The same for a step whose work several workers have shared, each with inputs of its own, and
@@ -84,12 +84,13 @@ impl WatermarkMerge {
     /// one, which is made of all of them, the least of them does.
     pub(crate) fn unite(of_workers: &[Self], inputs: usize, parts: bool) -> Self {
         let all = of_workers.iter().map(|merge| merge.merged);
+        let all = all.filter(|merged| !merged.is_end());
         let united = if parts {
             let merge = Self {
                 inputs: all.collect(),
                 merged: Watermark::START,
             };
-            merge.combine()
+            reopened(merge.combine())
         } else {
             all.max_by_key(|merged| merged.time)
                 .unwrap_or(Watermark::START)
@@ -133,6 +134,14 @@ impl WatermarkMerge {
             (None, Some(time)) => Watermark { time, idle: true },
             (None, None) => Watermark::END,
         }
+    }
+}
+
+/// What an input has promised that begins anew after its end.
+fn reopened(watermark: Watermark) -> Watermark {
+    match watermark.is_end() {
+        true => Watermark::START,
+        false => watermark,
     }
 }
 
@@ -208,6 +217,26 @@ mod tests {
         assert_eq!(resumed.update(0, at(6)), at(5));
         assert_eq!(resumed.update(1, at(8)), at(5));
         assert_eq!(resumed.update(2, at(9)), at(6));
+    }
+
+    #[test]
+    fn after_its_end_it_goes_on_with_what_is_said_after_a_restart() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.update(0, Watermark::END);
+        merge.update(1, at(5));
+        let mut resumed = merge.clone().resume(2);
+        assert_eq!(resumed.current(), at(5));
+        assert_eq!(resumed.update(1, at(8)), at(5));
+        assert_eq!(resumed.update(0, at(7)), at(7));
+        merge.update(1, Watermark::END);
+        for inputs in [2, 3] {
+            let resumed = merge.clone().resume(inputs);
+            assert_eq!(resumed, WatermarkMerge::new(inputs));
+        }
+        for parts in [true, false] {
+            let united = WatermarkMerge::unite(&[merge.clone(), merge.clone()], 1, parts);
+            assert_eq!(united, WatermarkMerge::new(1));
+        }
     }
 
     #[test]

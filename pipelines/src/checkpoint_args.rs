@@ -1,8 +1,53 @@
-//! The command line of `checkpoint`.
+//! The command line of `checkpoint`, and the options of runs that take checkpoints.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{Args, Subcommand};
+
+/// The options of runs.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CheckpointingArgs {
+    /// Take checkpoints, and go on from the newest: a folder, or a URL such as s3://bucket/prefix
+    #[arg(long, value_name = "PLACE")]
+    checkpoint: Option<OsString>,
+    /// The length of an epoch, such as 500ms or 2s [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    checkpoint_interval: Option<OsString>,
+    /// How many checkpoints to keep [default: 10]
+    #[arg(long, value_name = "N")]
+    checkpoint_retain: Option<OsString>,
+    /// Go on from an older epoch, from a savepoint, or from another place of checkpoints, instead of
+    /// the newest epoch; with --supervise not again, once a checkpoint has been taken
+    #[arg(long, value_name = "EPOCH|NAME|PLACE")]
+    from: Option<OsString>,
+    /// Leave the state of steps behind that the pipeline no longer has
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    allow_dropped_state: Option<OsString>,
+}
+
+impl CheckpointingArgs {
+    /// Those that name a place, or none, and nothing else.
+    pub(crate) fn at(checkpoint: Option<OsString>) -> Self {
+        Self {
+            checkpoint,
+            ..Self::default()
+        }
+    }
+
+    /// What is given, by key.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        let given = [
+            ("checkpoint", &self.checkpoint),
+            ("checkpoint-interval", &self.checkpoint_interval),
+            ("checkpoint-retain", &self.checkpoint_retain),
+            ("from", &self.from),
+            ("allow-dropped-state", &self.allow_dropped_state),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(key, value)| Some((key, value.as_deref()?)))
+    }
+}
 
 /// The options of `checkpoint`.
 #[derive(Debug, Args)]

@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::checkpoint_args::{CheckpointArgs, CheckpointTask};
+use crate::checkpoint_args::{CheckpointArgs, CheckpointTask, CheckpointingArgs};
 use crate::deployment::DeploymentArgs;
 use crate::layer::{Layer, variable};
 use crate::own_command::OwnTask;
 use crate::pipeline::Pipeline;
 use crate::settings::Settings;
+use crate::topic_args::{TOPIC_OPTIONS, TopicArgs};
 use crate::{settings_file, value};
 
 /// What a program was asked to do.
@@ -56,29 +57,8 @@ pub(crate) struct BuildArgs {
     /// TOML file with these options under [run]
     #[arg(long, value_name = "FILE")]
     settings: Option<OsString>,
-    /// What holds the topics to read: log, kafka or pulsar
-    #[arg(long, value_name = "KIND")]
-    source: Option<OsString>,
-    /// What holds the topics to write: log, kafka, pulsar, or file for JSON lines in the folder to write to
-    #[arg(long, value_name = "KIND")]
-    sink: Option<OsString>,
-    /// Folder of the embedded log
-    #[arg(long, value_name = "DIR")]
-    log: Option<OsString>,
-    /// Read topics to the end they have at the start, instead of following them
-    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    until_end: Option<OsString>,
-    /// Where to begin with topics: oldest, newest, committed (where the group of Kafka has got to), or an
-    /// instant such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "PLACE")]
-    start: Option<OsString>,
-    /// Brokers of Kafka, host:port separated by commas
-    #[arg(long, value_name = "BROKERS")]
-    kafka: Option<OsString>,
-    /// Service URL of Pulsar, such as pulsar://localhost:6650
-    #[arg(long, value_name = "URL")]
-    pulsar: Option<OsString>,
+    #[command(flatten)]
+    topics: TopicArgs,
 }
 
 /// Where a command of a pipeline's own writes to.
@@ -122,22 +102,8 @@ pub(crate) struct JobArgs {
     log_level: Option<OsString>,
     #[command(flatten)]
     deployment: DeploymentArgs,
-    /// Take checkpoints, and go on from the newest: a folder, or a URL such as s3://bucket/prefix
-    #[arg(long, value_name = "PLACE")]
-    checkpoint: Option<OsString>,
-    /// The length of an epoch, such as 500ms or 2s [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    checkpoint_interval: Option<OsString>,
-    /// How many checkpoints to keep [default: 10]
-    #[arg(long, value_name = "N")]
-    checkpoint_retain: Option<OsString>,
-    /// Go on from an older epoch, or from a savepoint, instead of the newest epoch
-    #[arg(long, value_name = "EPOCH")]
-    from: Option<OsString>,
-    /// Leave the state of steps behind that the pipeline no longer has
-    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    allow_dropped_state: Option<OsString>,
+    #[command(flatten)]
+    checkpoints: CheckpointingArgs,
 }
 
 /// The options of `graph`.
@@ -225,7 +191,7 @@ impl Cli {
                         settings: checkpoint.settings,
                         ..BuildArgs::default()
                     },
-                    checkpoint: checkpoint.checkpoint,
+                    checkpoints: CheckpointingArgs::at(checkpoint.checkpoint),
                     ..JobArgs::default()
                 };
                 let task = Task::Checkpoint(checkpoint.task, checkpoint.json);
@@ -287,7 +253,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 22] = [
+        let given: [(&str, Option<&OsStr>); 10] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -298,26 +264,16 @@ impl JobArgs {
             ("keep-features", self.keep_features.as_deref()),
             ("quiet", self.quiet.as_deref()),
             ("log-level", self.log_level.as_deref()),
-            ("source", self.build.source.as_deref()),
-            ("sink", self.build.sink.as_deref()),
-            ("log", self.build.log.as_deref()),
-            ("until-end", self.build.until_end.as_deref()),
-            ("start", self.build.start.as_deref()),
-            ("kafka", self.build.kafka.as_deref()),
-            ("pulsar", self.build.pulsar.as_deref()),
-            ("checkpoint", self.checkpoint.as_deref()),
-            ("checkpoint-interval", self.checkpoint_interval.as_deref()),
-            ("checkpoint-retain", self.checkpoint_retain.as_deref()),
-            ("from", self.from.as_deref()),
-            ("allow-dropped-state", self.allow_dropped_state.as_deref()),
         ];
         let mut layer = Layer::default();
+        let given = given
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        let given = given
+            .chain(self.build.topics.given())
+            .chain(self.checkpoints.given())
+            .chain(self.deployment.given());
         for (key, value) in given {
-            if let Some(value) = value {
-                layer.set(key, value, &format!("--{key}"), errors);
-            }
-        }
-        for (key, value) in self.deployment.given() {
             layer.set(key, value, &format!("--{key}"), errors);
         }
         layer
@@ -385,15 +341,7 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
     if pipeline.has_topics() {
         command = command.mut_arg("data", |arg| arg.hide(true));
     } else {
-        for name in [
-            "source",
-            "sink",
-            "log",
-            "until_end",
-            "start",
-            "kafka",
-            "pulsar",
-        ] {
+        for name in TOPIC_OPTIONS {
             command = command.mut_arg(name, |arg| arg.hide(true));
         }
     }
@@ -416,6 +364,7 @@ Exit codes:
        on standard error
     3  the cluster does not hold together: a process is missing, gone, stopped or hung; starting
        all of them again helps, which --supervise does
+    4  another start of the pipeline, with the same checkpoints, has taken over
   130  interrupted twice; the first interrupt ends the run in good order, with 0";
 
 fn examples(name: &str) -> String {

@@ -8,7 +8,7 @@ use thalweg_engine::flow::{Flow, Graph};
 use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::key::key_hash;
 use thalweg_engine::telemetry::Telemetry;
-use thalweg_engine::{BuildResult, PlanError, RunError};
+use thalweg_engine::{BuildResult, Comparison, PlanError, RunError};
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(settings: &Settings, layer: &Layer, build: Build) -> Outcome {
     }
     signals::listen(stop.clone());
     if supervise::is_supervised() {
-        supervise::listen(stop.clone());
+        supervise::listen(stop.clone(), &telemetry);
     }
     let begun = Arc::new(Begun::default());
     let progress = Progress::start(&telemetry, &options.clock, settings, bar);
@@ -82,6 +82,9 @@ pub(crate) fn start_logging(layer: &Layer) -> ProgressBar {
 /// are: the program, its settings, the model.
 fn job_options(settings: &Settings) -> JobOptions {
     let mut options = settings.job_options();
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.start_token = supervise::start_token();
+    }
     if let Some(cluster) = &mut options.cluster {
         // Where it cannot be read, another process on such a machine cannot read it either.
         let program = std::env::current_exe().and_then(std::fs::read);
@@ -183,10 +186,10 @@ fn report_failure(error: &RunError, settings: &Settings) -> Outcome {
         }
         other => {
             print_errors([other.to_string().as_str()]);
-            if matches!(other, RunError::Lost(_)) {
-                Outcome::Lost
-            } else {
-                Outcome::Failed
+            match other {
+                RunError::Lost(_) => Outcome::Lost,
+                RunError::Superseded(_) => Outcome::Superseded,
+                _ => Outcome::Failed,
             }
         }
     }
@@ -220,31 +223,67 @@ fn conclude(summary: &Summary, settings: &Settings, is_quiet: bool) -> Outcome {
 
 /// Prints the graph.
 pub(crate) fn graph(settings: &Settings, format: GraphFormat, build: Build) -> Outcome {
-    planned(settings, build, |graph| match format {
-        GraphFormat::Mermaid => graph.to_mermaid(),
-        GraphFormat::Dot => graph.to_dot(),
+    planned(settings, build, |graph| {
+        Ok(match format {
+            GraphFormat::Mermaid => graph.to_mermaid(),
+            GraphFormat::Dot => graph.to_dot(),
+        })
     })
 }
 
-/// Says whether the pipeline could run.
+/// Says whether the pipeline could run, and how it differs from the checkpoint that it would go on
+/// from.
 pub(crate) fn check(settings: &Settings, build: Build) -> Outcome {
     planned(settings, build, |graph| {
-        format!("ok: {}\n", format::things(graph.nodes().len(), "step"))
+        let mut text = String::new();
+        if let Some(checkpoints) = settings.job_options().checkpoints {
+            let compared = checkpoints.compare(graph);
+            let compared = compared.map_err(|error| vec![error.to_string()])?;
+            if let Some(compared) = compared {
+                text = differences(&compared);
+                let errors = compared.errors(checkpoints.allow_dropped_state);
+                if !errors.is_empty() {
+                    print(&text);
+                    return Err(errors);
+                }
+            }
+        }
+        Ok(format!(
+            "{text}ok: {}\n",
+            format::things(graph.nodes().len(), "step")
+        ))
     })
+}
+
+/// How the pipeline differs from a checkpoint, a line each.
+fn differences(compared: &Comparison) -> String {
+    let epoch = compared.epoch;
+    let added = compared.added.iter();
+    let added = added.map(|id| format!("+ {id}: not in epoch {epoch}, begins anew\n"));
+    let dropped = compared.dropped.iter();
+    let dropped = dropped.map(|id| format!("- {id}: in epoch {epoch}, and not in the pipeline\n"));
+    added.chain(dropped).collect()
 }
 
 /// Builds the graph without running it and prints what `text` makes of it.
-fn planned(settings: &Settings, build: Build, text: impl FnOnce(&Graph) -> String) -> Outcome {
+fn planned(
+    settings: &Settings,
+    build: Build,
+    text: impl FnOnce(&Graph) -> Result<String, Vec<String>>,
+) -> Outcome {
     let own = settings.clone();
     let planned = thalweg_engine::plan(&settings.job_options(), move |flow| {
         build(flow, &own).map_err(|error| with_causes(&*error).into())
     });
-    match planned {
-        Ok(graph) => {
-            print(&text(&graph));
+    match planned
+        .map_err(|error| error.errors)
+        .and_then(|graph| text(&graph))
+    {
+        Ok(text) => {
+            print(&text);
             Outcome::Done
         }
-        Err(PlanError { errors }) => {
+        Err(errors) => {
             print_errors(errors.iter().map(String::as_str));
             Outcome::Refused
         }

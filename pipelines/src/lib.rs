@@ -26,6 +26,8 @@
 mod admin;
 mod checkpoint;
 mod checkpoint_args;
+mod checkpoint_settings;
+mod checkpoint_text;
 mod cli;
 mod deployment;
 mod format;
@@ -43,6 +45,7 @@ mod settings_file;
 mod signals;
 mod summary;
 mod supervise;
+mod topic_args;
 mod topics;
 mod value;
 

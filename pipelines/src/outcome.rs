@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Refused,
     /// The cluster that it belongs to does not hold together.
     Lost,
+    /// Another start of the pipeline has taken over.
+    Superseded,
 }
 
 impl Outcome {
@@ -24,6 +26,7 @@ impl Outcome {
             Self::Failed => 1,
             Self::Refused => 2,
             Self::Lost => 3,
+            Self::Superseded => 4,
         }
     }
 }

@@ -3,17 +3,15 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use thalweg_connectors::file::FileSink;
-use thalweg_engine::Checkpointing;
-use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location, StartFrom};
+use thalweg_engine::checkpoint::Location;
 use thalweg_engine::cluster::ClusterOptions;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
 use thalweg_engine::time::EventTime;
 
-use crate::checkpoint_args::NEWEST;
+use crate::checkpoint_settings::CheckpointSettings;
 use crate::layer::Layer;
 use crate::topics::Topics;
 
@@ -41,11 +39,7 @@ pub struct Settings {
     keeps_features: bool,
     topics: Topics,
     cluster: Option<ClusterOptions>,
-    checkpoint: Option<Location>,
-    checkpoint_interval: Option<Duration>,
-    checkpoint_retain: Option<usize>,
-    from: Option<String>,
-    allows_dropped_state: bool,
+    checkpoints: CheckpointSettings,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -96,11 +90,7 @@ impl Settings {
             keeps_features: false,
             topics: Topics::in_log(format!("./log/{name}")),
             cluster: None,
-            checkpoint: None,
-            checkpoint_interval: None,
-            checkpoint_retain: None,
-            from: None,
-            allows_dropped_state: false,
+            checkpoints: CheckpointSettings::default(),
             notes: Arc::default(),
         }
     }
@@ -167,7 +157,7 @@ impl Settings {
 
     /// Where checkpoints are kept, if anywhere.
     pub fn checkpoint(&self) -> Option<&Location> {
-        self.checkpoint.as_ref()
+        self.checkpoints.location.as_ref()
     }
 
     /// Worker threads.
@@ -283,29 +273,9 @@ impl Settings {
     }
 
     /// The same settings, with checkpoints at a place.
-    pub fn with_checkpoint(self, checkpoint: Location) -> Self {
-        Self {
-            checkpoint: Some(checkpoint),
-            ..self
-        }
-    }
-
-    /// How checkpoints are taken; a backfill takes none.
-    fn checkpointing(&self) -> Option<Checkpointing> {
-        let location = self.checkpoint.clone().filter(|_| !self.is_backfill)?;
-        let mut options = CheckpointOptions::new(location);
-        options.interval = self.checkpoint_interval.unwrap_or(options.interval);
-        options.retain = self.checkpoint_retain.unwrap_or(options.retain);
-        let mut checkpointing = Checkpointing::new(&self.name, options);
-        checkpointing.allow_dropped_state = self.allows_dropped_state;
-        checkpointing.from = match self.from.as_deref() {
-            None | Some(NEWEST) => StartFrom::Newest,
-            Some(from) => match from.parse() {
-                Ok(epoch) => StartFrom::Epoch(Epoch(epoch)),
-                Err(_) => StartFrom::Savepoint(from.to_owned()),
-            },
-        };
-        Some(checkpointing)
+    pub fn with_checkpoint(mut self, checkpoint: Location) -> Self {
+        self.checkpoints.location = Some(checkpoint);
+        self
     }
 
     /// The engine's options for these settings. Dead letters and late events that the pipeline
@@ -321,7 +291,11 @@ impl Settings {
             dead_letters: Some(Arc::new(dead_letters)),
             late: Some(Arc::new(late)),
             cluster: self.cluster.clone(),
-            checkpoints: self.checkpointing(),
+            checkpoints: self
+                .checkpoints
+                .checkpointing(&self.name)
+                // A backfill takes none.
+                .filter(|_| !self.is_backfill),
             ..JobOptions::default()
         }
     }
@@ -342,14 +316,7 @@ impl Settings {
         self.pace = layer.rate.unwrap_or(self.pace);
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
-        if let Some(checkpoint) = &layer.checkpoint {
-            // A text that is no location has been reported where it was read.
-            self.checkpoint = checkpoint.parse().ok();
-        }
-        self.checkpoint_interval = layer.checkpoint_interval;
-        self.checkpoint_retain = layer.checkpoint_retain;
-        self.from.clone_from(&layer.from);
-        self.allows_dropped_state = layer.allow_dropped_state.unwrap_or(false);
+        self.checkpoints = self.checkpoints.under(layer);
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

@@ -1,26 +1,39 @@
 //! Runs the program as a child, and starts it again when it breaks down.
 //!
-//! The child's standard input is a pipe from here. A word on it asks the child to finish what it has
-//! and end. When it closes without one, the supervisor is gone, and the child ends at once, as if it
-//! had broken down: there is never a child without its supervisor.
+//! The child's standard input is a line to here. A word on it asks the child to finish what it has and
+//! end. When it closes without one, the supervisor is gone, and the child ends at once, as if it had
+//! broken down: there is never a child without its supervisor. The other way, the child says again and
+//! again that it goes on: one that has been stopped, or hangs, is ended and started again, too.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thalweg_engine::clock::Clock;
 use thalweg_engine::job::StopHandle;
+use thalweg_engine::key::key_hash;
+use thalweg_engine::telemetry::{Health, Telemetry};
 use thalweg_engine::time::{millis, secs};
 use tracing::{error, info, warn};
 
 use crate::outcome::{INTERRUPTED, Outcome, print_errors};
 
-/// Tells the child that it is one.
+/// Tells the child that it is one, and which start of its supervisor it belongs to.
 const SUPERVISED: &str = "THALWEG_SUPERVISED";
 /// The word that asks a child to stop.
 const STOP: &[u8; 4] = b"stop";
+/// What a child says that goes on, and one that has taken a checkpoint as well.
+const GOES_ON: u8 = b'.';
+const HAS_SEALED: u8 = b'+';
+/// How often it does.
+const BEAT_EVERY: Duration = millis(500);
+/// After how long without a word a child is given up: one that has spoken, and one that has not.
+const SILENCE_MAX: Duration = secs(8);
+const START_MAX: Duration = secs(60);
 /// How long to wait before a restart: at first, and at most, after twice as long each time.
 const PAUSE_MIN: Duration = millis(200);
 const PAUSE_MAX: Duration = secs(10);
@@ -34,9 +47,14 @@ pub(crate) fn is_supervised() -> bool {
     std::env::var_os(SUPERVISED).is_some()
 }
 
+/// What all children of one start of a supervisor have in common.
+pub(crate) fn start_token() -> Option<u64> {
+    std::env::var(SUPERVISED).ok()?.parse().ok()
+}
+
 /// Has the job of a supervised program stop when its supervisor says so, and ends the program when
-/// its supervisor is gone.
-pub(crate) fn listen(stop: StopHandle) {
+/// its supervisor is gone; tells the supervisor that the program goes on.
+pub(crate) fn listen(stop: StopHandle, telemetry: &Arc<Telemetry>) {
     let wait = move || {
         let mut word = [0; STOP.len()];
         if io::stdin().read_exact(&mut word).is_ok() {
@@ -45,11 +63,35 @@ pub(crate) fn listen(stop: StopHandle) {
         print_errors(["the supervisor is gone: ending with it"]);
         std::process::exit(Outcome::Lost.code().into());
     };
+    let telemetry = Arc::clone(telemetry);
+    let line = io::stdin().as_fd().try_clone_to_owned();
     let spawned = std::thread::Builder::new()
         .name("supervisor".to_owned())
-        .spawn(wait);
+        .spawn(wait)
+        .and(line)
+        .and_then(|line| {
+            std::thread::Builder::new()
+                .name("beat".to_owned())
+                .spawn(move || beat(UnixStream::from(line), &telemetry))
+        });
     if let Err(error) = spawned {
-        warn!(%error, "cannot listen to the supervisor");
+        warn!(%error, "cannot talk to the supervisor");
+    }
+}
+
+/// Says again and again that the program goes on, as long as it does.
+fn beat(mut line: UnixStream, telemetry: &Telemetry) {
+    loop {
+        let word = match telemetry.gauge("checkpoint_epoch").get().is_nan() {
+            true => GOES_ON,
+            false => HAS_SEALED,
+        };
+        let is_stuck = matches!(telemetry.status().health, Health::Stuck(_));
+        // Fails when the supervisor is gone, which the other thread notices.
+        if !is_stuck && line.write_all(&[word]).is_err() {
+            return;
+        }
+        std::thread::sleep(BEAT_EVERY);
     }
 }
 
@@ -63,29 +105,27 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
             return Outcome::Refused.code();
         }
     };
+    let clock = Clock::system();
+    let token = key_hash(&(std::process::id(), clock.wall().as_micros()));
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env(SUPERVISED, "1")
-        .stdin(Stdio::piped());
+    command.args(arguments).env(SUPERVISED, token.to_string());
     let ward = Arc::new(Mutex::new(Ward::default()));
     listen_for(&ward);
-    let clock = Clock::system();
     let (mut in_a_row, mut pause) = (0, PAUSE_MIN);
     loop {
         let started_ns = clock.now_ns();
-        let status = match attend(&ward, &mut command) {
-            Ok(status) => status,
+        let end = match attend(&ward, &mut command, &clock) {
+            Ok(end) => end,
             Err(error) => {
                 error!(%error, "cannot start the program");
                 return Outcome::Refused.code();
             }
         };
-        let code = exit_code(status);
+        let (status, code) = (end.status, exit_code(end.status));
         if lock(&ward).asked > 0 || !is_worth_another_try(code) {
             return code;
         }
-        if Duration::from_nanos(clock.now_ns() - started_ns) >= LONG {
+        if end.has_sealed || Duration::from_nanos(clock.now_ns() - started_ns) >= LONG {
             (in_a_row, pause) = (0, PAUSE_MIN);
         }
         if in_a_row == restarts {
@@ -106,17 +146,25 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
 #[derive(Default)]
 struct Ward {
     child: Option<Child>,
-    lifeline: Option<ChildStdin>,
+    line: Option<UnixStream>,
     /// How often the program was asked to stop.
     asked: u32,
 }
 
 impl Ward {
     fn say_stop(&mut self) {
-        if let Some(lifeline) = &mut self.lifeline {
+        if let Some(line) = &mut self.line {
             // Fails only when the child has ended by itself.
-            let _ = lifeline.write_all(STOP);
+            let _ = line.write_all(STOP);
         }
+    }
+
+    /// What the child has said since the last time.
+    fn heard(&mut self) -> Vec<u8> {
+        let mut words = [0; 64];
+        let read = self.line.as_mut().map(|line| line.read(&mut words));
+        let read = read.and_then(Result::ok).unwrap_or(0);
+        words[..read].to_vec()
     }
 }
 
@@ -124,21 +172,46 @@ fn lock(ward: &Mutex<Ward>) -> MutexGuard<'_, Ward> {
     ward.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How a child has ended.
+struct End {
+    status: ExitStatus,
+    /// Whether it had taken a checkpoint: it has got on then.
+    has_sealed: bool,
+}
+
 /// Starts the child and waits for its end.
-fn attend(ward: &Mutex<Ward>, command: &mut Command) -> io::Result<ExitStatus> {
-    let mut child = command.spawn()?;
+fn attend(ward: &Mutex<Ward>, command: &mut Command, clock: &Clock) -> io::Result<End> {
+    let (line, far) = UnixStream::pair()?;
+    line.set_nonblocking(true)?;
+    let child = command.stdin(OwnedFd::from(far)).spawn()?;
+    // Only the child has the other end.
+    command.stdin(Stdio::null());
     info!(process_id = child.id(), "started the program");
     {
         let mut ward = lock(ward);
-        ward.lifeline = child.stdin.take();
+        ward.line = Some(line);
         ward.child = Some(child);
         if ward.asked > 0 {
             ward.say_stop();
         }
     }
+    let mut looked_ns = clock.now_ns();
+    let (mut heard_ns, mut silence_max, mut has_sealed) = (looked_ns, START_MAX, false);
     loop {
+        let now_ns = clock.now_ns();
+        // Where it was not this one that was there, the child may have been, too.
+        let was_away = Duration::from_nanos(now_ns - looked_ns) > SILENCE_MAX / 4;
+        looked_ns = now_ns;
         {
             let mut ward = lock(ward);
+            let heard = ward.heard();
+            if !heard.is_empty() {
+                silence_max = SILENCE_MAX;
+                has_sealed |= heard.contains(&HAS_SEALED);
+            }
+            if was_away || !heard.is_empty() {
+                heard_ns = now_ns;
+            }
             let status = ward
                 .child
                 .as_mut()
@@ -146,8 +219,15 @@ fn attend(ward: &Mutex<Ward>, command: &mut Command) -> io::Result<ExitStatus> {
                 .transpose()?
                 .flatten();
             if let Some(status) = status {
-                (ward.child, ward.lifeline) = (None, None);
-                return Ok(status);
+                (ward.child, ward.line) = (None, None);
+                return Ok(End { status, has_sealed });
+            }
+            if let Some(child) = &mut ward.child
+                && Duration::from_nanos(now_ns - heard_ns) > silence_max
+            {
+                warn!("the program is stopped or hangs: ending it");
+                child.kill()?;
+                heard_ns = now_ns;
             }
         }
         std::thread::sleep(GLANCE);
@@ -181,8 +261,8 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 /// Whether a program that has ended in this way may do better the next time.
 fn is_worth_another_try(code: u8) -> bool {
-    let ends = [Outcome::Done.code(), Outcome::Refused.code()];
-    !ends.contains(&code) && i32::from(code) != INTERRUPTED
+    let ends = [Outcome::Done, Outcome::Refused, Outcome::Superseded];
+    !ends.map(Outcome::code).contains(&code) && i32::from(code) != INTERRUPTED
 }
 
 #[cfg(test)]
@@ -196,6 +276,7 @@ mod tests {
             (1, true),
             (2, false),
             (3, true),
+            (4, false),
             (101, true),
             (130, false),
         ] {

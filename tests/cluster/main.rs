@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod checkpoints;
 mod faults;
 mod outputs;
+#[path = "../place.rs"]
+mod place;
 mod process;
 mod refusals;
 mod supervised;

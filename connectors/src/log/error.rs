@@ -91,10 +91,18 @@ impl LogError {
 
     /// The error of a sink that cannot be opened.
     pub(crate) fn opening_sink(self, what: &str) -> SinkError {
-        SinkError::Open {
-            what: what.to_owned(),
-            reason: self.to_string(),
-            remedy: self.remedy().to_owned(),
+        let (what, reason, remedy) = (what.to_owned(), self.to_string(), self.remedy().to_owned());
+        match self {
+            Self::Busy { .. } => SinkError::Busy {
+                what,
+                reason,
+                remedy,
+            },
+            _ => SinkError::Open {
+                what,
+                reason,
+                remedy,
+            },
         }
     }
 

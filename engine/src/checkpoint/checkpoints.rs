@@ -73,7 +73,10 @@ impl Checkpoints {
     /// - [`CheckpointError::Unknown`] when there is no such checkpoint to start from.
     /// - When the store cannot be used, or what it holds is damaged.
     pub fn begin(&self, from: &StartFrom) -> Result<Generation, CheckpointError> {
-        self.check_start(from)?;
+        // Who mistypes a name must not fence a running cluster off.
+        if !matches!(from, StartFrom::Newest) {
+            self.candidate(from)?;
+        }
         let (id, fence) = self.fence_off()?;
         let kept = self.log().kept(fence)?;
         let restored = match from {
@@ -93,17 +96,19 @@ impl Checkpoints {
         ))
     }
 
-    /// Finds what to start from: who mistypes a name must not fence a running cluster off.
-    fn check_start(&self, from: &StartFrom) -> Result<(), CheckpointError> {
+    /// What a generation that began now would start from; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::begin`].
+    pub fn candidate(&self, from: &StartFrom) -> Result<Option<Manifest>, CheckpointError> {
         match from {
-            StartFrom::Newest => {}
-            StartFrom::Epoch(epoch) => drop(self.manifest(*epoch)?),
-            StartFrom::Savepoint(name) => drop(self.open_savepoint(name)?.some_newest()?),
+            StartFrom::Newest => self.newest(),
+            StartFrom::Epoch(epoch) => self.manifest(*epoch).map(Some),
+            StartFrom::Savepoint(name) => self.open_savepoint(name)?.some_newest().map(Some),
             StartFrom::Elsewhere(location) => {
-                drop(self.in_store(location.open()?).some_newest()?);
+                self.in_store(location.open()?).some_newest().map(Some)
             }
         }
-        Ok(())
     }
 
     /// Appends the fence of a new generation, and gives it with the number of its entry.

@@ -162,6 +162,23 @@ impl Generation {
         Ok(manifest)
     }
 
+    /// Looks whether another generation has begun. It would be found at the next
+    /// [`Generation::seal`], too.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Superseded`] if so, and when the log cannot be read.
+    pub fn check_newest(&self) -> Result<(), CheckpointError> {
+        let log = self.checkpoints.log();
+        match log.read(self.last_entry + 1)? {
+            Some(other) if other.generation() != self.id => Err(CheckpointError::Superseded {
+                generation: self.id.number,
+                other: other.generation().number,
+                file: log.shown(other.number()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole manifest of a draft.
     fn manifest(&self, draft: &ManifestDraft) -> Result<Manifest, CheckpointError> {
         if draft.epoch != self.next_epoch {

@@ -1,5 +1,5 @@
 //! Forms a cluster: every process comes to those of lower numbers and waits for those of higher
-//! ones; when all have come to each other they put their clocks in step and begin.
+//! ones, until all have come to each other.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,9 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::connection::{Connection, Security};
-use super::frame;
 use super::hello::{self, Answer, Hello, Purpose, Refusal};
-use super::message::Message;
+use super::opening::{FormError, Opening, open};
 use super::options::ClusterOptions;
 use super::roster::{Pair, Roster};
 use crate::clock::Clock;
@@ -26,20 +25,7 @@ const GREETING_MAX: usize = 64;
 const RETRY_MIN: Duration = millis(50);
 const RETRY_MAX: Duration = secs(1);
 /// How often to look whether everybody is there.
-const GLANCE: Duration = millis(10);
-/// The longest message before the start.
-const BYTES_MAX: u32 = 1_024;
-
-/// Why there is no cluster.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum FormError {
-    /// This process does not belong into it, or cannot take part: starting again will not help.
-    Refused(String),
-    /// Somebody is missing.
-    Missing(String),
-    /// The job was asked to stop.
-    Stopped,
-}
+pub(super) const GLANCE: Duration = millis(10);
 
 /// A cluster that is complete.
 pub(crate) struct Formed {
@@ -58,12 +44,14 @@ impl Drop for Door {
     }
 }
 
-/// Waits until all processes have come to each other, and puts `clock` in step with theirs.
+/// Waits until all processes have come to each other, goes through the opening with them, and puts
+/// `clock` in step with theirs.
 pub(crate) fn form(
     options: &ClusterOptions,
     own: Hello,
     clock: &Clock,
     stop: &StopHandle,
+    opening: &mut impl Opening,
 ) -> Result<Formed, FormError> {
     let security = Arc::new(Security::load(options).map_err(FormError::Refused)?);
     let roster = Arc::new(Roster::new(own));
@@ -86,25 +74,15 @@ pub(crate) fn form(
     }
     let gathered = gather(&roster, &wait);
     let mut pairs = gathered.inspect_err(|_| roster.give_up())?;
-    let begun = if options.process == 0 {
-        lead(&mut pairs, &wait)
-    } else {
-        follow(pairs[0].as_mut(), &wait)
-    };
-    begun.map_err(|(process, error)| {
-        FormError::Missing(format!(
-            "process {process} at {} went away while the cluster formed ({error}): start it again",
-            options.hosts[process]
-        ))
-    })?;
+    open(&mut pairs, &wait, opening)?;
     Ok(Formed { pairs, door })
 }
 
 /// For how long to go on.
 #[derive(Clone)]
-struct Wait {
-    options: ClusterOptions,
-    clock: Clock,
+pub(super) struct Wait {
+    pub(super) options: ClusterOptions,
+    pub(super) clock: Clock,
     stop: StopHandle,
     deadline_ns: u64,
 }
@@ -114,8 +92,21 @@ impl Wait {
         self.clock.now_ns() >= self.deadline_ns
     }
 
+    /// That a process has gone, in words.
+    pub(super) fn missed(&self, process: usize, error: &io::Error) -> FormError {
+        FormError::Missing(format!(
+            "process {process} at {} went away while the cluster formed ({error}): start it again",
+            self.options.hosts[process]
+        ))
+    }
+
+    /// How long one may be silent that has been heard.
+    pub(super) fn patience(&self) -> Duration {
+        self.options.peer_timeout.max(GREETING)
+    }
+
     /// What is left of it, and at least as long as a greeting may take.
-    fn rest(&self) -> Duration {
+    pub(super) fn rest(&self) -> Duration {
         let rest = self.deadline_ns.saturating_sub(self.clock.now_ns());
         Duration::from_nanos(rest).max(GREETING)
     }
@@ -144,60 +135,6 @@ fn gather(roster: &Roster, wait: &Wait) -> Result<Vec<Option<Pair>>, FormError> 
         }
         thread::sleep(GLANCE);
     }
-}
-
-/// Process 0 tells all others when to begin, once all of them have everybody.
-fn lead(pairs: &mut [Option<Pair>], wait: &Wait) -> Result<(), (usize, io::Error)> {
-    let others = pairs.iter_mut().enumerate();
-    let lines = others.filter_map(|(process, pair)| Some((process, &mut pair.as_mut()?.messages)));
-    let mut lines: Vec<(usize, &mut Connection)> = lines.collect();
-    for (process, line) in &mut lines {
-        let ready = line
-            .set_timeout(Some(wait.rest()))
-            .and_then(|()| expect(line, |message| (message == Message::Ready).then_some(())));
-        ready.map_err(|error| (*process, error))?;
-    }
-    let mut latest_ns = 0;
-    for (process, line) in &mut lines {
-        let now = frame::write(line, &Message::Ask).and_then(|()| {
-            expect(line, |message| match message {
-                Message::Now(now_ns) => Some(now_ns),
-                _ => None,
-            })
-        });
-        latest_ns = now.map_err(|error| (*process, error))?.max(latest_ns);
-    }
-    wait.clock.leap_to(latest_ns);
-    for (process, line) in &mut lines {
-        let start = Message::Start(wait.clock.now_ns());
-        frame::write(line, &start).map_err(|error| (*process, error))?;
-    }
-    Ok(())
-}
-
-fn follow(leader: Option<&mut Pair>, wait: &Wait) -> Result<(), (usize, io::Error)> {
-    let Some(Pair { messages: line, .. }) = leader else {
-        return Ok(());
-    };
-    let follow = |line: &mut Connection| {
-        line.set_timeout(Some(wait.rest()))?;
-        frame::write(line, &Message::Ready)?;
-        expect(line, |message| (message == Message::Ask).then_some(()))?;
-        frame::write(line, &Message::Now(wait.clock.now_ns()))?;
-        expect(line, |message| match message {
-            Message::Start(now_ns) => Some(now_ns),
-            _ => None,
-        })
-    };
-    let start_ns = follow(line).map_err(|error| (0, error))?;
-    wait.clock.leap_to(start_ns);
-    Ok(())
-}
-
-fn expect<T>(line: &mut Connection, take: impl FnOnce(Message) -> Option<T>) -> io::Result<T> {
-    let message = frame::read(line, BYTES_MAX)?;
-    take(message)
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it does not say what it should"))
 }
 
 /// Listens at this process's own place, and answers those who come.
@@ -428,6 +365,6 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), FormErr
         .map_err(|error| FormError::Missing(format!("cannot start thread `{name}`: {error}")))
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::opening::FormError;
+use crate::job::Failure;
 use crate::ledger::MarkPage;
 use crate::telemetry::Figures;
 use crate::time::EventTime;
@@ -11,6 +13,14 @@ use crate::time::EventTime;
 pub(crate) enum Message {
     /// Everybody has come to the sender.
     Ready,
+    /// The sender is at work before the start, and not gone.
+    Busy,
+    /// What process 0 has decided for all, in words of its own.
+    Decided(Vec<u8>),
+    /// The sender has prepared itself for what was decided.
+    Prepared,
+    /// The sender cannot begin.
+    CannotBegin(FormError),
     /// What time is it with you?
     Ask,
     /// Nanoseconds of the sender's clock.
@@ -41,7 +51,13 @@ pub(crate) enum Message {
     /// Stop reading, and finish.
     Stop,
     /// The sender has broken down.
-    Failed(String),
+    Failed(Failure),
+    /// How many epochs process 0 has sealed, and whether sources have to wait until more has been
+    /// published.
+    Epochs {
+        sealed: u64,
+        is_full: bool,
+    },
     /// The sender's workers and sinks have come to a good end, and all its marks are sent.
     Ended,
     /// What the sender has measured.

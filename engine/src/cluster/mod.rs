@@ -11,6 +11,7 @@ mod frame;
 pub(crate) mod hello;
 pub mod hosts;
 pub(crate) mod message;
+pub(crate) mod opening;
 mod options;
 mod parting;
 pub(crate) mod peers;
@@ -18,7 +19,7 @@ pub(crate) mod peers;
 mod pump;
 mod roster;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "cluster-tls")]
 mod tls;
 mod watch;

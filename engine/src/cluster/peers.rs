@@ -228,10 +228,10 @@ impl Peers {
 
     /// Tells all others, once, if the job has failed here.
     pub(super) fn tell_failure(&self, job: &JobContext) {
-        if let Some(reason) = job.failure()
+        if let Some(failure) = job.failed()
             && !self.has_told_failure.swap(true, Ordering::SeqCst)
         {
-            let _ = self.try_tell_all(|| Message::Failed(reason.clone()));
+            let _ = self.try_tell_all(|| Message::Failed(failure.clone()));
         }
     }
 
@@ -345,13 +345,23 @@ impl Peers {
                 peer.flushed.fetch_max(request, Ordering::AcqRel);
             }
             Message::Stop => job.stop.stop(),
-            Message::Failed(reason) => {
-                job.lose(format!("process {} has failed: {reason}", peer.process));
+            Message::Failed(failure) => job.hear_failure(peer.process, failure),
+            Message::Epochs { sealed, is_full } => {
+                if let Some(epochs) = &job.epochs {
+                    epochs.hear(job, sealed, is_full);
+                }
             }
             Message::Ended => peer.stage.store(Stage::Ended as u8, Ordering::SeqCst),
             Message::Figures(figures) => *lock(&peer.figures) = Some(figures),
             Message::Done => peer.stage.store(Stage::Done as u8, Ordering::SeqCst),
-            Message::Ready | Message::Ask | Message::Now(_) | Message::Start(_) => {
+            Message::Ready
+            | Message::Busy
+            | Message::Decided(_)
+            | Message::Prepared
+            | Message::CannotBegin(_)
+            | Message::Ask
+            | Message::Now(_)
+            | Message::Start(_) => {
                 job.lose(format!(
                     "process {} says what belongs before the start",
                     peer.process

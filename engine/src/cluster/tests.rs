@@ -17,7 +17,7 @@ use crate::testing::{Collect, Events, Live};
 use crate::time::{EventTime, millis, secs};
 
 /// Places for so many processes on ports that nobody else has.
-fn free_hosts(processes: usize) -> Vec<Host> {
+pub(crate) fn free_hosts(processes: usize) -> Vec<Host> {
     let listeners: Vec<_> = (0..processes)
         .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports"))
         .collect();

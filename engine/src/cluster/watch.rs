@@ -37,6 +37,7 @@ pub(super) fn run(peers: &Peers, job: &Arc<JobContext>) {
         position: EventTime::MIN,
         shipped_ns: now_ns,
         has_told_stop: false,
+        epochs: (0, false),
         frontier: 0,
         moved_ns: now_ns,
     };
@@ -60,6 +61,8 @@ struct Watch<'a> {
     position: EventTime,
     shipped_ns: u64,
     has_told_stop: bool,
+    /// What the others know of the epochs.
+    epochs: (u64, bool),
     frontier: u64,
     /// When the frontier last moved, or had a reason not to.
     moved_ns: u64,
@@ -72,6 +75,7 @@ impl Watch<'_> {
         let away = Duration::from_nanos(now_ns.saturating_sub(self.looked_ns));
         self.looked_ns = now_ns;
         self.pass_on_stop();
+        self.tell_epochs();
         self.answer_flushes();
         if now_ns.saturating_sub(self.shipped_ns) >= nanos(SHIP_EVERY) {
             self.shipped_ns = now_ns;
@@ -97,6 +101,19 @@ impl Watch<'_> {
     fn pass_on_stop(&mut self) {
         if self.job.stop.is_stopped() && !self.job.is_aborted() && !self.has_told_stop {
             self.has_told_stop = self.peers.try_tell_all(|| Message::Stop);
+        }
+    }
+
+    /// Tells the others, from process 0, how far the epochs have got.
+    fn tell_epochs(&mut self) {
+        let epochs = self.job.epochs.as_ref();
+        let Some(epochs) = epochs.filter(|_| self.peers.own == 0) else {
+            return;
+        };
+        let (sealed, is_full) = (epochs.sealed(), epochs.is_full());
+        let news = || Message::Epochs { sealed, is_full };
+        if self.epochs != (sealed, is_full) && self.peers.try_tell_all(news) {
+            self.epochs = (sealed, is_full);
         }
     }
 

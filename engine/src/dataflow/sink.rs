@@ -35,6 +35,8 @@ use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
 const BATCHES_AHEAD: usize = 64;
+/// How long to wait for another start of the pipeline to let go of a sink.
+const BUSY_MAX_NS: u64 = 15_000_000_000;
 
 /// Writes the stream with `config`; in event-time order the records are put in order first.
 ///
@@ -94,7 +96,7 @@ fn build<'s, T: Data>(
         let wake = Wake::new(Arc::clone(&pending), activate);
         Outlet::Thread(match (delivery, &site.job.epochs) {
             (Delivery::ExactlyOnce, Some(epochs)) => {
-                let writer = config.open_epochs(&epochs.slot(&metrics.id))?;
+                let writer = open_epochs(&site.job, config, &epochs.slot(&metrics.id))?;
                 start_publisher(&site.job, epochs, &metrics, writer, wake)
             }
             _ => start(&site.job, &metrics, desk(site, &metrics, config)?, wake),
@@ -157,6 +159,25 @@ fn build<'s, T: Data>(
         }
     });
     Ok(edge)
+}
+
+/// Opens the writer that publishes epochs. Another start of the pipeline may still have it: that one
+/// has been fenced off by now, and ends when it notices.
+fn open_epochs<T: Data>(
+    job: &JobContext,
+    config: &Arc<dyn Sink<T>>,
+    slot: &str,
+) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+    let clock = &job.options.clock;
+    let deadline_ns = clock.now_ns().saturating_add(BUSY_MAX_NS);
+    loop {
+        match config.open_epochs(slot) {
+            Err(SinkError::Busy { .. }) if clock.now_ns() < deadline_ns && !job.is_aborted() => {
+                std::thread::sleep(millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens a writer that writes at once.
@@ -268,11 +289,19 @@ impl<T> Away<T> {
             Some((held, last)) if held.time() == capability.time() => *last = self.sent,
             _ => self.held.push_back((capability.clone(), self.sent)),
         }
-        let mut unsent = Item::Records(records);
+        self.hand_over(Item::Records(records), job);
+    }
+
+    /// Hands something over to the writer, waiting while it has enough.
+    fn hand_over(&self, item: Item<T>, job: &JobContext) {
+        let mut unsent = item;
         // Another failure than a time-out means that the writer has given up, and it has said why.
         while let Err(SendTimeoutError::Timeout(item)) =
             self.items.send_timeout(unsent, millis(100))
         {
+            if job.is_aborted() {
+                return;
+            }
             // Whoever watches over the worker is to know that it waits.
             job.pulse.hold_up(FIRST_WORKER, job.options.clock.now_ns());
             unsent = item;
@@ -371,8 +400,7 @@ impl<T: Data> End<T> {
         });
         match (&self.outlet, &self.job.epochs) {
             (Outlet::Thread(away), _) => {
-                // Fails only when the writer has given up, and it has said why.
-                let _ = away.items.send(Item::EndOfEpoch(Box::new(save)));
+                away.hand_over(Item::EndOfEpoch(Box::new(save)), &self.job);
             }
             (_, Some(epochs)) => epochs.save(save),
             (_, None) => {}

@@ -1,6 +1,6 @@
 //! The timely source of a step: it takes batches from reader threads into the open tick.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,10 +18,11 @@ use timely::scheduling::Activator;
 
 use super::epoch::{Announcement, tick_in};
 use super::{Edge, Site, Tick};
+use crate::alignment::Aligned;
 use crate::checkpoint::SourcePartition;
 use crate::epochs::Ack;
 use crate::intake::{Batch, Opened, Opener, Wake};
-use crate::job::{Aligned, JobContext};
+use crate::job::JobContext;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Packet, Record};
 use crate::source::{EventTimes, Found, ReadStatus, Source, SourceError, WatermarkPolicy};
@@ -88,6 +89,7 @@ pub(crate) fn source<'s, T: Data>(
             wake: Wake::new(Arc::clone(&pending), activate),
             worker: site.worker(),
             workers: site.workers(),
+            known: BTreeMap::new(),
         })?
     };
     let mut feed = Feed::new(site, metrics, number, event_times.policy, supply, pending);
@@ -144,14 +146,13 @@ pub(crate) fn source<'s, T: Data>(
 }
 
 /// Opens this worker's share of the partitions, each with a reader thread, and sees to their upkeep.
-fn open_partitions<T: Data>(opener: Opener<T>) -> Result<Supply<T>, SourceError> {
+fn open_partitions<T: Data>(mut opener: Opener<T>) -> Result<Supply<T>, SourceError> {
     let listed = opener.config.partitions()?;
-    let numbers = opener.numbers(&listed);
-    opener.name_all(&numbers);
+    opener.learn(&listed);
     let mut opened = Vec::new();
     for (index, partition) in listed.iter().enumerate() {
         if opener.is_mine(index) {
-            opened.push(opener.open(*partition, numbers[partition], Found::AtStart)?);
+            opened.push(opener.open(*partition, Found::AtStart)?);
         }
     }
     let (arrive, arrivals) = opener.config.discover_every().map(|_| unbounded()).unzip();

@@ -8,7 +8,13 @@
 //! starts ([`Epochs::number`]).
 
 mod ack;
+#[cfg(test)]
+mod cluster_tests;
+mod comparison;
+mod decision;
 mod failpoint;
+#[cfg(test)]
+mod restart_tests;
 mod restored;
 mod saver;
 mod sealer;
@@ -16,21 +22,25 @@ mod sealer;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 pub(crate) use ack::Ack;
+pub use comparison::Comparison;
+pub(crate) use decision::Decision;
+use decision::cannot_begin;
 pub(crate) use failpoint::Failpoint;
 pub(crate) use restored::{Restored, RestoredSource};
 pub(crate) use saver::{Reply, Save, Saved};
 pub(crate) use sealer::Sealing;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointOptions, Checkpoints, Epoch, Generation, StartFrom,
+    CheckpointOptions, Checkpoints, Epoch, Generation, KeyGroups, PartWriter, StartFrom,
 };
+use crate::cluster::opening::FormError;
 use crate::flow::Graph;
 use crate::job::JobContext;
 use crate::key::key_hash;
@@ -54,6 +64,9 @@ pub struct Checkpointing {
     pub options: CheckpointOptions,
     /// What to go on from.
     pub from: StartFrom,
+    /// Is the same when a job is started again because it has broken down. Once one of its starts has
+    /// sealed an epoch, `from` counts no more: the next one goes on from the newest.
+    pub start_token: Option<u64>,
     /// Whether the state of steps that are no longer there may be left behind.
     pub allow_dropped_state: bool,
     pub(crate) failpoint: Failpoint,
@@ -66,6 +79,7 @@ impl Checkpointing {
             pipeline: pipeline.to_owned(),
             options,
             from: StartFrom::Newest,
+            start_token: None,
             allow_dropped_state: false,
             failpoint: Failpoint::default(),
         }
@@ -77,6 +91,8 @@ pub(crate) struct Epochs {
     options: CheckpointOptions,
     /// The epoch that the graph calls 0.
     first: Epoch,
+    writer: PartWriter,
+    /// In the process that seals.
     generation: Mutex<Option<Generation>>,
     pub(crate) restored: Option<Restored>,
     saves: (Sender<Save>, Receiver<Save>),
@@ -85,6 +101,8 @@ pub(crate) struct Epochs {
     /// As in the progress.
     sealed: AtomicU64,
     outbox_bytes: AtomicU64,
+    /// Whether process 0 says that sources have to wait.
+    is_full_elsewhere: AtomicBool,
     /// By sink, the oldest epoch of the run that it has not published.
     unpublished: Mutex<BTreeMap<String, u64>>,
     /// By sink, the newest epoch that it has published.
@@ -93,6 +111,7 @@ pub(crate) struct Epochs {
     /// Who is told that an epoch has been sealed.
     listeners: Mutex<Vec<Sender<()>>>,
     pipeline: String,
+    start_token: Option<u64>,
     /// Tells the outputs of this row of checkpoints from those of others.
     lineage: u64,
 }
@@ -105,34 +124,36 @@ struct Progress {
 }
 
 impl Epochs {
-    /// Begins a generation, and finds what to go on from.
-    pub(crate) fn begin(config: &Checkpointing, graph: &Graph) -> Result<Self, String> {
-        let begin = || {
-            let checkpoints = Checkpoints::open(&config.options, &config.pipeline)?;
-            let generation = checkpoints.begin(&config.from)?;
-            Ok::<_, CheckpointError>((checkpoints, generation))
-        };
-        let (checkpoints, generation) = begin().map_err(|error| error.to_string())?;
-        let restored = match generation.restored() {
-            Some(manifest) => Some(Restored::load(&checkpoints, manifest, graph, config)?),
-            None => None,
-        };
-        // Elsewhere, epochs have other numbers.
-        let continued = restored.as_ref().and_then(|restored| restored.lineage);
-        let continued = continued.filter(|_| !matches!(config.from, StartFrom::Elsewhere(_)));
+    /// Begins as was decided, with the generation in the process that seals; the states of the steps
+    /// are there for workers that own these key groups.
+    pub(crate) fn begin(
+        config: &Checkpointing,
+        graph: &Graph,
+        decision: &Decision,
+        generation: Option<Generation>,
+        groups: KeyGroups,
+    ) -> Result<Self, FormError> {
+        let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
+        let checkpoints = checkpoints.map_err(cannot_begin)?;
+        let restored = decision.restored.as_ref();
+        let restored =
+            restored.map(|manifest| Restored::load(&checkpoints, manifest, graph, groups));
         Ok(Self {
             pipeline: config.pipeline.clone(),
-            lineage: continued.unwrap_or(generation.id().token),
+            start_token: config.start_token,
+            lineage: decision.lineage,
             listeners: Mutex::default(),
-            first: generation.next_epoch(),
+            first: decision.first,
             options: config.options.clone(),
-            generation: Mutex::new(Some(generation)),
-            restored,
+            writer: checkpoints.writer(decision.generation),
+            generation: Mutex::new(generation),
+            restored: restored.transpose()?,
             saves: unbounded(),
             progress: Mutex::default(),
             moved: Condvar::new(),
             sealed: AtomicU64::new(0),
             outbox_bytes: AtomicU64::new(0),
+            is_full_elsewhere: AtomicBool::new(false),
             unpublished: Mutex::default(),
             published: Mutex::default(),
             failpoint: config.failpoint.clone(),
@@ -141,12 +162,10 @@ impl Epochs {
 
     /// Starts the threads that write parts.
     pub(crate) fn start(self: &Arc<Self>, job: &Arc<JobContext>) {
-        let writer = lock(&self.generation).as_ref().map(Generation::writer);
         for _ in 0..SAVERS {
-            let Some(writer) = writer.clone() else { return };
             let (shared, epochs, saves) = (Arc::clone(job), Arc::clone(self), self.saves.1.clone());
             job.spawn("checkpoint-parts", move || {
-                saver::run(&shared, &epochs, &writer, &saves);
+                saver::run(&shared, &epochs, &epochs.writer, &saves);
             });
         }
     }
@@ -170,6 +189,7 @@ impl Epochs {
     /// Whether sources have to wait until outboxes have been published.
     pub(crate) fn is_full(&self) -> bool {
         self.outbox_bytes.load(Ordering::Relaxed) > OUTBOX_BYTES_MAX
+            || self.is_full_elsewhere.load(Ordering::Relaxed)
     }
 
     /// Whether the open epoch is to be closed before it is due.
@@ -190,16 +210,25 @@ impl Epochs {
         let _ = self.saves.0.send(save);
     }
 
-    /// Notes that one more epoch is sealed.
-    fn note_sealed(&self) {
-        let mut progress = lock(&self.progress);
-        progress.sealed += 1;
-        self.sealed.store(progress.sealed, Ordering::Release);
+    /// Notes how many of the run's epochs are sealed.
+    fn set_sealed(&self, sealed: u64) {
+        lock(&self.progress).sealed = sealed;
+        self.sealed.store(sealed, Ordering::Release);
         self.moved.notify_all();
         // One that has not looked yet will see this, too.
         for listener in lock(&self.listeners).iter() {
             let _ = listener.try_send(());
         }
+    }
+
+    /// Takes note of how far process 0 has got.
+    pub(crate) fn hear(&self, job: &JobContext, sealed: u64, is_full: bool) {
+        self.is_full_elsewhere.store(is_full, Ordering::Relaxed);
+        if let Some(last) = sealed.checked_sub(1) {
+            let epoch = job.telemetry.gauge("checkpoint_epoch");
+            epoch.set(self.number(last).0 as f64);
+        }
+        self.set_sealed(sealed);
     }
 
     /// Waits until an epoch is sealed; false when the job ends before it is.

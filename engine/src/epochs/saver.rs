@@ -81,7 +81,7 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
         step: save.step.clone(),
         content: content.to_owned(),
         worker: save.worker,
-        process: 0,
+        process: job.options.process(),
         kind,
         groups,
         state_version: 1,
@@ -161,6 +161,10 @@ pub(super) fn persist<R>(
                 tracing::warn!(what, "a checkpoint waits: {error}");
                 job.telemetry
                     .set_info("checkpoint_waits", &error.to_string());
+            }
+            Err(error @ CheckpointError::Superseded { .. }) => {
+                job.supersede(error.to_string());
+                return None;
             }
             Err(error) => {
                 job.fail(format!("checkpoint: {error}"));

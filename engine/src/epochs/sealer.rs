@@ -2,21 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam::channel::Receiver;
-use serde_json::json;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use serde_json::{Value, json};
 
 use super::ack::Ack;
 use super::saver::persist;
 use super::{Epochs, lock};
 use crate::checkpoint::{
-    Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord, StepDraft,
+    CheckpointError, Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord,
+    StepDraft,
 };
 use crate::job::JobContext;
+use crate::time::secs;
 use crate::watermark::WatermarkMerge;
+
+/// How often to look, while nothing is to be sealed, whether another generation has begun.
+const LOOK_EVERY: Duration = secs(2);
 
 /// The note of a manifest that says which row of checkpoints it belongs to.
 pub(super) const LINEAGE: &str = "lineage";
+/// The note that says which start has sealed it, where restarts are to know.
+pub(super) const START: &str = "start";
 
 /// An epoch that is over everywhere, with all that was said about it.
 pub(crate) struct Sealing {
@@ -32,7 +40,22 @@ impl Epochs {
         };
         let mut book = Book::of(self);
         let clock = &job.options.clock;
-        for sealing in sealings {
+        loop {
+            let sealing = match sealings.recv_timeout(LOOK_EVERY) {
+                Ok(sealing) => sealing,
+                Err(RecvTimeoutError::Timeout) => {
+                    // Where nothing happens there is nothing to lose it by.
+                    match generation.check_newest() {
+                        Err(error @ CheckpointError::Superseded { .. }) => {
+                            return job.supersede(error.to_string());
+                        }
+                        // The store may be away for a while.
+                        _ if job.is_aborted() => return,
+                        _ => continue,
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             if job.is_aborted() {
                 return;
             }
@@ -42,9 +65,9 @@ impl Epochs {
             let draft = ManifestDraft {
                 epoch: self.number(epoch),
                 sealed_at: clock.wall(),
-                workers: job.options.workers,
-                processes: 1,
-                notes: BTreeMap::from([(LINEAGE.to_owned(), json!(self.lineage))]),
+                workers: job.options.all_workers(),
+                processes: job.options.processes(),
+                notes: self.notes(),
                 ..book.draft(sealing.acks)
             };
             if self.failpoint.is_hit(job, "before seal") {
@@ -55,7 +78,7 @@ impl Epochs {
             if self.failpoint.is_hit(job, "after seal") {
                 return;
             }
-            self.note_sealed();
+            self.set_sealed(epoch + 1);
             let telemetry = &job.telemetry;
             telemetry
                 .gauge("checkpoint_epoch")
@@ -69,6 +92,14 @@ impl Epochs {
                 tracing::warn!("old checkpoints cannot be deleted: {error}");
             }
         }
+    }
+
+    fn notes(&self) -> BTreeMap<String, Value> {
+        let token = self
+            .start_token
+            .map(|token| (START.to_owned(), json!(token)));
+        let lineage = (LINEAGE.to_owned(), json!(self.lineage));
+        token.into_iter().chain([lineage]).collect()
     }
 
     fn tell_published(&self, generation: &mut Generation) {

@@ -280,7 +280,7 @@ impl<T: Data> EpochWriter<T> for Once<T> {
 
 /// What comes out of the flow.
 #[derive(Clone, Default)]
-struct Outputs {
+pub(super) struct Outputs {
     sums: Outside<(u64, u64, u64, u64)>,
     tens: Outside<Vec<u64>>,
     totals: Outside<(u64, u64)>,
@@ -329,7 +329,7 @@ impl Outputs {
     }
 
     /// Fails when something is missing here, or there twice, or wrong.
-    fn assert_same(&self, whole: &Self, when: &str) {
+    pub(super) fn assert_same(&self, whole: &Self, when: &str) {
         assert_equal(&self.late, &whole.late, when);
         assert_equal(&self.sums, &whole.sums, when);
         assert_equal(&self.tens, &whole.tens, when);
@@ -361,7 +361,7 @@ fn assert_equal<T: Data + Ord + std::fmt::Debug>(
     );
 }
 
-fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobOptions {
+pub(super) fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobOptions {
     let checkpoints = store.map(|store| {
         let location = Location::store(Arc::new(store.clone()));
         let options = CheckpointOptions {
@@ -383,7 +383,7 @@ fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobO
     }
 }
 
-fn ended(
+pub(super) fn ended(
     options: JobOptions,
     outputs: &Outputs,
     stop: &StopHandle,
@@ -395,14 +395,14 @@ fn ended(
     (outcome, telemetry.ledger().fates())
 }
 
-fn to_end(options: JobOptions, outputs: &Outputs) -> Fates {
+pub(super) fn to_end(options: JobOptions, outputs: &Outputs) -> Fates {
     let (outcome, fates) = ended(options, outputs, &StopHandle::default(), false);
     outcome.unwrap();
     assert!(fates.balance(), "{fates:?}");
     fates
 }
 
-const FAILPOINTS: [&str; 6] = [
+pub(super) const FAILPOINTS: [&str; 6] = [
     "before part",
     "after part",
     "before seal",
@@ -427,7 +427,9 @@ fn check_interrupted(order: Order, ends: &[(usize, u64, usize)], faults: StoreFa
         match ended(options, &outputs, &StopHandle::default(), false).0 {
             Ok(()) => {}
             // A job does not start where its checkpoints cannot be reached.
-            Err(RunError::Plan(error)) => assert!(error.to_string().contains("is away"), "{error}"),
+            Err(error) if error.to_string().contains("is away") => {
+                assert!(matches!(error, RunError::Failed(_)), "{error:?}");
+            }
             Err(error) => {
                 assert!(error.to_string().starts_with("failpoint"), "{error}");
                 hits += 1;

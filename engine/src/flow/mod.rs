@@ -255,10 +255,31 @@ impl<'s> Shared<'s> {
             .add(id, kind, label, inputs)
     }
 
-    pub(crate) fn next_source(&self) -> u16 {
-        let mut building = self.building.borrow_mut();
-        building.sources += 1;
-        building.sources - 1
+    /// The number of a source: the one that it had before a restart, as records that are kept bear it,
+    /// or else the next that no other one has.
+    pub(crate) fn source_number(&self, id: &str) -> u16 {
+        let job = &self.site.job;
+        let restored = job
+            .epochs
+            .as_ref()
+            .and_then(|epochs| epochs.restored.as_ref());
+        let known = restored.map(|restored| &restored.sources);
+        let number = match known.and_then(|known| known.get(id)) {
+            Some(source) => source.number,
+            None => {
+                let is_taken = |number: u16| {
+                    known.is_some_and(|known| known.values().any(|source| source.number == number))
+                };
+                let mut next = self.building.borrow_mut();
+                while is_taken(next.sources) {
+                    next.sources += 1;
+                }
+                next.sources += 1;
+                next.sources - 1
+            }
+        };
+        job.telemetry.set_source_name(number, id);
+        number
     }
 
     pub(crate) fn add_sides(&self, id: &str, node: NodeId, edges: SideEdges<'s>) {

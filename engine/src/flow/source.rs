@@ -36,7 +36,7 @@ impl<'s, T: Data> SourceStep<'s, T> {
     ) -> Stream<'s, T> {
         let Self { shared, id, config } = self;
         let (node, metrics) = shared.add_step(&id, StepKind::Source, &config.describe(), &[]);
-        let number = shared.next_source();
+        let number = shared.source_number(&id);
         if shared.site.planning
             && let Err(error) = config.check()
         {

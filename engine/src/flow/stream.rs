@@ -16,7 +16,7 @@ use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::record::{Data, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::sink::{Sink, Writers};
+use crate::sink::{Delivery, Sink, SinkError, Writers};
 use crate::telemetry::{StepKind, Telemetry};
 
 /// A stream of `T`, each with its event time and origin.
@@ -296,11 +296,15 @@ impl<'s, T: Data> Stream<'s, T> {
         let (shared, edge) = self.into_edge();
         let is_written_here =
             config.writers() == Writers::EachWorker || shared.site.job.options.is_first_process();
-        if shared.site.planning
-            && is_written_here
-            && let Err(error) = config.check()
-        {
-            shared.error(format!("sink `{id}`: {error}"));
+        if shared.site.planning && is_written_here {
+            let fences = shared.site.job.options.checkpoints.is_some()
+                && config.delivery() == Delivery::ExactlyOnce;
+            match config.check() {
+                // Whoever writes it is fenced off before it is opened.
+                Err(SinkError::Busy { .. }) if fences => {}
+                Err(error) => shared.error(format!("sink `{id}`: {error}")),
+                Ok(()) => {}
+            }
         }
         match sink::sink(&shared.site, edge, metrics, &config) {
             Ok(dead) => shared.add_silent(dead),

@@ -1,0 +1,61 @@
+//! The options of pipelines that read and write topics.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::Args;
+
+/// What these options are called among clap's arguments.
+pub(crate) const TOPIC_OPTIONS: [&str; 7] = [
+    "source",
+    "sink",
+    "log",
+    "until_end",
+    "start",
+    "kafka",
+    "pulsar",
+];
+
+/// Where topics are, and how they are read.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TopicArgs {
+    /// What holds the topics to read: log, kafka or pulsar
+    #[arg(long, value_name = "KIND")]
+    source: Option<OsString>,
+    /// What holds the topics to write: log, kafka, pulsar, or file for JSON lines in the folder to write to
+    #[arg(long, value_name = "KIND")]
+    sink: Option<OsString>,
+    /// Folder of the embedded log
+    #[arg(long, value_name = "DIR")]
+    log: Option<OsString>,
+    /// Read topics to the end they have at the start, instead of following them
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    until_end: Option<OsString>,
+    /// Where to begin with topics: oldest, newest, committed (where the group of Kafka has got to), or an
+    /// instant such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "PLACE")]
+    start: Option<OsString>,
+    /// Brokers of Kafka, host:port separated by commas
+    #[arg(long, value_name = "BROKERS")]
+    kafka: Option<OsString>,
+    /// Service URL of Pulsar, such as pulsar://localhost:6650
+    #[arg(long, value_name = "URL")]
+    pulsar: Option<OsString>,
+}
+
+impl TopicArgs {
+    /// What is given, by key.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        let given = [
+            ("source", &self.source),
+            ("sink", &self.sink),
+            ("log", &self.log),
+            ("until-end", &self.until_end),
+            ("start", &self.start),
+            ("kafka", &self.kafka),
+            ("pulsar", &self.pulsar),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(key, value)| Some((key, value.as_deref()?)))
+    }
+}

@@ -102,12 +102,7 @@ fn tls_and_tokens_get_in() {
     for pulsar in ways {
         let sink = PulsarSink::<Event>::json(&pulsar, &*topic);
         let mut writer = sink.open().unwrap();
-        let record = Record {
-            time: EventTime::default(),
-            origin: Origin::default(),
-            ingested_ns: 0,
-            value: Event { id: 1 },
-        };
+        let record = record_of((0, Event { id: 1 }));
         writer.write(&[record], &mut Refused::default()).unwrap();
         writer.flush().unwrap();
         let source = PulsarSource::<Event>::json(&pulsar, &*topic).until_end();
@@ -198,5 +193,47 @@ fn no_log_and_no_message_holds_a_secret() {
     for canary in [right, WRONG, "canary-token"] {
         assert!(!said.contains(canary), "{canary} shows in a message");
         assert!(!logs.contains(canary), "{canary} shows in the logs");
+    }
+}
+
+#[test]
+fn a_record_larger_than_the_broker_takes_is_refused_and_no_other() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic("narrow", 1);
+    let sink = PulsarSink::<String>::encoded(&broker.pulsar(), &*topic, |record, bytes| {
+        bytes.extend_from_slice(record.value.as_bytes());
+        Ok(())
+    });
+    // What shrinks on its way is taken; five million digits of a counter hardly do.
+    let counted: String = (0..700_000_u64)
+        .map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let values = [
+        "first".to_owned(),
+        counted,
+        " ".repeat(6_000_000),
+        "last".to_owned(),
+    ];
+    let records: Vec<_> = (0..).zip(values).map(record_of).collect();
+    let mut writer = sink.open().unwrap();
+    let mut refused = Refused::default();
+    writer.write(&records, &mut refused).unwrap();
+    writer.flush().unwrap();
+    let refused = refused.take();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].0, 1);
+    check(&refused[0].1, &["is too large", "`maxMessageSize`"]);
+    assert_eq!(sink.reports().delivered(), 3);
+}
+
+fn record_of<T>((offset, value): (u64, T)) -> Record<T> {
+    Record {
+        time: EventTime::default(),
+        origin: Origin {
+            offset,
+            ..Origin::default()
+        },
+        ingested_ns: 0,
+        value,
     }
 }

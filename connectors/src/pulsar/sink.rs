@@ -91,7 +91,8 @@ impl<T: Serialize + 'static> PulsarSink<T> {
 
 impl<T: 'static> PulsarSink<T> {
     /// A topic of what `encode` makes of the records. It appends a record's bytes; where it cannot,
-    /// the run ends with what it says. A topic without a namespace is in `public/default`.
+    /// the record becomes a dead letter with what it says, as does one that is larger than the broker
+    /// takes. A topic without a namespace is in `public/default`.
     pub fn encoded(
         pulsar: &Pulsar,
         topic: impl Into<String>,

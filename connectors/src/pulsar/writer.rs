@@ -43,8 +43,9 @@ impl<T: 'static> PulsarWriter<T> {
         }
     }
 
-    /// Hands the record, encoded, to the producer of its partition.
-    fn take_in(&mut self, record: &Record<T>) -> Result<(), String> {
+    /// Hands the record, encoded, to the producer of its partition, which may say why the broker would
+    /// not take it.
+    fn take_in(&mut self, record: &Record<T>) -> Result<Result<(), String>, String> {
         self.key.clear();
         let make_key = self.sink.key.as_ref();
         let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
@@ -62,13 +63,13 @@ impl<T: 'static> PulsarWriter<T> {
             value: &self.value,
         };
         let producer = &mut self.producers[partition];
-        producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
+        let taken = producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
         while producer.in_flight().0 >= IN_FLIGHT_MAX
             || producer.in_flight().1 >= IN_FLIGHT_BYTES_MAX
         {
             producer.look(PATIENCE, &self.sink.reports)?;
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// The record's id, then what the user adds.
@@ -88,9 +89,12 @@ impl<T: 'static> PulsarWriter<T> {
     fn write_all(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), String> {
         for (index, record) in records.iter().enumerate() {
             self.value.clear();
-            match (self.sink.encode)(record, &mut self.value) {
+            let taken = match (self.sink.encode)(record, &mut self.value) {
                 Ok(()) => self.take_in(record)?,
-                Err(reason) => refused.add(index, reason),
+                unwritten => unwritten,
+            };
+            if let Err(reason) = taken {
+                refused.add(index, reason);
             }
         }
         // Those without a key go to one partition for a while, so that batches are large.

@@ -73,6 +73,10 @@ pub(crate) struct BuildArgs {
     /// instant such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "PLACE")]
     start: Option<OsString>,
+    /// Read topics of Pulsar with a subscription of the pipeline's name, which keeps what is not done:
+    /// exclusive, failover or key-shared
+    #[arg(long, value_name = "KIND")]
+    subscription: Option<OsString>,
     /// Brokers of Kafka, host:port separated by commas
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<OsString>,
@@ -287,7 +291,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 22] = [
+        let given: [(&str, Option<&OsStr>); 23] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -303,6 +307,7 @@ impl JobArgs {
             ("log", self.build.log.as_deref()),
             ("until-end", self.build.until_end.as_deref()),
             ("start", self.build.start.as_deref()),
+            ("subscription", self.build.subscription.as_deref()),
             ("kafka", self.build.kafka.as_deref()),
             ("pulsar", self.build.pulsar.as_deref()),
             ("checkpoint", self.checkpoint.as_deref()),
@@ -391,6 +396,7 @@ fn with_build_defaults(command: clap::Command, pipeline: &Pipeline) -> clap::Com
             "log",
             "until_end",
             "start",
+            "subscription",
             "kafka",
             "pulsar",
         ] {

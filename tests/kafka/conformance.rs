@@ -10,7 +10,7 @@ use thalweg_engine::testing::conformance::{
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, shared};
-use crate::flows::Event;
+use crate::job::Event;
 
 /// Fills a partition with events, some of which cannot be decoded.
 fn fill(broker: &Broker, topic: &str, partition: i32, count: u64) -> Held<Event> {

@@ -5,59 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "brokers/fraud.rs"]
+mod fraud;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "brokers/running.rs"]
 mod running;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::Value;
 use thalweg::connectors::kafka::{Kafka, KafkaSource};
-use thalweg::connectors::log::LogSource;
-use thalweg::engine::source::{Found, ReadBatch, ReadStatus, Source};
 
-const EVENTS: usize = 3_000;
-
-fn fraud(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fraud"));
-    command.args(arguments).output().unwrap()
-}
-
-fn succeed(arguments: &[&str]) {
-    let output = fraud(arguments);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{complaint}");
-}
-
-/// All values of a topic, each once for every time it is there.
-fn contents(source: &dyn Source<Value>) -> Vec<Value> {
-    let mut all = Vec::new();
-    for partition in source.partitions().unwrap() {
-        let offset = source.start_offset(partition, Found::AtStart).unwrap();
-        let mut reader = source.open(partition, offset).unwrap();
-        let mut batch = ReadBatch::new();
-        while reader.read(&mut batch, 1_000).unwrap() != ReadStatus::End {}
-        all.extend(batch.into_iter().map(|(_, value)| value.unwrap()));
-    }
-    all
-}
-
-/// The probability of each payment, and how many predictions there are.
-fn probabilities(predictions: Vec<Value>) -> (BTreeMap<u64, f64>, usize) {
-    let count = predictions.len();
-    let pair = |p: Value| {
-        let (payment, probability) = (p["payment"].as_u64(), p["probability"].as_f64());
-        (payment.unwrap(), probability.unwrap())
-    };
-    (predictions.into_iter().map(pair).collect(), count)
-}
-
-fn summary(out: &Path) -> Value {
-    serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap()
-}
+const KINDS: &str = "[source]\nkind = \"kafka\"\n[sink]\nkind = \"kafka\"\n";
 
 #[test]
 fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
@@ -69,43 +27,40 @@ fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
         let arguments = ["--create", "--topic", topic, "--partitions", "4"];
         broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (log, in_log, in_kafka) = (text("log"), text("in_log"), text("in_kafka"));
-    let events = EVENTS.to_string();
-    let generate = ["generate", "--events", &events, "--seed", "5"];
-    let kafka = ["--kafka", brokers];
-
-    succeed(&[&generate[..], &["--log", &log]].concat());
-    succeed(&["run", "--log", &log, "--until-end", "--out", &in_log]);
-    succeed(&[&generate[..], &kafka, &["--sink", "kafka"]].concat());
-    let run = ["run", "--source", "kafka", "--sink", "kafka", "--until-end"];
-    succeed(&[&run[..], &kafka, &["--workers", "2", "--out", &in_kafka]].concat());
-
+    let settings = format!("{KINDS}[kafka]\nbrokers = \"{brokers}\"\n");
     let cluster = Kafka::at(brokers);
-    let topic = |name: &str| contents(&KafkaSource::json(&cluster, name).until_end());
-    let payments = topic("payments").len();
-    let (scored, count) = probabilities(topic("predictions"));
-    let source = LogSource::json(&log, "predictions").until_end();
-    let (expected, _) = probabilities(contents(&source));
-    assert_eq!((payments, count, scored.len()), (EVENTS, EVENTS, EVENTS));
-    assert_eq!(scored, expected);
+    fraud::compare(&settings, |topic| {
+        KafkaSource::json(&cluster, topic).until_end()
+    });
 
-    let (told, expected) = (summary(Path::new(&in_kafka)), summary(Path::new(&in_log)));
-    for field in [
-        "records_in",
-        "processed",
-        "predictions",
-        "labels",
-        "auc",
-        "alerts",
-    ] {
-        assert_eq!(told[field], expected[field], "{field}");
-    }
-    let source = LogSource::json(&log, "alerts").until_end();
-    let expected = contents(&source).len();
-    assert_eq!(topic("alerts").len(), expected);
-    assert!(expected > 0);
+    // The same by options alone.
+    let kafka = ["--kafka", brokers, "--source", "kafka", "--sink", "kafka"];
+    fraud::succeed(&[&["check"], &kafka[..]].concat());
+    // Against the broker, before anything runs: a topic that is not there, credentials that are none.
+    let arguments = ["--delete", "--topic", "alerts"];
+    broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");
+    let complaint = fraud::refused(&[&["check"], &kafka[..]].concat());
+    assert!(
+        complaint.contains("topic `alerts` does not exist")
+            && complaint.contains("create the topic"),
+        "{complaint}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    let sasl = broker.address("THALWEG_TEST_KAFKA_SASL");
+    let credentials = format!(
+        "{KINDS}[kafka]\nbrokers = \"{sasl}\"\n[kafka.sasl]\nmechanism = \"SCRAM-SHA-256\"\n\
+         username = \"alice\"\npassword = \"canary\"\n"
+    );
+    fs::write(&file, credentials).unwrap();
+    let trace = ["--log-level", "trace"];
+    let settings = ["check", "--settings", file.to_str().unwrap()];
+    let complaint = fraud::refused(&[&settings[..], &trace[..]].concat());
+    assert!(
+        complaint.contains("check the user's name, password and mechanism"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains("canary"), "{complaint}");
 }
 
 #[test]
@@ -115,9 +70,7 @@ fn what_is_wrong_with_the_settings_of_kafka_is_told_before_anything_starts() {
     let check = |text: &str, arguments: &[&str]| {
         fs::write(&file, text).unwrap();
         let settings = ["check", "--settings", file.to_str().unwrap()];
-        let output = fraud(&[&settings[..], arguments].concat());
-        assert_eq!(output.status.code(), Some(2));
-        String::from_utf8(output.stderr).unwrap()
+        fraud::refused(&[&settings[..], arguments].concat())
     };
     let complaint = check("[source]\nkind = \"kafka\"", &[]);
     assert!(complaint.contains("give --kafka HOST:PORT"), "{complaint}");
@@ -129,4 +82,7 @@ fn what_is_wrong_with_the_settings_of_kafka_is_told_before_anything_starts() {
         "{complaint}"
     );
     assert!(!complaint.contains("canary"), "{complaint}");
+    let nested = "[kafka]\nbrokers = \"b:1\"\npatience = 5";
+    let complaint = check(nested, &["--source", "kafka"]);
+    assert!(complaint.contains("`patience_ms`"), "{complaint}");
 }

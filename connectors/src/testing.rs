@@ -82,7 +82,7 @@ fn text(answer: Answer) -> Option<String> {
 }
 
 /// The next request on a connection; none when there is no more.
-fn request(stream: &mut impl BufRead) -> Option<Request> {
+pub(crate) fn request(stream: &mut impl BufRead) -> Option<Request> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).ok()? == 0 {

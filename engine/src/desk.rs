@@ -33,6 +33,8 @@ pub(crate) struct Desk<T> {
     pen: Pen,
     is_dirty: bool,
     is_broken: bool,
+    /// Where the requests are that are not answered before the writer has completed everything.
+    _unanswered: Option<Answers>,
 }
 
 /// The writer is broken, and the job knows.
@@ -45,6 +47,7 @@ impl<T: Data> Desk<T> {
         writer: Box<dyn Writer<T>>,
     ) -> Self {
         let pen = job.telemetry.ledger().pen();
+        let _unanswered = (!writer.shows_when_flushed()).then(|| job.flushes.join());
         Self {
             job,
             step,
@@ -53,6 +56,7 @@ impl<T: Data> Desk<T> {
             pen,
             is_dirty: false,
             is_broken: false,
+            _unanswered,
         }
     }
 

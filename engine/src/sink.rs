@@ -115,6 +115,13 @@ pub trait Writer<T>: Send {
     /// When the sink is broken: this ends the run.
     fn flush(&mut self) -> Result<(), SinkError>;
 
+    /// Whether what was written is visible to readers once it has been flushed, as it is unless a writer
+    /// says otherwise, or only once it has been completed. In the latter case no source is told before
+    /// that anything is done.
+    fn shows_when_flushed(&self) -> bool {
+        true
+    }
+
     /// Completes what was written, such as a file that is whole only with its last bytes. It comes
     /// last, however the run ends, unless the writer has failed before; just a flush unless a
     /// writer has more to do.

@@ -39,6 +39,15 @@ struct Place {
     told: u64,
 }
 
+/// How far a commit has got. Its offsets are those in the [`Places`].
+enum Commit {
+    Idle,
+    /// So many records have to go all the way through the graph.
+    Settling(u64),
+    /// The sinks have to answer this request.
+    Flushing(u64),
+}
+
 /// The partitions of one worker, for the ledger to be asked about.
 #[derive(Default)]
 struct Places(Vec<Place>);
@@ -107,14 +116,17 @@ impl<T: Data> Upkeep<T> {
             })
         };
         let (mut discover_ns, mut commit_ns) = (due(discover), due(commit));
+        let mut commit_stage = Commit::Idle;
         while self.is_wanted() {
             if clock.now_ns() >= discover_ns {
                 self.discover();
                 discover_ns = due(discover);
             }
             if clock.now_ns() >= commit_ns {
-                self.commit();
-                commit_ns = due(commit);
+                commit_stage = self.commit(commit_stage);
+                if matches!(commit_stage, Commit::Idle) {
+                    commit_ns = due(commit);
+                }
             }
         }
     }
@@ -160,38 +172,31 @@ impl<T: Data> Upkeep<T> {
         }
     }
 
-    /// Tells the source how far everything is done.
+    /// Goes on with telling the source how far everything is done, without waiting for anything.
     ///
     /// Whatever of a record has come to an end is in the ledger; what other ways it takes is sure to
     /// have been brought to the sinks once all that was given by now has settled; and what the
     /// sinks have been given is sure to be outside once they have flushed.
-    fn commit(&self) {
+    fn commit(&self, stage: Commit) -> Commit {
         let job = &self.opener.job;
-        let (ledger, source) = (job.telemetry.ledger(), self.opener.number);
-        let has_new = lock(&self.places)
-            .look(|(partition, from, to)| ledger.done_to(source, partition, from, to));
-        if !has_new {
-            return;
-        }
-        let given = self.passage.given.load(Ordering::Acquire);
-        let is_settled = || self.passage.settled.load(Ordering::Acquire) >= given;
-        if !self.wait_for(is_settled) {
-            return;
-        }
-        let request = job.ask_flush();
-        if self.wait_for(|| job.is_flushed(request)) {
-            lock(&self.places).tell(&*self.opener.config);
-        }
-    }
-
-    fn wait_for(&self, is_so: impl Fn() -> bool) -> bool {
-        while !is_so() {
-            if self.opener.job.stop.is_stopped() {
-                return false;
+        match stage {
+            Commit::Idle => {
+                let (ledger, source) = (job.telemetry.ledger(), self.opener.number);
+                let done_to = |(partition, from, to)| ledger.done_to(source, partition, from, to);
+                match lock(&self.places).look(done_to) {
+                    true => Commit::Settling(self.passage.given.load(Ordering::Acquire)),
+                    false => Commit::Idle,
+                }
             }
-            std::thread::sleep(millis(1));
+            Commit::Settling(given) if self.passage.settled.load(Ordering::Acquire) >= given => {
+                Commit::Flushing(job.ask_flush())
+            }
+            Commit::Flushing(request) if job.is_flushed(request) => {
+                lock(&self.places).tell(&*self.opener.config);
+                Commit::Idle
+            }
+            waiting => waiting,
         }
-        true
     }
 }
 

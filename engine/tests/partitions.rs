@@ -128,6 +128,8 @@ impl Reader<i64> for LogReader {
 struct Page {
     pending: Arc<Mutex<Vec<i64>>>,
     visible: Arc<Mutex<BTreeSet<i64>>>,
+    /// Whether nothing is visible before the page is complete.
+    is_bound: bool,
 }
 
 impl Sink<i64> for Page {
@@ -152,6 +154,17 @@ impl Writer<i64> for Page {
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
+        match self.is_bound {
+            true => Ok(()),
+            false => self.close(),
+        }
+    }
+
+    fn shows_when_flushed(&self) -> bool {
+        !self.is_bound
+    }
+
+    fn close(&mut self) -> Result<(), SinkError> {
         let pending = std::mem::take(&mut *self.pending.lock().unwrap());
         self.visible.lock().unwrap().extend(pending);
         Ok(())
@@ -263,4 +276,24 @@ fn what_waits_for_the_watermark_is_not_done() {
     // Of the last hundred a third was filtered out before, and 1999 itself had not been passed.
     assert_eq!((fates.records_in, fates.held), (all, 67));
     assert_eq!(logs.committed(), [999, 499]);
+}
+
+#[test]
+fn what_is_visible_only_at_the_end_is_done_only_then_and_partitions_are_found_meanwhile() {
+    let mut logs = Logs::default();
+    logs.page.is_bound = true;
+    logs.append(0, 1000..2000);
+    let running = Running::start(&logs, 2, Order::Arrival);
+    wait_for("every record", || running.telemetry.records_in() == 998);
+    // A commit would have been due many times.
+    std::thread::sleep(millis(100));
+    assert_eq!(logs.committed(), [] as [u64; 0]);
+    logs.append(1, 1..500);
+    wait_for("another partition", || {
+        running.telemetry.records_in() == 998 + 499
+    });
+    assert!(!running.sees(499));
+    let fates = running.stop();
+    assert_eq!(fates.records_in, 998 + 499);
+    assert_eq!(logs.committed(), [1000, 499]);
 }

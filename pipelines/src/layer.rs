@@ -10,11 +10,11 @@ use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::deployment::{self, DeploymentLayer};
-use crate::topics::{SinkKind, SourceKind, TopicStart};
+use crate::topics::{Sharing, SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 22] = [
+pub(crate) const KEYS: [&str; 23] = [
     "out",
     "data",
     "model",
@@ -30,6 +30,7 @@ pub(crate) const KEYS: [&str; 22] = [
     "log",
     "until-end",
     "start",
+    "subscription",
     "kafka",
     "pulsar",
     "checkpoint",
@@ -62,6 +63,8 @@ pub(crate) struct Layer {
     pub(crate) log: Option<PathBuf>,
     pub(crate) until_end: Option<bool>,
     pub(crate) start: Option<TopicStart>,
+    /// How topics of Pulsar are shared with others.
+    pub(crate) subscription: Option<Sharing>,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
     /// Where checkpoints are kept: a path or a URL.
@@ -131,6 +134,7 @@ impl Layer {
             "log" => self.log = Some(folder(value)?),
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "start" => self.start = Some(TopicStart::parse(text(value)?)?),
+            "subscription" => self.subscription = Some(Sharing::parse(text(value)?)?),
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
             "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
@@ -161,6 +165,7 @@ impl Layer {
             ("log", self.log.is_some()),
             ("until-end", self.until_end.is_some()),
             ("start", self.start.is_some()),
+            ("subscription", self.subscription.is_some()),
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
@@ -193,6 +198,7 @@ impl Layer {
             log: self.log.or(lower.log),
             until_end: self.until_end.or(lower.until_end),
             start: self.start.or(lower.start),
+            subscription: self.subscription.or(lower.subscription),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
             deployment: self.deployment.over(lower.deployment),
@@ -266,6 +272,7 @@ mod tests {
             "l",
             "true",
             "newest",
+            "failover",
             "k:9092",
             "pulsar://p:6650",
             "s3://b/c",
@@ -297,6 +304,7 @@ mod tests {
             log: Some("l".into()),
             until_end: Some(true),
             start: Some(TopicStart::Newest),
+            subscription: Some(Sharing::Failover),
             kafka: Some("k:9092".into()),
             kafka_section: None,
             deployment: DeploymentLayer::default(),

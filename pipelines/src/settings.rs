@@ -322,6 +322,7 @@ impl Settings {
         topics.sink = layer.sink.unwrap_or(topics.sink);
         topics.until_end = layer.until_end.unwrap_or(topics.until_end);
         topics.start = layer.start.unwrap_or(topics.start);
+        topics.subscription = layer.subscription.or(topics.subscription);
         if let Some(log) = &layer.log {
             topics.log.clone_from(log);
         }

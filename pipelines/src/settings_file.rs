@@ -36,6 +36,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
             ("folder", "log"),
             ("until-end", "until-end"),
             ("start", "start"),
+            ("subscription", "subscription"),
         ],
     ),
     ("sink", &[("kind", "sink")]),

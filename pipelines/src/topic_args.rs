@@ -5,12 +5,13 @@ use std::ffi::{OsStr, OsString};
 use clap::Args;
 
 /// What these options are called among clap's arguments.
-pub(crate) const TOPIC_OPTIONS: [&str; 7] = [
+pub(crate) const TOPIC_OPTIONS: [&str; 8] = [
     "source",
     "sink",
     "log",
     "until_end",
     "start",
+    "subscription",
     "kafka",
     "pulsar",
 ];
@@ -35,6 +36,10 @@ pub(crate) struct TopicArgs {
     /// instant such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "PLACE")]
     start: Option<OsString>,
+    /// Read topics of Pulsar with a subscription of the pipeline's name, which keeps what is not done:
+    /// exclusive, failover or key-shared
+    #[arg(long, value_name = "KIND")]
+    subscription: Option<OsString>,
     /// Brokers of Kafka, host:port separated by commas
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<OsString>,
@@ -52,6 +57,7 @@ impl TopicArgs {
             ("log", &self.log),
             ("until-end", &self.until_end),
             ("start", &self.start),
+            ("subscription", &self.subscription),
             ("kafka", &self.kafka),
             ("pulsar", &self.pulsar),
         ];

@@ -147,6 +147,36 @@ impl TopicStart {
     }
 }
 
+/// How topics of Pulsar are shared with others that read with the pipeline's subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    Exclusive,
+    Failover,
+    KeyShared,
+}
+
+impl Sharing {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "exclusive" => Ok(Self::Exclusive),
+            "failover" => Ok(Self::Failover),
+            "key-shared" => Ok(Self::KeyShared),
+            _ => Err(format!(
+                "`{text}` is no kind of subscription: give `exclusive`, `failover` or `key-shared`"
+            )),
+        }
+    }
+
+    #[cfg(feature = "pulsar")]
+    fn in_pulsar(self) -> pulsar::SubscriptionKind {
+        match self {
+            Self::Exclusive => pulsar::SubscriptionKind::Exclusive,
+            Self::Failover => pulsar::SubscriptionKind::Failover,
+            Self::KeyShared => pulsar::SubscriptionKind::KeyShared,
+        }
+    }
+}
+
 /// The settings of topics.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Topics {
@@ -155,6 +185,8 @@ pub(crate) struct Topics {
     pub(crate) log: PathBuf,
     pub(crate) until_end: bool,
     pub(crate) start: TopicStart,
+    /// The kind of subscription that topics of Pulsar are read with, if with any.
+    pub(crate) subscription: Option<Sharing>,
     /// Where Kafka is, and how to get in.
     pub(crate) kafka: Section,
     /// Where Pulsar is, and how to get in.
@@ -169,6 +201,7 @@ impl Topics {
             log: log.into(),
             until_end: false,
             start: TopicStart::default(),
+            subscription: None,
             kafka: Section::default(),
             pulsar: Section::default(),
         }
@@ -177,6 +210,7 @@ impl Topics {
     /// Whether what is asked for can be had.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_start()?;
+        self.check_subscription()?;
         self.check_kafka()?;
         self.check_pulsar()
     }
@@ -223,7 +257,9 @@ impl Topics {
         let without_groups = match self.source {
             SourceKind::Log => "the log has no groups",
             #[cfg(feature = "pulsar")]
-            SourceKind::Pulsar => "topics in Pulsar are read without one",
+            SourceKind::Pulsar if self.subscription.is_some() => return Ok(()),
+            #[cfg(feature = "pulsar")]
+            SourceKind::Pulsar => "topics in Pulsar are read without a subscription",
             #[cfg(feature = "kafka")]
             SourceKind::Kafka => return Ok(()),
         };
@@ -234,6 +270,21 @@ impl Topics {
             ));
         }
         Ok(())
+    }
+
+    fn check_subscription(&self) -> Result<(), String> {
+        #[cfg(feature = "pulsar")]
+        if self.source == SourceKind::Pulsar {
+            return Ok(());
+        }
+        match self.subscription {
+            None => Ok(()),
+            Some(_) => Err(
+                "a subscription is set, but topics are not read from Pulsar: leave --subscription \
+                 out, or give --source pulsar"
+                    .to_owned(),
+            ),
+        }
     }
 
     /// The cluster, of settings that were checked.
@@ -336,7 +387,8 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 impl Settings {
     /// A topic of JSON to read from, as the settings say (`[source]` in a settings file): from its
     /// oldest record on, unless they say otherwise. A value that `check` refuses is dead-lettered
-    /// with the reason. In Kafka, the group of the pipeline's name is told how far everything is done.
+    /// with the reason. In Kafka, the group of the pipeline's name is told how far everything is done; in
+    /// Pulsar, the subscription of that name, where the settings ask for one.
     pub fn topic_source<T: DeserializeOwned + 'static>(
         &self,
         topic: &str,
@@ -367,6 +419,10 @@ impl Settings {
             SourceKind::Pulsar => {
                 let source = PulsarSource::json(&topics.pulsar(), topic).check_with(check);
                 let source = source.start(topics.start.in_pulsar());
+                let source = match topics.subscription {
+                    Some(kind) => source.subscription(self.name(), kind.in_pulsar()),
+                    None => source,
+                };
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -459,6 +515,10 @@ mod tests {
         topics.start = TopicStart::Committed;
         let error = topics.check().expect_err("the log has no groups");
         assert!(error.contains("the log has no groups"), "{error}");
+        topics.start = TopicStart::Oldest;
+        topics.subscription = Some(Sharing::Failover);
+        let error = topics.check().expect_err("the log has no subscriptions");
+        assert!(error.contains("give --source pulsar"), "{error}");
     }
 
     #[test]

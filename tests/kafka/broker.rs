@@ -52,9 +52,20 @@ impl Broker {
         topic
     }
 
+    /// Makes a topic that takes so many bytes at once.
+    pub(crate) fn narrow_topic(&self, name: &str, bytes_max: &str) -> String {
+        let topic = format!("{name}-{:x}", unique());
+        self.create(&topic, 1, bytes_max);
+        topic
+    }
+
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) {
+        self.create(topic, partitions, "8000000");
+    }
+
+    fn create(&self, topic: &str, partitions: i32, bytes_max: &str) {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
-            .set("max.message.bytes", "8000000");
+            .set("max.message.bytes", bytes_max);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = block_on(self.admin().create_topics([&new], &options));
         made.unwrap().into_iter().for_each(|one| drop(one.unwrap()));

@@ -10,7 +10,7 @@ use thalweg_engine::testing::conformance::{
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, shared};
-use crate::flows::Event;
+use crate::job::Event;
 
 /// Fills a partition with events, some of which cannot be decoded.
 fn fill(broker: &Broker, topic: &str, partition: i32, count: u64) -> Held<Event> {
@@ -127,4 +127,44 @@ fn a_topic_passes_over_what_has_no_form_or_is_too_large() {
             .collect()
     };
     check_refusals(&sink, &all.collect::<Vec<_>>(), held);
+}
+
+/// A text that compression makes little shorter.
+fn noise(id: u64, chars: usize) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut text = String::new();
+    for part in 0_u64.. {
+        if text.len() >= chars {
+            break;
+        }
+        let mut hasher = DefaultHasher::new();
+        (id, part).hash(&mut hasher);
+        text += &format!("{:016x}", hasher.finish());
+    }
+    text
+}
+
+#[test]
+fn a_topic_passes_over_what_only_the_broker_finds_too_large() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.narrow_topic("conform-narrow", "4000");
+    let sink = KafkaSink::<Text>::json(&broker.kafka(), &*topic);
+    let values = (0..400).map(|id| match id % 100 {
+        // Refused, and taken since it shrinks on its way.
+        7 | 8 | 99 => (noise(id, 9_000), false),
+        50 => ("x".repeat(9_000), true),
+        // Many of these are more than the topic takes at once.
+        _ => (noise(id, 700), true),
+    });
+    let (values, are_good): (Vec<_>, Vec<_>) =
+        values.map(|(text, good)| (Text(text), good)).unzip();
+    let all: Vec<_> = records(values).into_iter().zip(are_good).collect();
+    let held = || {
+        let stored = broker.contents(&topic).into_iter();
+        stored
+            .map(|stored| serde_json::from_slice(&stored.value).unwrap())
+            .collect()
+    };
+    check_refusals(&sink, &all, held);
+    assert_eq!(sink.reports().failed(), 0);
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use thalweg_connectors::kafka::{ID_HEADER, Kafka, KafkaSink, KafkaSource, Start};
 
 use crate::broker::{own, shared};
-use crate::flows::{Event, Running, ids, wait_for};
+use crate::flows::ids;
+use crate::job::{Event, Running, wait_for};
 
 #[test]
 fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {

@@ -1,135 +1,21 @@
 //! Records through a flow, from topic to topic.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::producer::{BaseRecord, Producer};
-use serde::{Deserialize, Serialize};
 use thalweg_connectors::kafka::{ID_HEADER, KafkaSink, KafkaSource, Message};
-use thalweg_engine::job::{JobOptions, StopHandle};
-use thalweg_engine::ledger::Fates;
 use thalweg_engine::letters::DeadLetter;
-use thalweg_engine::source::{ReadBatch, ReadStatus, Source, WatermarkPolicy};
-use thalweg_engine::telemetry::Telemetry;
-use thalweg_engine::testing::Collect;
-use thalweg_engine::time::{EventTime, secs};
-use thalweg_engine::{RunError, run};
 
 use crate::broker::{Broker, Stored, send, shared};
-
-/// What the tests send around.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Event {
-    pub(crate) id: u64,
-}
-
-impl Event {
-    pub(crate) fn text(id: u64) -> String {
-        format!(r#"{{"id":{id}}}"#)
-    }
-
-    fn time(&self) -> EventTime {
-        EventTime::from_millis(self.id as i64)
-    }
-}
-
-/// A flow that runs beside the test.
-pub(crate) struct Running {
-    stop: StopHandle,
-    pub(crate) dead: Collect<DeadLetter>,
-    telemetry: Arc<Telemetry>,
-    thread: JoinHandle<Result<(), RunError>>,
-}
-
-impl Running {
-    /// Brings every record of a source to a sink, on so many workers.
-    pub(crate) fn start(
-        workers: usize,
-        ends: impl Fn() -> (KafkaSource<Event>, KafkaSink<Event>) + Send + Sync + 'static,
-    ) -> Self {
-        let (stop, telemetry) = (StopHandle::default(), Arc::new(Telemetry::default()));
-        let dead = Collect::default();
-        let options = JobOptions {
-            workers,
-            dead_letters: Some(Arc::new(dead.clone())),
-            ..JobOptions::default()
-        };
-        let (stopped, told) = (stop.clone(), Arc::clone(&telemetry));
-        let thread = std::thread::spawn(move || {
-            run(options, told, stopped, move |flow| {
-                let (source, sink) = ends();
-                // No event is late here.
-                let policy = WatermarkPolicy::disorder(secs(1_000_000));
-                flow.source("in", source)
-                    .event_time(Event::time, policy)
-                    .map("same", |event| event)
-                    .sink("out", sink);
-                Ok(())
-            })
-        });
-        Self {
-            stop,
-            dead,
-            telemetry,
-            thread,
-        }
-    }
-
-    /// Waits for its end.
-    pub(crate) fn join(self) -> Result<Fates, RunError> {
-        self.thread.join().unwrap()?;
-        let fates = self.telemetry.ledger().fates();
-        assert!(fates.balance(), "records were lost: {fates:?}");
-        Ok(fates)
-    }
-
-    pub(crate) fn stop(self) -> Fates {
-        self.stop.stop();
-        self.join().unwrap()
-    }
-}
+use crate::job::{Event, Running, all_ids, read_all};
 
 /// The ids in records, each of which must be there once.
 pub(crate) fn ids(contents: &[Stored]) -> BTreeSet<u64> {
-    let id = |stored: &Stored| serde_json::from_slice::<Event>(&stored.value).unwrap().id;
-    let ids: BTreeSet<_> = contents.iter().map(id).collect();
+    let all = all_ids(contents.iter().map(|stored| &*stored.value));
+    let ids: BTreeSet<_> = all.into_iter().collect();
     assert_eq!(ids.len(), contents.len(), "ids came more than once");
     ids
-}
-
-/// Waits until `is_so`, for at most a minute.
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..600 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{what} never came");
-}
-
-/// Reads a source to its end, partition by partition, behind the engine's back.
-pub(crate) fn read_all<T: 'static>(source: &KafkaSource<T>) -> Vec<(u32, u64, Result<T, String>)> {
-    let mut all = Vec::new();
-    for partition in source.partitions().unwrap() {
-        let start = source.start_offset(partition, thalweg_engine::source::Found::AtStart);
-        let mut reader = source.open(partition, start.unwrap()).unwrap();
-        loop {
-            let mut batch = ReadBatch::new();
-            let status = reader.read(&mut batch, 100).unwrap();
-            all.extend(
-                batch
-                    .into_iter()
-                    .map(|(offset, item)| (partition, offset, item.map_err(|bad| bad.reason))),
-            );
-            if status == ReadStatus::End {
-                break;
-            }
-        }
-    }
-    all
 }
 
 fn through(broker: &Broker, records: u64, workers: usize) {
@@ -254,7 +140,7 @@ fn keys_headers_and_timestamps_are_there_for_who_wants_them() {
     for (message, id) in all.iter().zip([1_u64, 2]) {
         assert_eq!(message.topic, topic);
         assert_eq!(message.value, Event { id });
-        assert_eq!(message.timestamp, Some(EventTime::from_millis(id as i64)));
+        assert_eq!(message.timestamp, Some(Event { id }.time()));
         let key = (id > 1).then(|| id.to_string().into_bytes());
         assert_eq!(message.key, key);
         assert_eq!(message.header("model"), Some(&b"fraud-3"[..]));

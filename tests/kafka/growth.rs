@@ -5,7 +5,8 @@ use std::time::Duration;
 use thalweg_connectors::kafka::{KafkaSink, KafkaSource, Topics};
 
 use crate::broker::shared;
-use crate::flows::{Event, Running, ids, wait_for};
+use crate::flows::ids;
+use crate::job::{Event, Running, wait_for};
 
 const SOON: Duration = Duration::from_millis(200);
 

@@ -3,7 +3,7 @@
 use thalweg_connectors::kafka::{KafkaSink, KafkaSource};
 
 use crate::broker::shared;
-use crate::flows::{Event, Running, wait_for};
+use crate::job::{Event, Running, wait_for};
 
 #[test]
 fn the_lag_of_a_group_shows_in_the_tools_of_kafka() {

@@ -10,6 +10,9 @@ mod faults;
 mod flows;
 mod growth;
 mod interop;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../brokers/job.rs"]
+mod job;
 mod refusals;
 #[path = "../brokers/running.rs"]
 mod running;

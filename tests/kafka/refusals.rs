@@ -9,18 +9,12 @@ use thalweg_engine::sink::Sink;
 use thalweg_engine::source::Source;
 
 use crate::broker::{Broker, shared};
-use crate::flows::{Event, Running};
+use crate::job::{self, Event, Running, assert_has};
 
 /// What the check of a source says that must not pass.
 fn refusal(kafka: &Kafka, topics: impl Into<Topics>) -> String {
     let source = KafkaSource::<Event>::json(kafka, topics);
-    source.check().unwrap_err().to_string()
-}
-
-fn check(refusal: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(refusal.contains(part), "`{part}` is not in: {refusal}");
-    }
+    job::refusal(&source)
 }
 
 #[test]
@@ -35,7 +29,7 @@ fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
         })
     };
     let errors = running.join().unwrap_err().to_string();
-    check(
+    assert_has(
         &errors,
         &[
             "source `in`: cannot open topics",
@@ -45,10 +39,10 @@ fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
             "topic `no-such-output` does not exist",
         ],
     );
-    check(&refusal(&broker.kafka(), "no-such-input"), &["there are "]);
+    assert_has(&refusal(&broker.kafka(), "no-such-input"), &["there are "]);
     // Asking does not make it.
     assert!(!errors.contains("there are no topics"));
-    check(
+    assert_has(
         &refusal(&broker.kafka(), "no-such-output"),
         &["does not exist"],
     );
@@ -59,38 +53,38 @@ fn settings_that_cannot_work_are_refused() {
     let Some(broker) = shared() else { return };
     let kafka = broker.kafka();
     let with = |name, value| refusal(&kafka.clone().property(name, value), "any");
-    check(
+    assert_has(
         &with("no.such.thing", "1"),
         &["`no.such.thing`", "fix the settings"],
     );
-    check(&with("linger.ms", "soon"), &["`linger.ms`"]);
-    check(
+    assert_has(&with("linger.ms", "soon"), &["`linger.ms`"]);
+    assert_has(
         &with("enable.auto.commit", "true"),
         &["`enable.auto.commit` cannot be set"],
     );
-    check(
+    assert_has(
         &refusal(&kafka, Topics::pattern("(")),
         &["no regular expression"],
     );
-    check(
+    assert_has(
         &refusal(&kafka, Vec::<String>::new()),
         &["no topic is named"],
     );
     let committed = KafkaSource::<Event>::json(&kafka, "any").start(Start::Committed);
     let error = committed.check().unwrap_err().to_string();
-    check(&error, &["names no group"]);
+    assert_has(&error, &["names no group"]);
 }
 
 #[test]
 fn a_cluster_that_is_not_there_is_named() {
     // Port 9 of this machine, where nobody listens.
     let kafka = Kafka::at("127.0.0.1:9").patience(Duration::from_secs(1));
-    check(
+    assert_has(
         &refusal(&kafka, "payments"),
         &["127.0.0.1:9", "refused", "check that the brokers run"],
     );
     let sink = KafkaSink::<Event>::json(&kafka, "scores");
-    check(
+    assert_has(
         &sink.check().unwrap_err().to_string(),
         &["`scores`", "check that the brokers run"],
     );
@@ -186,16 +180,35 @@ fn wrong_credentials_are_told_from_everything_else() {
     for (way, kafka) in ways_in(broker, "wrong-password", file) {
         let refusal = refusal(&kafka, "any");
         if !way.starts_with("OAUTHBEARER") {
-            check(&refusal, &["check the user's name, password and mechanism"]);
+            assert_has(&refusal, &["check the user's name, password and mechanism"]);
         }
         assert!(!refusal.contains("wrong-password"), "{refusal}");
     }
-    // A certificate that nobody has vouched for.
-    let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA_TLS")).tls(Tls::default());
-    check(
-        &refusal(&kafka, "any"),
-        &["certificate", "check the certificates"],
+    // A certificate that nobody has vouched for, or somebody else than is trusted.
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let ca = folder.path().join("other.pem");
+    std::fs::write(&ca, other.cert.pem()).unwrap();
+    let trusting = |ca: Option<PathBuf>| {
+        let tls = Tls {
+            ca,
+            ..Tls::default()
+        };
+        Kafka::at(broker.address("THALWEG_TEST_KAFKA_TLS")).tls(tls)
+    };
+    for ca in [None, Some(ca)] {
+        let kafka = trusting(ca);
+        let parts = ["certificate", "check the certificates (`tls`)"];
+        assert_has(&refusal(&kafka, "any"), &parts);
+        let sink = KafkaSink::<Event>::json(&kafka, "any");
+        assert_has(&sink.check().unwrap_err().to_string(), &parts);
+    }
+    assert_has(
+        &refusal(&trusting(Some("/no/such.pem".into())), "any"),
+        &["ssl.ca.location", "fix the settings"],
     );
+    // A port that is not one for TLS.
+    let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA")).tls(Tls::default());
+    assert_has(&refusal(&kafka, "any"), &["check"]);
     // A file that holds no token, or is not there.
     std::fs::write(folder.path().join("empty"), "").unwrap();
     for name in ["empty", "missing"] {
@@ -203,6 +216,32 @@ fn wrong_credentials_are_told_from_everything_else() {
         let kafka = Kafka::at(broker.address("THALWEG_TEST_KAFKA_SASL"))
             .patience(Duration::from_secs(1))
             .sasl(Sasl::OAuthBearer { token_file });
-        check(&refusal(&kafka, "any"), &["token file", name]);
+        assert_has(&refusal(&kafka, "any"), &["token file", name]);
     }
+}
+
+#[test]
+fn what_a_source_or_a_sink_requires_is_looked_at_before_anything_starts() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic("requiring", 1);
+    let (kafka, missing) = (broker.kafka(), || {
+        Err::<u32, _>("subject `a` is not there".to_owned())
+    });
+    let source = || KafkaSource::<Event>::json(&kafka, &*topic);
+    let sink = || KafkaSink::<Event>::json(&kafka, &*topic);
+    source().requires(|| Ok(7)).check().unwrap();
+    sink().requires(|| Ok(7)).check().unwrap();
+    let parts = [
+        "subject `a` is not there",
+        "see to what it requires",
+        &topic,
+    ];
+    assert_has(
+        &source().requires(missing).check().unwrap_err().to_string(),
+        &parts,
+    );
+    assert_has(
+        &sink().requires(missing).check().unwrap_err().to_string(),
+        &parts,
+    );
 }

@@ -1,47 +1,16 @@
 //! Secrets show in no log and no message, however talkative the logs are.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use thalweg_connectors::kafka::{KafkaSink, KafkaSource};
 use thalweg_engine::sink::Sink;
 use thalweg_engine::source::Source;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::broker::shared;
-use crate::flows::Event;
+use crate::job::{Event, assert_has_none, logs_of};
 use crate::refusals::{LATER_S, token, ways_in};
-
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[test]
 fn no_log_and_no_message_holds_a_secret() {
     let Some(broker) = shared() else { return };
-    let logs = Logs::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(logs.clone())
-        .finish();
     let topic = broker.topic("canary", 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
@@ -57,7 +26,7 @@ fn no_log_and_no_message_holds_a_secret() {
         &bearer,
     ];
     let mut said = String::new();
-    tracing::subscriber::with_default(subscriber, || {
+    let logs = logs_of(|| {
         for (_, kafka) in ways_in(broker, canaries[0], file) {
             let kafka = kafka
                 .property("debug", "all")
@@ -81,15 +50,10 @@ fn no_log_and_no_message_holds_a_secret() {
             }
         }
     });
-    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
     assert!(
         logs.contains("sasl.mechanism"),
         "the client tells its settings"
     );
     assert!(logs.lines().count() > 1000, "the client tells much");
-    for canary in canaries {
-        assert!(!said.contains(canary), "{canary} shows in a message");
-        let line = logs.lines().find(|line| line.contains(canary));
-        assert_eq!(line, None, "{canary} shows in the logs");
-    }
+    assert_has_none(&canaries, &said, &logs);
 }

@@ -9,7 +9,7 @@ use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Source};
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, send, shared};
-use crate::flows::{Event, read_all};
+use crate::job::{Event, read_all};
 
 /// Two partitions of ten records, whose timestamps are a second apart.
 fn filled(broker: &Broker) -> String {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use thalweg_connectors::pulsar::{PulsarSink, PulsarSource};
 
 use crate::broker::own;
-use crate::flows::{Running, all_ids, wait_for};
+use crate::flows::all_ids;
+use crate::job::{Running, wait_for};
 
 #[test]
 fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {

@@ -1,94 +1,18 @@
 //! Records through a flow, from topic to topic.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use thalweg_connectors::pulsar::{Compression, PulsarSink, PulsarSource, Topics};
-use thalweg_engine::job::{JobOptions, StopHandle};
-use thalweg_engine::ledger::Fates;
 use thalweg_engine::letters::DeadLetter;
-use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Source, WatermarkPolicy};
-use thalweg_engine::telemetry::Telemetry;
-use thalweg_engine::testing::Collect;
-use thalweg_engine::time::{EventTime, secs};
-use thalweg_engine::{RunError, run};
+use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, Stored, shared};
-
-/// What the tests send around.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Event {
-    pub(crate) id: u64,
-}
-
-impl Event {
-    fn time(&self) -> EventTime {
-        EventTime::from_millis(self.id as i64 + 1_000)
-    }
-}
-
-/// A flow that runs beside the test.
-pub(crate) struct Running {
-    stop: StopHandle,
-    pub(crate) dead: Collect<DeadLetter>,
-    telemetry: Arc<Telemetry>,
-    thread: JoinHandle<Result<(), RunError>>,
-}
-
-impl Running {
-    /// Brings every record of a source to a sink, on so many workers.
-    pub(crate) fn start(
-        workers: usize,
-        ends: impl Fn() -> (PulsarSource<Event>, PulsarSink<Event>) + Send + Sync + 'static,
-    ) -> Self {
-        let (stop, telemetry) = (StopHandle::default(), Arc::new(Telemetry::default()));
-        let dead = Collect::default();
-        let options = JobOptions {
-            workers,
-            dead_letters: Some(Arc::new(dead.clone())),
-            ..JobOptions::default()
-        };
-        let (stopped, told) = (stop.clone(), Arc::clone(&telemetry));
-        let thread = std::thread::spawn(move || {
-            run(options, told, stopped, move |flow| {
-                let (source, sink) = ends();
-                // No event is late here.
-                let policy = WatermarkPolicy::disorder(secs(1_000_000));
-                flow.source("in", source)
-                    .event_time(Event::time, policy)
-                    .map("same", |event| event)
-                    .sink("out", sink);
-                Ok(())
-            })
-        });
-        Self {
-            stop,
-            dead,
-            telemetry,
-            thread,
-        }
-    }
-
-    pub(crate) fn join(self) -> Result<Fates, RunError> {
-        self.thread.join().unwrap()?;
-        let fates = self.telemetry.ledger().fates();
-        assert!(fates.balance(), "records were lost: {fates:?}");
-        Ok(fates)
-    }
-
-    pub(crate) fn stop(self) -> Fates {
-        self.stop.stop();
-        self.join().unwrap()
-    }
-}
+use crate::job::{self, Event, Running, read_all, wait_for};
 
 /// The id of each message, as often as it is there.
 pub(crate) fn all_ids(contents: &[Stored]) -> Vec<u64> {
-    let id = |stored: &Stored| serde_json::from_str::<Event>(&stored.value).unwrap().id;
-    contents.iter().map(id).collect()
+    job::all_ids(contents.iter().map(|stored| stored.value.as_bytes()))
 }
 
 /// The ids in messages, each of which must be there once.
@@ -97,38 +21,6 @@ pub(crate) fn ids(contents: &[Stored]) -> BTreeSet<u64> {
     let ids: BTreeSet<_> = all.iter().copied().collect();
     assert_eq!(ids.len(), all.len(), "ids came more than once");
     ids
-}
-
-/// Waits until `is_so`, for at most two minutes.
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..1_200 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{what} never came");
-}
-
-/// Reads a source to its end, partition by partition, behind the engine's back.
-pub(crate) fn read_all<T: 'static>(source: &PulsarSource<T>) -> Vec<(u32, u64, Result<T, String>)> {
-    let mut all = Vec::new();
-    for partition in source.partitions().unwrap() {
-        let start = source.start_offset(partition, Found::AtStart).unwrap();
-        let mut reader = source.open(partition, start).unwrap();
-        loop {
-            let mut batch = ReadBatch::new();
-            let status = reader.read(&mut batch, 100).unwrap();
-            let items = batch.into_iter();
-            all.extend(
-                items.map(|(offset, item)| (partition, offset, item.map_err(|bad| bad.reason))),
-            );
-            if status == ReadStatus::End {
-                break;
-            }
-        }
-    }
-    all
 }
 
 fn through(broker: &Broker, records: u64, workers: usize) {
@@ -276,11 +168,11 @@ pub(crate) fn write_lines(
 fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
     let Some(broker) = shared() else { return };
     let base = broker.topic("grow", 1);
-    let output = broker.topic("out", 0);
+    let output = broker.topic("out", 1);
     broker.produce(&base, 0..100, "NONE");
     let pulsar = broker.pulsar();
     let (pattern, to) = (format!("{base}(\\.more)?"), output.clone());
-    let sink = PulsarSink::json(&pulsar, &*to);
+    let sink = PulsarSink::json(&pulsar, &*to).discover_every(Duration::from_millis(200));
     let reports = sink.reports();
     let running = Running::start(2, move || {
         let topics = Topics::pattern(&*pattern);
@@ -296,6 +188,9 @@ fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
     // By the time they are found, there is something in them.
     broker.produce(&format!("{base}-partition-1"), 100..200, "NONE");
     broker.produce(&format!("{base}-partition-2"), 200..300, "NONE");
+    // The sink finds new ones of its own.
+    broker.add_partitions(&output, 3);
+    std::thread::sleep(Duration::from_millis(400));
     let more = format!("{base}.more");
     broker.create_topic(&more, 0);
     broker.produce(&more, 300..400, "NONE");
@@ -304,5 +199,8 @@ fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
     wait_for("what came last", || has(430));
     let fates = running.stop();
     assert_eq!((fates.records_in, fates.processed), (430, 430));
-    assert!(ids(&broker.contents(&output)).into_iter().eq(0..430));
+    let contents = broker.contents(&output);
+    assert!(ids(&contents).into_iter().eq(0..430));
+    let written: BTreeSet<_> = contents.iter().map(|stored| &stored.topic).collect();
+    assert!(written.len() > 1, "{written:?}");
 }

@@ -8,7 +8,8 @@ use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::time::EventTime;
 
 use crate::broker::shared;
-use crate::flows::{Event, all_ids, read_all};
+use crate::flows::all_ids;
+use crate::job::{Event, read_all};
 
 #[test]
 fn what_javas_client_writes_is_read() {

@@ -8,6 +8,9 @@ mod broker;
 mod faults;
 mod flows;
 mod interop;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../brokers/job.rs"]
+mod job;
 mod refusals;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/running.rs"]

@@ -1,8 +1,6 @@
 //! What is wrong shows before anything starts, and says what to do; secrets show nowhere.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource, Tls, Topics};
@@ -10,21 +8,14 @@ use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{Refused, Sink};
 use thalweg_engine::source::Source;
 use thalweg_engine::time::EventTime;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::broker::{Broker, shared};
-use crate::flows::{Event, Running, read_all};
+use crate::job::{self, Event, Running, assert_has, assert_has_none, logs_of, read_all};
 
 /// What the check of a source says that must not pass.
 fn refusal(pulsar: &Pulsar, topics: impl Into<Topics>) -> String {
     let source = PulsarSource::<Event>::json(pulsar, topics);
-    source.check().unwrap_err().to_string()
-}
-
-fn check(refusal: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(refusal.contains(part), "`{part}` is not in: {refusal}");
-    }
+    job::refusal(&source)
 }
 
 #[test]
@@ -39,7 +30,7 @@ fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
         })
     };
     let errors = running.join().unwrap_err().to_string();
-    check(
+    assert_has(
         &errors,
         &[
             "source `in`: cannot open topics",
@@ -50,32 +41,32 @@ fn a_topic_that_does_not_exist_is_named_before_anything_starts() {
         ],
     );
     // Asking does not make it.
-    check(
+    assert_has(
         &refusal(&broker.pulsar(), "no-such-output"),
         &["does not exist", "there are "],
     );
-    check(
+    assert_has(
         &refusal(&broker.pulsar(), Topics::pattern("(")),
         &["no regular expression"],
     );
-    check(
+    assert_has(
         &refusal(&broker.pulsar(), Vec::<String>::new()),
         &["no topic is named"],
     );
-    check(&refusal(&broker.pulsar(), "no/such/topic"), &["no/such"]);
+    assert_has(&refusal(&broker.pulsar(), "no/such/topic"), &["no/such"]);
 }
 
 #[test]
 fn a_cluster_that_is_not_there_is_named() {
     // Port 9 of this machine, where nobody listens.
     let pulsar = Pulsar::at("pulsar://127.0.0.1:9").patience(Duration::from_millis(300));
-    check(
+    assert_has(
         &refusal(&pulsar, "payments"),
         &["127.0.0.1:9", "refused", "check that the broker runs"],
     );
     let sink = PulsarSink::<Event>::json(&pulsar, "scores");
     let refusal = sink.check().unwrap_err().to_string();
-    check(&refusal, &["`scores`", "check that the broker runs"]);
+    assert_has(&refusal, &["`scores`", "check that the broker runs"]);
 }
 
 /// The cluster over TLS, with its certificate trusted.
@@ -102,12 +93,7 @@ fn tls_and_tokens_get_in() {
     for pulsar in ways {
         let sink = PulsarSink::<Event>::json(&pulsar, &*topic);
         let mut writer = sink.open().unwrap();
-        let record = Record {
-            time: EventTime::default(),
-            origin: Origin::default(),
-            ingested_ns: 0,
-            value: Event { id: 1 },
-        };
+        let record = record_of((0, Event { id: 1 }));
         writer.write(&[record], &mut Refused::default()).unwrap();
         writer.flush().unwrap();
         let source = PulsarSource::<Event>::json(&pulsar, &*topic).until_end();
@@ -127,61 +113,33 @@ fn wrong_credentials_are_told_from_everything_else() {
         broker.pulsar().token("canary"),
     ] {
         let refusal = refusal(&pulsar, "any");
-        check(&refusal, &["Authentication", "check the token"]);
+        assert_has(&refusal, &["Authentication", "check the token"]);
         assert!(
             !refusal.contains("canary") && !refusal.contains("eyJ"),
             "{refusal}"
         );
     }
     let missing = broker.pulsar().token_file("/no/such/token");
-    check(
+    assert_has(
         &refusal(&missing, "any"),
         &["/no/such/token", "`token_file`"],
     );
     // A certificate that nobody has vouched for.
     let url = broker.address("THALWEG_TEST_PULSAR_TLS");
     let pulsar = Pulsar::at(url).patience(Duration::from_millis(500));
-    check(
+    assert_has(
         &refusal(&pulsar, "any"),
         &["certificate", "check the certificates"],
     );
 }
 
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[test]
 fn no_log_and_no_message_holds_a_secret() {
     let Some(broker) = shared() else { return };
-    let logs = Logs::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(logs.clone())
-        .finish();
     let topic = broker.topic("canary", 1);
     let right = broker.address("THALWEG_TEST_PULSAR_TOKEN");
     let mut said = String::new();
-    tracing::subscriber::with_default(subscriber, || {
-        tracing::info!("begins");
+    let logs = logs_of(|| {
         for token in [right, WRONG, "canary-token"] {
             for pulsar in [broker.pulsar().token(token), encrypted(broker).token(token)] {
                 said += &format!("{pulsar:?}");
@@ -193,10 +151,47 @@ fn no_log_and_no_message_holds_a_secret() {
             }
         }
     });
-    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
-    assert!(logs.contains("begins"));
-    for canary in [right, WRONG, "canary-token"] {
-        assert!(!said.contains(canary), "{canary} shows in a message");
-        assert!(!logs.contains(canary), "{canary} shows in the logs");
+    assert_has_none(&[right, WRONG, "canary-token"], &said, &logs);
+}
+
+#[test]
+fn a_record_larger_than_the_broker_takes_is_refused_and_no_other() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic("narrow", 1);
+    let sink = PulsarSink::<String>::encoded(&broker.pulsar(), &*topic, |record, bytes| {
+        bytes.extend_from_slice(record.value.as_bytes());
+        Ok(())
+    });
+    // What shrinks on its way is taken; five million digits of a counter hardly do.
+    let counted: String = (0..700_000_u64)
+        .map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let values = [
+        "first".to_owned(),
+        counted,
+        " ".repeat(6_000_000),
+        "last".to_owned(),
+    ];
+    let records: Vec<_> = (0..).zip(values).map(record_of).collect();
+    let mut writer = sink.open().unwrap();
+    let mut refused = Refused::default();
+    writer.write(&records, &mut refused).unwrap();
+    writer.flush().unwrap();
+    let refused = refused.take();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].0, 1);
+    assert_has(&refused[0].1, &["is too large", "`maxMessageSize`"]);
+    assert_eq!(sink.reports().delivered(), 3);
+}
+
+fn record_of<T>((offset, value): (u64, T)) -> Record<T> {
+    Record {
+        time: EventTime::default(),
+        origin: Origin {
+            offset,
+            ..Origin::default()
+        },
+        ingested_ns: 0,
+        value,
     }
 }

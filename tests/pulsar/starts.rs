@@ -12,7 +12,8 @@ use thalweg_engine::testing::conformance::{
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, shared};
-use crate::flows::{Event, read_all, wait_for, write_lines};
+use crate::flows::write_lines;
+use crate::job::{Event, read_all, wait_for};
 
 fn source(broker: &Broker, topic: &str) -> PulsarSource<Event> {
     PulsarSource::json(&broker.pulsar(), topic).until_end()

@@ -7,7 +7,8 @@ use thalweg_connectors::pulsar::{PulsarSink, PulsarSource, Start, SubscriptionKi
 use thalweg_engine::source::Source;
 
 use crate::broker::{Broker, shared};
-use crate::flows::{Event, Running, ids, wait_for};
+use crate::flows::ids;
+use crate::job::{Event, Running, wait_for};
 
 /// What a subscription still has to give, all partitions together.
 fn backlog(broker: &Broker, topic: &str, name: &str) -> u64 {

@@ -77,7 +77,7 @@ pub(crate) fn create(
     Ok(BufWriter::with_capacity(BUFFER_BYTES, Target { to, bytes }))
 }
 
-/// Shows that the file can be written, creating the folders above it but leaving the file as it is.
+/// Shows that the file can be written, leaving everything as it is.
 pub(crate) fn check(path: &Path) -> Result<(), SinkError> {
     let tried = || match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(ErrorKind::IsADirectory.into()),

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Write;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
 use thalweg_engine::source::{ReadBatch, ReadStatus};
 
 use super::*;
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Flight {
     id: u32,
     delay: f64,
@@ -350,4 +350,76 @@ fn what_cannot_be_followed_is_refused() {
     check_refused(&FileSource::csv(path).follow(), &["cannot be followed"]);
     let (_folder, path) = file("flights.csv", b"id,del");
     check_refused(&FileSource::csv(path).follow(), &["no header yet"]);
+}
+
+#[test]
+fn files_that_come_while_a_job_runs_are_read_too() {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use thalweg_engine::job::{JobOptions, StopHandle};
+    use thalweg_engine::letters::DeadLetter;
+    use thalweg_engine::source::WatermarkPolicy;
+    use thalweg_engine::telemetry::Telemetry;
+    use thalweg_engine::testing::Collect;
+    use thalweg_engine::time::{EventTime, secs};
+
+    let folder = tempdir().unwrap();
+    let write = |name: &str, ids: std::ops::Range<u32>| {
+        let rows: String = ids.map(|id| format!("{id},1\n")).collect();
+        // A file must be whole when it gets its name.
+        let part = folder.path().join("part");
+        fs::write(&part, format!("id,delay\n{rows}")).unwrap();
+        fs::rename(part, folder.path().join(name)).unwrap();
+    };
+    write("b.csv", 0..100);
+    let (got, dead) = (Collect::<u32>::default(), Collect::<DeadLetter>::default());
+    let (stop, telemetry) = (StopHandle::default(), Arc::new(Telemetry::default()));
+    let options = JobOptions {
+        workers: 2,
+        dead_letters: Some(Arc::new(dead.clone())),
+        ..JobOptions::default()
+    };
+    let pattern = folder.path().join("*.csv").display().to_string();
+    let (stopped, told, sink) = (stop.clone(), Arc::clone(&telemetry), got.clone());
+    let job = std::thread::spawn(move || {
+        thalweg_engine::run(options, told, stopped, move |flow| {
+            let source = FileSource::<Flight>::csv_matching(&*pattern)
+                .discover_every(Duration::from_millis(10));
+            flow.source("flights", source)
+                .event_time(
+                    |_| EventTime::from_seconds(1),
+                    WatermarkPolicy::disorder(secs(1)),
+                )
+                .map("id", |flight| flight.id)
+                .sink("got", sink.clone());
+            Ok(())
+        })
+    });
+    let wait_for = |count: usize| {
+        for _ in 0..3_000 {
+            if got.values().len() == count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} of {count} records came", got.values().len());
+    };
+    wait_for(100);
+    // Whatever their place among the others.
+    write("c.csv", 100..150);
+    wait_for(150);
+    write("a.csv", 150..200);
+    wait_for(200);
+    fs::write(folder.path().join("d.csv"), "id,delay\nx,1\n200,1\n").unwrap();
+    wait_for(201);
+    stop.stop();
+    job.join().unwrap().unwrap();
+    let mut ids = got.values();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..201));
+    let dead = dead.values();
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].partition_name.ends_with("d.csv"), "{dead:?}");
+    assert!(telemetry.ledger().fates().balance());
 }

@@ -9,6 +9,10 @@ mod message;
 mod sink;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "http-tls")]
+mod tls;
+#[cfg(all(test, feature = "http-tls"))]
+mod tls_tests;
 mod writer;
 
 pub use message::EventMode;

@@ -2,15 +2,27 @@
 
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
+use ureq::Agent;
 use ureq::http::Uri;
 
 use super::message::{EventMode, Form};
+#[cfg(feature = "http-tls")]
+use super::tls;
 use super::writer::HttpWriter;
 use crate::backoff::Backoff;
+
+/// What to do about a certificate that is not trusted.
+pub(super) const TRUST: &str = "name the authority of the server's certificate with `ca`";
+
+/// Whether it is the server's certificate that is wrong.
+pub(super) fn is_untrusted(error: &ureq::Error) -> bool {
+    error.to_string().to_lowercase().contains("certificate")
+}
 
 /// Posts each record to an address, in order, one after the other.
 ///
@@ -18,6 +30,7 @@ use crate::backoff::Backoff;
 /// |---|---|
 /// | 2xx | the record is delivered |
 /// | nothing, 408, 425, 429, 5xx | it is sent again, after a wait that grows; the run ends with an error when that has not helped |
+/// | with a certificate that is not trusted | the run ends with an error |
 /// | 3xx, 401, 403, 404, 405, 407, 410 | the run ends with an error: it is not about the record |
 /// | another 4xx | the record is refused for good: it becomes a dead letter with the answer, and the next one is sent |
 ///
@@ -37,6 +50,11 @@ pub struct HttpSink {
     pub(super) headers: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) backoff: Backoff,
+    #[cfg_attr(
+        not(feature = "http-tls"),
+        allow(dead_code, reason = "without TLS there is nothing to trust")
+    )]
+    ca: Option<PathBuf>,
 }
 
 impl HttpSink {
@@ -67,6 +85,7 @@ impl HttpSink {
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
+            ca: None,
         }
     }
 
@@ -90,6 +109,14 @@ impl HttpSink {
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// A file of certificates (PEM) that are trusted instead of those of the public authorities, where
+    /// the address is one of `https://`.
+    #[must_use]
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
     }
 
     /// How long a request may take from its start to the whole answer; 10 seconds unless set.
@@ -126,6 +153,33 @@ impl HttpSink {
                 uri.path()
             ),
             Err(_) => "an address that is none".to_owned(),
+        }
+    }
+
+    /// What requests are sent with.
+    fn agent(&self) -> Result<Agent, SinkError> {
+        let config = Agent::config_builder()
+            .timeout_global(Some(self.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("thalweg/", env!("CARGO_PKG_VERSION")));
+        #[cfg(feature = "http-tls")]
+        let config = config.tls_config(tls::trusting(self.ca.as_deref()).map_err(|reason| {
+            self.refuse(
+                reason,
+                "name a readable file of certificates (PEM) with `ca`",
+            )
+        })?);
+        Ok(config.build().into())
+    }
+
+    /// Whether the server's certificate is one to trust, where it has one: asks for what it can do.
+    fn check_certificate(&self) -> Result<(), SinkError> {
+        match self.agent()?.options(&self.url).call() {
+            Ok(_) => Ok(()),
+            Err(error) if is_untrusted(&error) => Err(self.refuse(error, TRUST)),
+            Err(error) => Err(self.refuse(error, "see to it that the server is up")),
         }
     }
 
@@ -167,7 +221,7 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
         self.shown()
     }
 
-    /// Looks whether somebody listens at the address.
+    /// Looks whether somebody listens at the address and, over TLS, whether that is to be trusted.
     fn check(&self) -> Result<(), SinkError> {
         let (host, port) = self.place()?;
         let connect = || {
@@ -180,11 +234,15 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
             }
             Err(last.unwrap_or_else(|| std::io::Error::other("the host has no address")))
         };
-        connect().map_err(|error| self.refuse(error, "see to it that the server is up"))
+        connect().map_err(|error| self.refuse(error, "see to it that the server is up"))?;
+        match self.url.starts_with("https:") {
+            true => self.check_certificate(),
+            false => Ok(()),
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
         self.place()?;
-        Ok(Box::new(HttpWriter::new(self)))
+        Ok(Box::new(HttpWriter::new(self, self.agent()?)))
     }
 }

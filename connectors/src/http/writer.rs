@@ -9,7 +9,7 @@ use tracing::warn;
 use ureq::Agent;
 
 use super::message::{Form, Message};
-use super::sink::HttpSink;
+use super::sink::{HttpSink, TRUST, is_untrusted};
 use crate::backoff::{Backoff, jitter};
 
 /// Bytes of an answer that are looked at.
@@ -41,16 +41,9 @@ enum Outcome {
 }
 
 impl HttpWriter {
-    pub(crate) fn new(sink: &HttpSink) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(sink.timeout))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("thalweg/", env!("CARGO_PKG_VERSION")))
-            .build();
+    pub(crate) fn new(sink: &HttpSink, agent: Agent) -> Self {
         Self {
-            agent: config.into(),
+            agent,
             url: sink.url.clone(),
             shown: sink.shown(),
             form: sink.form.clone(),
@@ -99,6 +92,9 @@ impl HttpWriter {
             Ok(response) => response,
             Err(error @ (ureq::Error::Http(_) | ureq::Error::BadUri(_))) => {
                 return Outcome::Hopeless(error.to_string());
+            }
+            Err(error) if is_untrusted(&error) => {
+                return Outcome::Hopeless(format!("{error}; {TRUST}"));
             }
             Err(error) => {
                 return Outcome::Failed {

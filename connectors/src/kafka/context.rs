@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rdkafka::client::{ClientContext, OAuthToken};
@@ -12,9 +13,14 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 
 use super::oauth;
-use super::problem::{Problem, in_words};
+use super::problem::{Problem, in_words, is_too_large};
 use super::scrubber::Scrubber;
 use crate::broker::Reports;
+
+/// What a record is sent with, by which its report is known: that it is one of many, or that its
+/// sender waits for what the brokers say to its size.
+pub(super) const AMONG_OTHERS: usize = 0;
+pub(super) const ALONE: usize = 1;
 
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]
@@ -26,6 +32,8 @@ pub(super) struct Context {
     reports: Arc<Reports>,
     /// Why a record was not delivered, from the first one that was not.
     undelivered: Mutex<Option<String>>,
+    /// Whether the brokers have found a record that was sent [`ALONE`] too large.
+    has_refused: AtomicBool,
 }
 
 impl Context {
@@ -77,6 +85,11 @@ impl Context {
 
     pub(super) fn forget_complaints(&self) {
         *lock(&self.complaint) = None;
+    }
+
+    /// Whether the record that was last sent [`ALONE`] has been refused for its size.
+    pub(super) fn take_refusal(&self) -> bool {
+        self.has_refused.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn undelivered(&self) -> Option<String> {
@@ -137,11 +150,14 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
         match result {
             Ok(_) => self.reports.count_delivered(),
+            Err((error, _)) if sent == ALONE && is_too_large(error) => {
+                self.has_refused.store(true, Ordering::Relaxed);
+            }
             Err((error, message)) => {
                 self.reports.count_failed();
                 let bytes = message.payload().map_or(0, <[u8]>::len);

@@ -26,6 +26,7 @@
 
 mod client;
 mod context;
+mod limits;
 mod message;
 mod oauth;
 mod problem;

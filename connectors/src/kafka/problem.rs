@@ -41,6 +41,11 @@ fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
     }
 }
 
+/// Whether a record, or a batch of them, is larger than the client or a broker takes.
+pub(super) fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
 /// The client's error in words, without any value of a setting.
 pub(super) fn in_words(error: &KafkaError) -> String {
     match error {

@@ -7,6 +7,7 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Sink, SinkError, Writer};
 
 use super::client::Client;
+use super::limits::batch_bytes_max;
 use super::problem::{Problem, Requirement, unmet};
 use super::settings::Kafka;
 use super::writer::{KafkaWriter, Producer};
@@ -23,6 +24,9 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("queue.buffering.max.kbytes", "65536"),
 ];
 
+/// Bytes of a batch before it is compressed, at most: what the client has unless it is told.
+const BATCH_BYTES: usize = 1_000_000;
+
 type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
 type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
@@ -34,6 +38,11 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 /// each record has a header, [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source record makes
 /// it: readers can tell doubles by it. It is made of the record's origin (source, partition, offset,
 /// index).
+///
+/// A record that the client (by its property `message.max.bytes`) or the brokers (by the topic's
+/// `max.message.bytes`) find too large becomes a dead letter. The topic's limit is asked for when the
+/// job starts, which takes the right to describe its configuration: where that is not given, or the
+/// limit sinks while the job runs, a record beyond it ends the run.
 ///
 /// Records with equal keys go to equal partitions, the same as Java clients send them to (murmur2);
 /// those without a key are spread.
@@ -169,8 +178,12 @@ impl<T: 'static> KafkaSink<T> {
         )
     }
 
-    fn producer(&self) -> Result<Producer, Problem> {
-        let config = self.kafka.config(&DEFAULTS)?;
+    /// A producer whose batches the brokers take, where their limit is known.
+    fn producer(&self, batch_bytes_max: Option<usize>) -> Result<Producer, Problem> {
+        let batch_bytes = batch_bytes_max.map(|most| most.min(BATCH_BYTES).to_string());
+        let mut defaults = DEFAULTS.to_vec();
+        defaults.extend(batch_bytes.iter().map(|bytes| ("batch.size", &**bytes)));
+        let config = self.kafka.config(&defaults)?;
         config
             .create_with_context(self.kafka.context(self.reports()))
             .map_err(|error| self.kafka.unusable(&error))
@@ -192,17 +205,19 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
     fn check(&self) -> Result<(), SinkError> {
         let met = || self.requirement.as_ref().map_or(Ok(()), |met| met());
         let checked = self
-            .producer()
+            .producer(None)
             .and_then(|_| self.find_topic())
             .and_then(|()| met().map_err(unmet));
         checked.map_err(|problem| problem.of_sink(self.what()))
     }
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
+        let batch_bytes_max = batch_bytes_max(&self.kafka, &self.topic);
         let producer = self
-            .producer()
+            .producer(batch_bytes_max)
             .map_err(|problem| problem.of_sink(self.what()))?;
-        Ok(Box::new(KafkaWriter::new(self.clone(), producer)))
+        let writer = KafkaWriter::new(self.clone(), producer, batch_bytes_max);
+        Ok(Box::new(writer))
     }
 }
 

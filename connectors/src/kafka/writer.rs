@@ -8,8 +8,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Refused, SinkError, Writer};
 
-use super::context::Context;
-use super::problem::in_words;
+use super::context::{ALONE, AMONG_OTHERS, Context};
+use super::problem::{in_words, is_too_large};
 use super::sink::{Headers, KafkaSink};
 use crate::broker::{ID_HEADER, write_id};
 
@@ -17,11 +17,15 @@ pub(super) type Producer = BaseProducer<Context>;
 
 /// How long to wait for reports before looking again.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// What a record takes beside its value, key and headers, in a batch of its own.
+const FRAME_BYTES: usize = 512;
 
 /// The writer of a topic. What it has taken in waits in the producer's queue, which is bounded.
 pub(super) struct KafkaWriter<T> {
     sink: KafkaSink<T>,
     producer: Producer,
+    /// Bytes of a batch that the brokers take, where that is known.
+    batch_bytes_max: Option<usize>,
     value: Vec<u8>,
     key: Vec<u8>,
     id: String,
@@ -37,10 +41,15 @@ enum Sent {
 }
 
 impl<T: 'static> KafkaWriter<T> {
-    pub(super) fn new(sink: KafkaSink<T>, producer: Producer) -> Self {
+    pub(super) fn new(
+        sink: KafkaSink<T>,
+        producer: Producer,
+        batch_bytes_max: Option<usize>,
+    ) -> Self {
         Self {
             sink,
             producer,
+            batch_bytes_max,
             value: Vec::new(),
             key: Vec::new(),
             id: String::new(),
@@ -48,7 +57,7 @@ impl<T: 'static> KafkaWriter<T> {
         }
     }
 
-    /// Sends a record, waiting while the queue is full.
+    /// Sends a record, and waits for what the brokers say where they may find it too large.
     fn send(&mut self, record: &Record<T>) -> Result<Sent, SinkError> {
         self.value.clear();
         if let Err(reason) = (self.sink.encode)(record, &mut self.value) {
@@ -58,9 +67,39 @@ impl<T: 'static> KafkaWriter<T> {
         let make_key = self.sink.key.as_ref();
         let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
         write_id(record.origin, &mut self.id);
-        let mut outgoing = BaseRecord::<[u8], [u8]>::to(&self.sink.topic)
+        let headers = headers(&self.sink, record, &self.id, &mut self.headers);
+        if !self.may_be_refused() {
+            return self.enqueue(record, has_key, headers, AMONG_OTHERS);
+        }
+        // Whatever waits in the queue would be refused with it.
+        self.flush()?;
+        let sent = self.enqueue(record, has_key, headers, ALONE)?;
+        self.flush()?;
+        match self.producer.context().take_refusal() {
+            true => Ok(Sent::Refused(self.too_large())),
+            false => Ok(sent),
+        }
+    }
+
+    /// Whether the encoded record is larger than the brokers take, if it does not shrink on its way.
+    fn may_be_refused(&self) -> bool {
+        let headers = self.headers.0.iter();
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = self.value.len() + self.key.len() + headers + FRAME_BYTES;
+        self.batch_bytes_max.is_some_and(|most| bytes > most)
+    }
+
+    /// Puts the encoded record into the producer's queue, waiting while that is full.
+    fn enqueue(
+        &self,
+        record: &Record<T>,
+        has_key: bool,
+        headers: OwnedHeaders,
+        opaque: usize,
+    ) -> Result<Sent, SinkError> {
+        let mut outgoing = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.sink.topic, opaque)
             .payload(&self.value)
-            .headers(headers(&self.sink, record, &self.id, &mut self.headers));
+            .headers(headers);
         if has_key {
             outgoing = outgoing.key(&self.key);
         }
@@ -109,10 +148,6 @@ impl<T: 'static> KafkaWriter<T> {
 
 fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
-}
-
-fn is_too_large(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 /// The id of a record, then the headers that the user adds.

@@ -416,3 +416,29 @@ fn what_was_flushed_survives_kill_9() {
     let after = numbers(folder.path(), "numbers", 0).unwrap();
     assert_eq!(after, (0..end + 10).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_check_leaves_nothing_behind_and_keeps_nobody_out() {
+    let folder = tempdir().unwrap();
+    let log = folder.path().join("not/there/yet");
+    sink(&log).check().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(sink(&folder.path().join("file/log")).check().is_err());
+
+    append(&sink(&log), 0..10);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    sink(&log).check().unwrap();
+                }
+            });
+        }
+    });
+    let writer = sink(&log).open().unwrap();
+    let error = sink(&log).check().unwrap_err().to_string();
+    assert!(error.contains("one writer at a time"), "{error}");
+    drop(writer);
+    sink(&log).check().unwrap();
+}

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ use super::partition::sync_folder;
 const FORMAT: u32 = 1;
 const NAME_BYTES_MAX: usize = 200;
 const PARTITIONS_MAX: u32 = 10_000;
+/// How often, and after which pause, to try again for a lock that somebody has.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What `topic.json` says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,7 +109,7 @@ impl Topic {
         match self.find()? {
             Some(found) => {
                 wanted.of(found)?;
-                self.lock().map(drop)
+                self.check_lock()
             }
             None => {
                 wanted.of_new()?;
@@ -150,6 +154,25 @@ impl Topic {
         sync_folder(&folder)
     }
 
+    /// Shows that no writer has the topic. Any number of checks may look at once.
+    fn check_lock(&self) -> Result<(), LogError> {
+        let path = self.folder().join("lock");
+        let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return crate::probe::folder(&self.folder(), "lock").map_err(LogError::io(&path));
+            }
+            Err(error) => return Err(LogError::io(&path)(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map_err(LogError::io(&path)),
+            Err(TryLockError::WouldBlock) => Err(LogError::Busy {
+                holder: holder(&mut file),
+            }),
+            Err(TryLockError::Error(error)) => Err(LogError::io(&path)(error)),
+        }
+    }
+
     fn lock(&self) -> Result<Lock, LogError> {
         let path = self.folder().join("lock");
         let open = || {
@@ -161,14 +184,20 @@ impl Topic {
                 .open(&path)
         };
         let mut file = open().map_err(LogError::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LogError::Busy {
-                    holder: holder(&mut file),
-                });
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // It may be a check, which looks for a moment only.
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LogError::Busy {
+                        holder: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(LogError::io(&path)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(LogError::io(&path)(error)),
+            std::thread::sleep(LOCK_PAUSE);
         }
         let mut note = || {
             file.set_len(0)?;

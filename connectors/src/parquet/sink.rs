@@ -97,7 +97,8 @@ pub(crate) type Layout<T> = Arc<dyn Fn(&Record<T>, &mut ParquetRow) + Send + Syn
 /// Writes the rows that a closure lays out to one Parquet file, compressed with zstd.
 ///
 /// The file is there, in place of one of that name, when the run has ended; until then it is called
-/// `.<name>.part`.
+/// `.<name>.part`. Not before that is a source told that what is in the file is done: a consumer group of
+/// Kafka, or a subscription of Pulsar, stays where it was.
 ///
 /// ```
 /// use thalweg_connectors::parquet::{ColumnKind, ParquetSink};
@@ -152,11 +153,6 @@ impl<T: 'static> Sink<T> for ParquetSink<T> {
         if self.path.is_dir() {
             return Err(self.open_error("it is a folder".to_owned()));
         }
-        let folder = if folder.as_os_str().is_empty() {
-            ".".as_ref()
-        } else {
-            folder
-        };
         probe::folder(folder, &name.display().to_string())
             .map_err(|error| self.open_error(error.to_string()))
     }

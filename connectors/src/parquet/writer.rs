@@ -40,6 +40,9 @@ impl<T> ParquetWriter<T> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .build();
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let output = BufWriter::new(File::create(&part)?);
         let file = SerializedFileWriter::new(output, schema(&columns)?, Arc::new(properties))?;
         Ok(Self {
@@ -200,6 +203,10 @@ impl<T> Writer<T> for ParquetWriter<T> {
     /// A Parquet file is whole only at its end.
     fn flush(&mut self) -> std::result::Result<(), SinkError> {
         Ok(())
+    }
+
+    fn shows_when_flushed(&self) -> bool {
+        false
     }
 
     fn close(&mut self) -> std::result::Result<(), SinkError> {

@@ -101,20 +101,17 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes in a record, which is sent with others or with [`ship`](Self::ship).
+    /// Takes in a record, which is sent with others or with [`ship`](Self::ship); or says why the
+    /// broker would not take it.
     pub(super) fn add(
         &mut self,
         record: Outgoing<'_>,
         batch_records: u32,
         batch_bytes: usize,
-    ) -> Result<(), String> {
-        if record.value.len() > self.message_bytes_max && self.compression == Compression::None {
-            return Err(self.too_large(record.value.len()));
-        }
-        if batch_records <= 1 {
-            let parcel = Parcel::single(record, self.sequence, self.compression)?;
-            self.sequence += 1;
-            return self.dispatch(parcel);
+    ) -> Result<Result<(), String>, String> {
+        if batch_records <= 1 || record.value.len() + METADATA_BYTES > self.message_bytes_max {
+            self.ship()?;
+            return self.send_alone(record);
         }
         let batch_bytes = batch_bytes.min(self.message_bytes_max);
         if self.batch.count > 0 && self.batch.bytes() + record.value.len() > batch_bytes {
@@ -124,7 +121,22 @@ impl Producer {
         if self.batch.count >= batch_records || self.batch.bytes() >= batch_bytes {
             self.ship()?;
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    fn send_alone(&mut self, record: Outgoing<'_>) -> Result<Result<(), String>, String> {
+        let parcel = Parcel::single(record, self.sequence, self.compression)?;
+        let bytes = parcel.payload.len();
+        if bytes > self.message_bytes_max {
+            return Ok(Err(format!(
+                "a record of {bytes} bytes is too large: the broker takes {} at most (its \
+                 `maxMessageSize`)",
+                self.message_bytes_max
+            )));
+        }
+        self.sequence += 1;
+        self.dispatch(parcel);
+        Ok(Ok(()))
     }
 
     /// Sends what has been collected.
@@ -134,13 +146,11 @@ impl Producer {
         }
         let parcel = self.batch.seal(self.sequence, self.compression)?;
         self.sequence += u64::from(parcel.count);
-        self.dispatch(parcel)
+        self.dispatch(parcel);
+        Ok(())
     }
 
-    fn dispatch(&mut self, mut parcel: Parcel) -> Result<(), String> {
-        if parcel.payload.len() > self.message_bytes_max {
-            return Err(self.too_large(parcel.payload.len()));
-        }
+    fn dispatch(&mut self, mut parcel: Parcel) {
         if let Some(connection) = &mut self.connection
             && send(connection, self.name.as_deref(), &mut parcel).is_err()
         {
@@ -149,15 +159,6 @@ impl Producer {
         }
         self.unacknowledged_bytes += parcel.payload.len();
         self.unacknowledged.push_back(parcel);
-        Ok(())
-    }
-
-    fn too_large(&self, bytes: usize) -> String {
-        format!(
-            "a record of {bytes} bytes is too large: the broker takes {} at most (its \
-             `maxMessageSize`)",
-            self.message_bytes_max
-        )
     }
 
     /// Messages that the broker has not acknowledged, and their bytes.

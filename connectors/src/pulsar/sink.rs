@@ -1,6 +1,7 @@
 //! The configuration of a Pulsar topic as a sink.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
@@ -18,6 +19,8 @@ use crate::broker::{Problem, Reports};
 /// Records of a batch, and its bytes before it is compressed.
 const BATCH_RECORDS: u32 = 1_000;
 const BATCH_BYTES: usize = 128 * 1024;
+/// How often new partitions are looked for, unless set otherwise.
+const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 
 type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
 type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
@@ -32,7 +35,9 @@ type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 /// [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source record makes it.
 ///
 /// Records with equal keys go to equal partitions, the same as Java clients send them to; those
-/// without a key are spread. A record's event time is its event time in Pulsar, too.
+/// without a key are spread. When the topic is given more partitions while a job runs, they are found and
+/// written to; what is written of a key from then on may go to another partition than before. A record's
+/// event time is its event time in Pulsar, too.
 ///
 /// ```no_run
 /// use serde::Serialize;
@@ -61,6 +66,7 @@ pub struct PulsarSink<T> {
     pub(super) batch_records: u32,
     pub(super) batch_bytes: usize,
     compression: Compression,
+    pub(super) discover_every: Duration,
     pub(super) reports: Arc<Reports>,
 }
 
@@ -75,6 +81,7 @@ impl<T> Clone for PulsarSink<T> {
             batch_records: self.batch_records,
             batch_bytes: self.batch_bytes,
             compression: self.compression,
+            discover_every: self.discover_every,
             reports: Arc::clone(&self.reports),
         }
     }
@@ -91,7 +98,8 @@ impl<T: Serialize + 'static> PulsarSink<T> {
 
 impl<T: 'static> PulsarSink<T> {
     /// A topic of what `encode` makes of the records. It appends a record's bytes; where it cannot,
-    /// the run ends with what it says. A topic without a namespace is in `public/default`.
+    /// the record becomes a dead letter with what it says, as does one that is larger than the broker
+    /// takes. A topic without a namespace is in `public/default`.
     pub fn encoded(
         pulsar: &Pulsar,
         topic: impl Into<String>,
@@ -106,6 +114,7 @@ impl<T: 'static> PulsarSink<T> {
             batch_records: BATCH_RECORDS,
             batch_bytes: BATCH_BYTES,
             compression: Compression::default(),
+            discover_every: DISCOVER_EVERY,
             reports: Arc::default(),
         }
     }
@@ -157,6 +166,14 @@ impl<T: 'static> PulsarSink<T> {
         self
     }
 
+    /// How often to look for partitions that the topic has been given meanwhile; every 30 seconds unless
+    /// set.
+    #[must_use]
+    pub fn discover_every(mut self, interval: Duration) -> Self {
+        self.discover_every = interval;
+        self
+    }
+
     /// How many records have been delivered, for all writers of this sink and its clones.
     pub fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
@@ -179,12 +196,13 @@ impl<T: 'static> PulsarSink<T> {
         })
     }
 
-    fn writer(&self) -> Result<PulsarWriter<T>, Problem> {
+    /// Producers of the partitions that there are now, but for the first `known` of them.
+    pub(super) fn producers(&self, known: usize) -> Result<Vec<Producer>, Problem> {
         let client = Client::new(&self.pulsar);
-        let partitions = self.partitions()?.into_iter();
-        let producers = partitions.map(|topic| Producer::open(&client, topic, self.compression));
-        let producers = producers.collect::<Result<Vec<_>, _>>()?;
-        Ok(PulsarWriter::new(self.clone(), producers))
+        let partitions = self.partitions()?.into_iter().skip(known);
+        partitions
+            .map(|topic| Producer::open(&client, topic, self.compression))
+            .collect()
     }
 }
 
@@ -201,8 +219,8 @@ impl<T: 'static> Sink<T> for PulsarSink<T> {
     }
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
-        match self.writer() {
-            Ok(writer) => Ok(Box::new(writer)),
+        match self.producers(0) {
+            Ok(producers) => Ok(Box::new(PulsarWriter::new(self.clone(), producers))),
             Err(problem) => Err(problem.of_sink(self.what())),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thalweg_engine::clock::Clock;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Refused, SinkError, Writer};
 
@@ -22,6 +23,9 @@ pub(super) struct PulsarWriter<T> {
     pub(super) sink: PulsarSink<T>,
     /// One for each partition.
     pub(super) producers: Vec<Producer>,
+    clock: Clock,
+    /// When partitions were last looked for.
+    looked_ns: u64,
     /// The partition of the next record without a key.
     turn: usize,
     value: Vec<u8>,
@@ -32,9 +36,12 @@ pub(super) struct PulsarWriter<T> {
 
 impl<T: 'static> PulsarWriter<T> {
     pub(super) fn new(sink: PulsarSink<T>, producers: Vec<Producer>) -> Self {
+        let clock = Clock::system();
         Self {
             sink,
             producers,
+            looked_ns: clock.now_ns(),
+            clock,
             turn: 0,
             value: Vec::new(),
             key: Vec::new(),
@@ -43,8 +50,9 @@ impl<T: 'static> PulsarWriter<T> {
         }
     }
 
-    /// Hands the record, encoded, to the producer of its partition.
-    fn take_in(&mut self, record: &Record<T>) -> Result<(), String> {
+    /// Hands the record, encoded, to the producer of its partition, which may say why the broker would
+    /// not take it.
+    fn take_in(&mut self, record: &Record<T>) -> Result<Result<(), String>, String> {
         self.key.clear();
         let make_key = self.sink.key.as_ref();
         let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
@@ -62,13 +70,30 @@ impl<T: 'static> PulsarWriter<T> {
             value: &self.value,
         };
         let producer = &mut self.producers[partition];
-        producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
+        let taken = producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
         while producer.in_flight().0 >= IN_FLIGHT_MAX
             || producer.in_flight().1 >= IN_FLIGHT_BYTES_MAX
         {
             producer.look(PATIENCE, &self.sink.reports)?;
         }
-        Ok(())
+        Ok(taken)
+    }
+
+    /// From time to time, begins to write to partitions that have come since.
+    fn look_for_partitions(&mut self) {
+        let now_ns = self.clock.now_ns();
+        let since = Duration::from_nanos(now_ns.saturating_sub(self.looked_ns));
+        if since < self.sink.discover_every {
+            return;
+        }
+        self.looked_ns = now_ns;
+        match self.sink.producers(self.producers.len()) {
+            Ok(mut new) => self.producers.append(&mut new),
+            Err(problem) => {
+                let (topic, reason) = (self.sink.what(), problem.reason);
+                tracing::warn!(topic, "cannot look for new partitions: {reason}");
+            }
+        }
     }
 
     /// The record's id, then what the user adds.
@@ -86,11 +111,15 @@ impl<T: 'static> PulsarWriter<T> {
     }
 
     fn write_all(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), String> {
+        self.look_for_partitions();
         for (index, record) in records.iter().enumerate() {
             self.value.clear();
-            match (self.sink.encode)(record, &mut self.value) {
+            let taken = match (self.sink.encode)(record, &mut self.value) {
                 Ok(()) => self.take_in(record)?,
-                Err(reason) => refused.add(index, reason),
+                unwritten => unwritten,
+            };
+            if let Err(reason) = taken {
+                refused.add(index, reason);
             }
         }
         // Those without a key go to one partition for a while, so that batches are large.

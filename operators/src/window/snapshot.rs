@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use super::limit::Truncated;
 use super::shape::{Geometry, Shape};
 use super::slot::SlotState;
-use super::state::{Extra, KeyFeatures};
+use super::state::{Extra, HEADER, KeyFeatures};
 use super::tiles::Tiles;
 use crate::aggregate::trail::Older;
 
@@ -68,7 +68,7 @@ impl Record2 {
     }
 }
 
-/// Version 1.
+/// Version 1. The header of the block stands in fields of its own, and the shape is without it.
 #[derive(Serialize, Deserialize)]
 struct Record {
     newest: i64,
@@ -100,12 +100,13 @@ impl Record {
             extra: None,
             ..state.clone()
         };
-        packed.lay_out(Self::slots(rows), state.wide_ids);
+        packed.lay_out(Self::slots(rows), state.wide_ids());
         let (geometry, from) = (packed.geometry(), packed.log());
+        let (mut shape, head) = (state.shape(), state.head());
         let mut log = Vec::new();
-        for position in (0..rows).map(|n| state.head.wrapping_add(n)) {
+        for position in (0..rows).map(|n| head.wrapping_add(n)) {
             log.extend_from_slice(&from[geometry.row(position)]);
-            for column in 0..usize::from(state.shape.ids) {
+            for column in 0..usize::from(shape.ids) {
                 log.extend_from_slice(&from[geometry.id_lanes(position, column)]);
             }
         }
@@ -115,14 +116,16 @@ impl Record {
             ids.sort_unstable();
             seen.push(ids);
         }
-        let front = state.shape.fixed as usize + geometry.bitmaps().len();
+        let front = shape.fixed as usize + geometry.bitmaps().len();
+        let header = if state.is_new() { 0 } else { HEADER };
+        shape.fixed -= header as u32;
         Self {
-            newest: state.newest,
-            shape: state.shape,
-            head: state.head,
+            newest: state.newest(),
+            shape,
+            head,
             rows,
-            wide_ids: state.wide_ids,
-            front: packed.block[..front].to_vec(),
+            wide_ids: state.wide_ids(),
+            front: packed.block[header..front].to_vec(),
             log,
             seen,
             older: state
@@ -146,9 +149,17 @@ impl Record {
         {
             return Err("lanes do not match the shape; the state is corrupt");
         }
-        let mut block = self.front;
-        block.resize(fixed + geometry.lanes(), 0);
-        let to = &mut block[fixed..];
+        if (self.newest, self.shape, self.rows) == (i64::MIN, Shape::default(), 0) {
+            return Ok(KeyFeatures::default());
+        }
+        let shape = Shape {
+            fixed: self.shape.fixed + HEADER as u32,
+            ..self.shape
+        };
+        let mut block = vec![0; HEADER];
+        block.extend(self.front);
+        block.resize(HEADER + fixed + geometry.lanes(), 0);
+        let to = &mut block[HEADER + fixed..];
         for (lanes, n) in self.log.chunks_exact(stride).zip(0..self.rows) {
             let position = self.head.wrapping_add(n);
             let (row, mut rest) = lanes.split_at(geometry.row(position).len());
@@ -160,17 +171,11 @@ impl Record {
                 rest = others;
             }
         }
-        let mut state = KeyFeatures {
-            block: block.into_boxed_slice(),
-            extra: None,
-            newest: self.newest,
-            head: self.head,
-            tail: self.head.wrapping_add(self.rows),
-            shape: self.shape,
-            slots,
-            wide_ids: self.wide_ids,
-            is_ready: false,
-        };
+        let tail = self.head.wrapping_add(self.rows);
+        let room = (slots, self.wide_ids);
+        let mut state = KeyFeatures::of_block(block.into_boxed_slice(), shape, tail, room);
+        state.set_newest(self.newest);
+        state.set_head(self.head);
         if !self.seen.is_empty() || !self.older.is_empty() {
             let seen = self
                 .seen

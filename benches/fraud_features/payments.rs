@@ -10,7 +10,7 @@ const EXPONENT: f64 = 1.1;
 /// Merchants, all alike.
 const MERCHANTS: u64 = 5_000;
 /// Payments are spread over so much event time.
-const SPAN_MS: i64 = 48 * 3_600_000;
+pub(crate) const SPAN_MS: i64 = 48 * 3_600_000;
 
 /// One payment.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]

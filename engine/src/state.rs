@@ -57,9 +57,19 @@ pub struct KeyedState<K, S> {
 
 /// Which keys have changed.
 struct Changes<K> {
-    keys: Vec<K>,
-    /// Which entries' keys are among them.
+    /// Which entries have.
     marks: Vec<bool>,
+    /// Keys that have gone; some may have come back.
+    gone: Vec<K>,
+}
+
+impl<K> Changes<K> {
+    fn none(entries: usize) -> Self {
+        Self {
+            marks: vec![false; entries],
+            gone: Vec::new(),
+        }
+    }
 }
 
 impl<K: Key, S: State> Default for KeyedState<K, S> {
@@ -85,10 +95,8 @@ impl<K: Key, S: State> KeyedState<K, S> {
             Some(place) => place,
             None => self.insert(hash, key.clone(), S::default()),
         };
-        if let Some(changes) = &mut self.changes
-            && !std::mem::replace(&mut changes.marks[place], true)
-        {
-            changes.keys.push(key.clone());
+        if let Some(changes) = &mut self.changes {
+            changes.marks[place] = true;
         }
         &mut self.entries[place].1
     }
@@ -134,10 +142,9 @@ impl<K: Key, S: State> KeyedState<K, S> {
         let found = self.index.find_entry(hash, is(place));
         found.expect("invariant: every entry is indexed").remove();
         let taken = self.entries.swap_remove(place);
-        if let Some(changes) = &mut self.changes
-            && !changes.marks.swap_remove(place)
-        {
-            changes.keys.push(taken.0.clone());
+        if let Some(changes) = &mut self.changes {
+            changes.marks.swap_remove(place);
+            changes.gone.push(taken.0.clone());
         }
         if let Some((moved, _)) = self.entries.get(place) {
             let last = is(self.entries.len());
@@ -238,24 +245,22 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
-        let marks = vec![false; self.entries.len()];
-        let changes = self.changes.replace(Changes {
-            keys: Vec::new(),
-            marks,
-        });
+        let changes = self.changes.replace(Changes::none(self.entries.len()));
         let mut groups = BTreeMap::new();
-        match changes {
-            None => {
-                for (key, state) in &self.entries {
-                    let group = KeyGroup::of(key_hash(key));
-                    encode_to(&mut groups, group, &(key, Some(state)))?;
-                }
-            }
-            Some(changes) => {
-                for key in &changes.keys {
-                    let group = KeyGroup::of(key_hash(key));
-                    encode_to(&mut groups, group, &(key, self.get(key)))?;
-                }
+        let (mut gone, mut marks) = (Vec::new(), None);
+        if let Some(changes) = changes {
+            (gone, marks) = (changes.gone, Some(changes.marks));
+        }
+        // What has come back goes after what had gone.
+        for key in gone {
+            let group = KeyGroup::of(key_hash(&key));
+            encode_to(&mut groups, group, &(key, None::<&S>))?;
+        }
+        let is_changed = |place: usize| marks.as_ref().is_none_or(|marks| marks[place]);
+        for (place, (key, state)) in self.entries.iter().enumerate() {
+            if is_changed(place) {
+                let group = KeyGroup::of(key_hash(key));
+                encode_to(&mut groups, group, &(key, Some(state)))?;
             }
         }
         Ok(groups)
@@ -267,10 +272,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// [`StateError::Decode`] when the bytes are not this step's.
     pub fn restore(&mut self, step: &str, bytes: &[u8]) -> Result<(), StateError> {
         if self.changes.is_none() {
-            self.changes = Some(Changes {
-                keys: Vec::new(),
-                marks: vec![false; self.entries.len()],
-            });
+            self.changes = Some(Changes::none(self.entries.len()));
         }
         decode_all(step, bytes, |(key, state)| self.put(key, state))
     }
@@ -283,11 +285,11 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 self.insert(hash, key, state);
             }
             (Some(place), None) => {
+                self.take_out(hash, place);
                 // It was gone when the bytes were written: that is no change.
                 if let Some(changes) = &mut self.changes {
-                    changes.marks[place] = true;
+                    changes.gone.pop();
                 }
-                self.take_out(hash, place);
             }
             (None, None) => {}
         }
@@ -376,7 +378,8 @@ mod tests {
         assert_eq!(contents(&restored), contents(&state));
         assert!(state.take_changed().unwrap().is_empty());
         (0..3).for_each(|_| *restored.entry(&4) += 1);
-        assert_eq!(restored.changes.as_ref().map(|c| c.keys.len()), Some(1));
+        let changes = restored.changes.as_ref().unwrap();
+        assert_eq!(changes.marks.iter().filter(|mark| **mark).count(), 1);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Reading the state of a step back.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 
 use super::error::CheckpointError;
 use super::groups::KeyGroups;
-use super::part::{PartReader, PartRef};
+use super::part::{PartContent, PartReader, PartRef};
 use crate::key::KeyGroup;
 
 /// What one part says of a key group.
@@ -39,12 +43,13 @@ impl Pieces {
         parts: impl IntoIterator<Item = &'p PartRef>,
         groups: KeyGroups,
     ) -> Result<Self, CheckpointError> {
+        let parts = parts.into_iter();
+        let parts: Vec<_> = parts
+            .filter(|part| !part.groups.intersection(groups).is_empty())
+            .collect();
         let mut pieces = Self::default();
-        for part in parts {
-            if part.groups.intersection(groups).is_empty() {
-                continue;
-            }
-            let content = reader.content(part, groups)?;
+        for (part, content) in parts.iter().zip(contents(reader, &parts, groups)) {
+            let content = content?;
             let of_content = pieces.0.entry(part.content.clone()).or_default();
             if part.kind.is_base() {
                 of_content.retain(|group, _| !part.groups.contains(*group));
@@ -60,4 +65,29 @@ impl Pieces {
         pieces.0.retain(|_, groups| !groups.is_empty());
         Ok(pieces)
     }
+}
+
+/// The contents of parts, in their order, read and unpacked by as many threads as there are cores.
+fn contents(
+    reader: &PartReader<'_>,
+    parts: &[&PartRef],
+    groups: KeyGroups,
+) -> Vec<Result<PartContent, CheckpointError>> {
+    let threads = available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(parts.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let turns = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let mine = turns.map_while(|turn| Some((turn, reader.content(parts.get(turn)?, groups))));
+        mine.collect::<Vec<_>>()
+    };
+    let mut contents: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let read = threads.into_iter().map(|thread| thread.join());
+        read.flat_map(|read| read.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    contents.sort_unstable_by_key(|(turn, _)| *turn);
+    contents.into_iter().map(|(_, content)| content).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Checkpointing;
 use super::sealer::LINEAGE;
-use crate::checkpoint::{Checkpoints, Epoch, KeyGroups, Manifest, Pieces, SourcePartition};
+use crate::checkpoint::{Checkpoints, Epoch, KeyGroups, Manifest, Piece, Pieces, SourcePartition};
 use crate::flow::{Graph, Node};
 use crate::key::KeyGroup;
 use crate::step_state::StepState;
@@ -120,8 +120,10 @@ fn kind_of(node: &Node) -> &str {
 /// All pieces of a content, one after the other.
 fn joined(pieces: &mut Pieces, content: &str) -> BTreeMap<KeyGroup, Vec<u8>> {
     let groups = pieces.take(content).into_iter();
-    let join = |(group, pieces): (KeyGroup, Vec<crate::checkpoint::Piece>)| {
-        let bytes = pieces.into_iter().flat_map(|piece| piece.bytes).collect();
+    let join = |(group, pieces): (KeyGroup, Vec<Piece>)| {
+        let mut pieces = pieces.into_iter().map(|piece| piece.bytes);
+        let mut bytes = pieces.next().unwrap_or_default();
+        pieces.for_each(|more| bytes.extend_from_slice(&more));
         (group, bytes)
     };
     groups.map(join).collect()

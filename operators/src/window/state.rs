@@ -110,20 +110,19 @@ impl KeyFeatures {
             .is_some_and(|extra| !extra.indexes.is_empty())
     }
 
-    /// A state of some lanes, which its plan has yet to see to.
-    pub(crate) fn of_block(
-        block: Box<[u32]>,
+    /// A state whose lanes behind the header, which the shape does not have, are to be filled in.
+    pub(crate) fn with_header(
+        newest: i64,
+        (head, rows): (u32, u32),
         shape: Shape,
-        tail: u32,
         (slots, wide_ids): (u32, bool),
     ) -> Self {
-        let mut state = Self {
-            block,
-            tail,
-            ..Self::default()
-        };
-        state.set_shape(shape);
-        state.set_room(slots, wide_ids);
+        let mut state = Self::default();
+        let fixed = shape.fixed + HEADER as u32;
+        state.make_block(Shape { fixed, ..shape }, slots, wide_ids);
+        state.set_newest(newest);
+        state.set_head(head);
+        state.tail = head.wrapping_add(rows);
         state
     }
 
@@ -164,13 +163,6 @@ impl KeyFeatures {
             values: self.values,
             ids: self.ids,
         }
-    }
-
-    fn set_shape(&mut self, shape: Shape) {
-        self.fixed_lanes = shape.fixed;
-        self.bitmaps = shape.bitmaps;
-        self.values = shape.values;
-        self.ids = shape.ids;
     }
 
     /// Slots of the ring: a power of two, or zero.
@@ -260,7 +252,10 @@ impl KeyFeatures {
             slots <= 1 << 31,
             "invariant: a key's log holds at most 2^31 rows"
         );
-        let (old, new) = (self.geometry(), Geometry::new(self.shape(), slots, wide_ids));
+        let (old, new) = (
+            self.geometry(),
+            Geometry::new(self.shape(), slots, wide_ids),
+        );
         let fixed = self.fixed_lanes as usize;
         let mut block = vec![0; fixed + new.lanes()].into_boxed_slice();
         let (to_fixed, to) = block.split_at_mut(fixed);
@@ -278,8 +273,7 @@ impl KeyFeatures {
         let mut position = head;
         while position != tail {
             let together = old.before_wrap(position).min(new.before_wrap(position));
-            let run =
-                position..position.wrapping_add(together.min(tail.wrapping_sub(position)));
+            let run = position..position.wrapping_add(together.min(tail.wrapping_sub(position)));
             let lanes = &from[old.rows(&run)];
             to[new.rows(&run)].copy_from_slice(lanes);
             for column in 0..usize::from(self.ids) {
@@ -306,10 +300,17 @@ impl KeyFeatures {
 
     /// Gives a new key its block.
     pub(crate) fn fit(&mut self, shape: Shape, slots: u32) {
-        self.set_shape(shape);
-        self.set_room(slots, false);
-        self.block = vec![0; shape.fixed as usize + self.geometry().lanes()].into_boxed_slice();
+        self.make_block(shape, slots, false);
         self.set_newest(i64::MIN);
+    }
+
+    fn make_block(&mut self, shape: Shape, slots: u32, wide_ids: bool) {
+        self.fixed_lanes = shape.fixed;
+        self.bitmaps = shape.bitmaps;
+        self.values = shape.values;
+        self.ids = shape.ids;
+        self.set_room(slots, wide_ids);
+        self.block = vec![0; shape.fixed as usize + self.geometry().lanes()].into_boxed_slice();
     }
 
     /// Opens a row at `position` by moving the rows from there on up by one. There must be room.

@@ -11,6 +11,7 @@ mod edges;
 mod error;
 mod extract;
 mod input;
+mod made;
 #[cfg(test)]
 mod oracle;
 mod over;

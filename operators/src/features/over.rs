@@ -11,6 +11,9 @@ use crate::window::{Feature, Formula, Statistic};
 /// [`excluding`](Self::excluding) it is what it was before the event was taken in: without the
 /// event, still with earlier arrivals of its time.
 ///
+/// What has no form with a predicate (`sum_if` and the like) takes a closure that gives `None` for
+/// the events that are not to count.
+///
 /// ```
 /// use thalweg_engine::time::{EventTime, days, hours};
 /// use thalweg_operators::aggregate::DdQuantile;
@@ -194,6 +197,37 @@ impl<'a, T: 'static> WindowFeatures<'a, T> {
         self.max(name, value_if(of, when))
     }
 
+    /// The sample variance of the present values of the events for which the predicate holds.
+    pub fn variance_if<E: Extracted<f64>, P: Extracted<bool>>(
+        self,
+        name: &str,
+        of: impl Fn(&T) -> E + 'static,
+        when: impl Fn(&T) -> P + 'static,
+    ) -> Self {
+        self.variance(name, value_if(of, when))
+    }
+
+    /// The sample standard deviation of the present values of the events for which the predicate
+    /// holds.
+    pub fn std_if<E: Extracted<f64>, P: Extracted<bool>>(
+        self,
+        name: &str,
+        of: impl Fn(&T) -> E + 'static,
+        when: impl Fn(&T) -> P + 'static,
+    ) -> Self {
+        self.std(name, value_if(of, when))
+    }
+
+    /// The exact number of different ids of the events for which the predicate holds.
+    pub fn distinct_if<E: Extracted<u64>, P: Extracted<bool>>(
+        self,
+        name: &str,
+        of: impl Fn(&T) -> E + 'static,
+        when: impl Fn(&T) -> P + 'static,
+    ) -> Self {
+        self.distinct(name, value_if(of, when))
+    }
+
     /// The exact number of different ids.
     pub fn distinct<E: Extracted<u64>>(self, name: &str, of: impl Fn(&T) -> E + 'static) -> Self {
         let column = self.features.columns.id(of);
@@ -232,12 +266,12 @@ impl<'a, T: 'static> WindowFeatures<'a, T> {
     }
 }
 
-/// The value of events for which a predicate holds. It captures nothing if neither closure does, so
-/// the same two make the same column.
-fn value_if<T, E: Extracted<f64>, P: Extracted<bool>>(
+/// The value or id of events for which a predicate holds. It captures nothing if neither closure
+/// does, so the same two make the same column.
+fn value_if<T, V, E: Extracted<V>, P: Extracted<bool>>(
     of: impl Fn(&T) -> E + 'static,
     when: impl Fn(&T) -> P + 'static,
-) -> impl Fn(&T) -> Option<f64> + 'static {
+) -> impl Fn(&T) -> Option<V> + 'static {
     move |event| match when(event).extracted() {
         Some(true) => of(event).extracted(),
         _ => None,

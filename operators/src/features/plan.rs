@@ -211,7 +211,7 @@ impl<T: 'static> FeaturePlan<T> {
     /// The latest event time of the key's events, from which its idle time counts;
     /// [`EventTime::MIN`] for a key that has had none.
     pub fn last_seen(&self, state: &KeyFeatures) -> EventTime {
-        EventTime::from_micros(state.newest)
+        EventTime::from_micros(state.newest())
     }
 }
 

@@ -340,8 +340,8 @@ impl Upkeep {
         scratch: &mut Scratch,
         mut row: Option<&mut Vec<f64>>,
     ) -> Outcome {
-        let has_events = state.newest != i64::MIN;
-        let is_idle = |ttl| has_events && at.saturating_sub(state.newest) > ttl;
+        let newest = state.newest();
+        let is_idle = |ttl| newest != i64::MIN && at.saturating_sub(newest) > ttl;
         let has_expired = self.ttl.is_some_and(is_idle);
         if has_expired {
             *state = KeyFeatures::default();

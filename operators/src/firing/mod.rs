@@ -33,6 +33,8 @@ mod blocks;
 mod columns;
 mod error;
 mod fire;
+#[cfg(test)]
+mod kept_tests;
 mod layout;
 #[cfg(test)]
 mod oracle;

@@ -172,7 +172,11 @@ impl KeyedStep<WindowPartial> for Judge {
     }
 
     fn advance(&mut self, state: &mut KeyedState<(), Judging>, context: &mut Context<'_, Judged>) {
-        let Some(plan) = &self.plan else { return };
+        // Where nothing has been counted, and on the workers that the one key is not with, there is
+        // nothing to judge.
+        let Some(plan) = self.plan.as_ref().filter(|_| !state.is_empty()) else {
+            return;
+        };
         let judging = state.entry(&());
         for report in judging.merger.advance(plan, context.watermark().time) {
             let alerts = judging.alerting.observe(plan, &report);
@@ -220,8 +224,11 @@ fn made<V>(
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::job::Order;
     use thalweg_engine::telemetry::Telemetry;
+    use thalweg_engine::testing::StepRun;
     use thalweg_engine::time::secs;
+    use thalweg_engine::watermark::Watermark;
 
     use super::*;
     use crate::drift::{Column, Reference};
@@ -271,6 +278,17 @@ mod tests {
         let reports = merged(&mut counted);
         assert_eq!(reports.iter().map(|report| report.samples).sum::<u64>(), 70);
         assert_eq!(reports, merged(&mut alone));
+    }
+
+    #[test]
+    fn a_worker_without_counts_keeps_nothing() {
+        let judge = Judge {
+            plan: Some(plan(10)),
+            fired: Telemetry::default().counter("alerts_fired"),
+        };
+        let mut run = StepRun::new(Order::EventTime, judge, |_: &WindowPartial| ());
+        let given = run.feed(Vec::new(), Watermark::active(EventTime::from_seconds(100)));
+        assert!(given.values().is_empty() && run.state().is_empty());
     }
 
     #[test]

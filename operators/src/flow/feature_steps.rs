@@ -1,6 +1,7 @@
 //! The steps that compute features: one without corrections, one with.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub(super) struct Common<K, T, I> {
     width: RowWidth,
     /// For a plan with rules beside its features.
     upkeep: Option<Upkeep<K>>,
+    /// Keys of records that were rejected: they may have had no other.
+    rejected: BTreeSet<K>,
 }
 
 /// The rules of a plan, as far as they are the step's.
@@ -107,6 +110,7 @@ impl<K: Key, T: Data, I: Data> Common<K, T, I> {
             rows,
             width,
             upkeep,
+            rejected: BTreeSet::new(),
         }
     }
 
@@ -115,6 +119,7 @@ impl<K: Key, T: Data, I: Data> Common<K, T, I> {
     #[inline]
     fn extract<O>(
         &mut self,
+        key: &K,
         record: Record<I>,
         context: &mut Context<'_, O>,
     ) -> Option<Record<Featured<T>>> {
@@ -123,6 +128,7 @@ impl<K: Key, T: Data, I: Data> Common<K, T, I> {
         if let Some(plan) = &mut self.plan {
             if let Err(reason) = guard(|| plan.extract(event)) {
                 context.reject(&record.with(()), Some(&record.value.event), reason);
+                self.rejected.insert(key.clone());
                 return None;
             }
             if features.capacity() == 0 && plan.has_row() {
@@ -139,15 +145,22 @@ impl<K: Key, T: Data, I: Data> Common<K, T, I> {
         context.reject(&record.with(()), Some(&record.value.event), reason);
     }
 
-    /// Drops the keys that have been idle for too long.
+    /// Drops the keys that have been idle for too long, and those that never had an event that
+    /// could be taken in.
     fn advance<S: State>(
         &mut self,
         state: &mut KeyedState<K, S>,
         watermark: Watermark,
         last_seen: impl Fn(&FeaturePlan<T>, &S) -> EventTime,
     ) {
-        if let Some(plan) = &self.plan
-            && let Some(upkeep) = &mut self.upkeep
+        let Some(plan) = &self.plan else { return };
+        while let Some(key) = self.rejected.pop_first() {
+            let is_new = |kept| last_seen(plan, kept) == EventTime::MIN;
+            if state.get(&key).is_some_and(is_new) {
+                state.remove(&key);
+            }
+        }
+        if let Some(upkeep) = &mut self.upkeep
             && let Some(idle) = &mut upkeep.idle
         {
             let dropped = idle.advance(state, watermark, |kept| last_seen(plan, kept));
@@ -207,7 +220,7 @@ impl<K: Key, T: Data, I: Data, const REFUSES: bool> KeyedStep<I>
         record: Record<I>,
         context: &mut Context<'_, Featured<T>>,
     ) {
-        let Some(mut record) = self.0.extract(record, context) else {
+        let Some(mut record) = self.0.extract(key, record, context) else {
             return;
         };
         if let Some(plan) = &mut self.0.plan {
@@ -266,7 +279,7 @@ impl<K: Key, T: Data, I: Data> KeyedStep<I> for CorrectingStep<K, T, I> {
         record: Record<I>,
         context: &mut Context<'_, Corrected<T>>,
     ) {
-        let Some(mut record) = self.0.extract(record, context) else {
+        let Some(mut record) = self.0.extract(key, record, context) else {
             return;
         };
         let Some(plan) = &mut self.0.plan else { return };

@@ -167,7 +167,7 @@ proptest! {
                 run.restart(make()).unwrap();
             }
             if moves[n] && n + 1 < events.len() {
-                let due = |key: &KeyFeatures| key.newest + 30_000 + 2_000;
+                let due = |key: &KeyFeatures| key.newest() + 30_000 + 2_000;
                 let kept = run.state();
                 let none_due = kept.iter().all(|(_, key)| due(key) > watermark.time.as_micros());
                 prop_assert!(none_due, "memory is given back a bucket later at most");
@@ -377,6 +377,25 @@ fn an_event_too_many_is_a_dead_letter_and_what_is_dropped_is_counted() {
     assert_eq!(counts(given.values()), [1.0, 2.0, 2.0, 2.0, 1.0]);
     assert_eq!(run.finish().processed, 5);
     assert_eq!(telemetry.counter("card_truncated_events").get(), 2);
+}
+
+#[test]
+fn a_key_whose_only_event_was_rejected_leaves_no_state() {
+    let telemetry = Telemetry::default();
+    let plan = plan(|f| {
+        f.over(millis(10)).count_if("good", |e| {
+            assert!(e.number != 1, "no ones");
+            true
+        });
+    });
+    let step = FeaturesStep::<_, _, _, false>(common(plan, &telemetry));
+    let mut run = StepRun::new(Order::Arrival, step, |e: &Event| e.number % 2);
+    let records = (0..3).map(|n| event(n, 0).record()).collect();
+    let given = run.feed(records, Watermark::START);
+    assert_eq!((given.values().len(), given.dead.len()), (2, 1));
+    run.feed(Vec::new(), Watermark::active(EventTime::from_millis(1)));
+    let keys: Vec<u64> = run.state().iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, [0]);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn a_record_on_which_the_pairing_of_a_join_panics_is_a_dead_letter_of_the_step()
             events.as_of("j", table, secs(60), |event, _| good(event))
         },
         &[1, 2, 3, 12],
-        "",
+        "7",
     );
     check(
         |flow| {
@@ -135,7 +135,7 @@ fn a_record_on_which_the_pairing_of_a_join_panics_is_a_dead_letter_of_the_step()
             events.lookup("j", table, Lookup::forever(), |event, _| good(event))
         },
         &[1, 2, 3, 12],
-        "",
+        "7",
     );
     check(
         |flow| {

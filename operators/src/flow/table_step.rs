@@ -115,9 +115,11 @@ where
             value if given_up => context.divert(&blank.with(value.plain())),
             Either::Left(event) => {
                 let row = table.find(stamp.time, self.age_max);
+                // The closure takes the event, of which a dead letter wants the text.
+                let kept = event.clone();
                 match guard(|| (self.pair)(event, row)) {
                     Ok(pair) => context.emit(blank.with(pair)),
-                    Err(reason) => context.reject(&blank, None::<&T>, reason),
+                    Err(reason) => context.reject(&blank, Some(&kept), reason),
                 }
             }
             Either::Right(row) => {

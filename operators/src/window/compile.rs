@@ -7,6 +7,7 @@ use super::program::{
     DistinctCell, Ever, ExtremeCell, FlagMarks, IdMarks, MomentsRead, Output, Program, Reads, Span,
     Stack, Trail, TrailSource,
 };
+use super::state::HEADER;
 use crate::aggregate::extreme::Direction;
 use crate::aggregate::moments::MomentsCell;
 use crate::aggregate::share::FlagCell;
@@ -30,7 +31,7 @@ pub(crate) fn compile(
                 .any(|f| f.windowed_statistic() == Some(Statistic::Count)),
             ..Program::default()
         },
-        lanes: 0,
+        lanes: HEADER,
         bitmaps: 0,
     };
     let logged = |wanted: fn(Column) -> Option<usize>| {

@@ -53,10 +53,10 @@ impl Program {
         let log = state.log();
         image.clear();
         image.extend_from_slice(state.fixed());
-        let end = geometry.after(log, state.head, state.tail, at);
+        let end = geometry.after(log, state.head(), state.tail, at);
         for span in &self.spans {
-            let start = span.edge(at).map_or(state.head, |edge| {
-                geometry.after(log, state.head, state.tail, edge)
+            let start = span.edge(at).map_or(state.head(), |edge| {
+                geometry.after(log, state.head(), state.tail, edge)
             });
             let rows = || (0..end.wrapping_sub(start)).map(|n| start.wrapping_add(n));
             image[span.cursor] = start;

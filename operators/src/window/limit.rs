@@ -42,11 +42,11 @@ impl Program {
         if let Some(more) = &self.more {
             more.wake(state);
         }
-        if at >= state.newest {
+        if at >= state.newest() {
             self.expire(state, at);
         } else {
-            let oldest = state.geometry().time(state.log(), state.head);
-            let passes = self.horizon(state.newest).is_some_and(|past| at <= past);
+            let oldest = state.geometry().time(state.log(), state.head());
+            let passes = self.horizon(state.newest()).is_some_and(|past| at <= past);
             if at < oldest || passes {
                 return;
             }
@@ -69,12 +69,12 @@ impl Program {
         if state.rows() < most || !self.contributes(inputs) {
             return false;
         }
-        let Some(past) = self.horizon(state.newest.max(at)) else {
+        let Some(past) = self.horizon(state.newest().max(at)) else {
             return true;
         };
         let live = state
             .geometry()
-            .after(state.log(), state.head, state.tail, past);
+            .after(state.log(), state.head(), state.tail, past);
         at > past && state.tail.wrapping_sub(live) >= most
     }
 
@@ -90,7 +90,7 @@ impl Program {
 
     /// Lets the rows and tiles go that have grown too old once there is an event at `at`.
     pub(super) fn expire(&self, state: &mut KeyFeatures, at: i64) {
-        state.newest = at;
+        state.set_newest(at);
         let geometry = state.geometry();
         self.advance(state, &geometry, at);
         if let Some(more) = &self.more {
@@ -116,7 +116,7 @@ impl Program {
 
     /// Lets the oldest row go from the log and from every window that it is in; its time.
     pub(super) fn let_oldest_go(&self, state: &mut KeyFeatures) -> i64 {
-        let (geometry, oldest, tail) = (state.geometry(), state.head, state.tail);
+        let (geometry, oldest, tail) = (state.geometry(), state.head(), state.tail);
         let next = oldest.wrapping_add(1);
         let at = geometry.time(state.log(), oldest);
         let (fixed, log) = state.split();
@@ -131,7 +131,7 @@ impl Program {
             self.leave_slots(more, state, &geometry);
         }
         self.unindex(state, &geometry, next);
-        state.head = next;
+        state.set_head(next);
         at
     }
 }

@@ -81,7 +81,7 @@ impl Program {
         inside: impl Fn(usize) -> bool,
     ) {
         for (column, marks) in self.id_marks.iter().enumerate() {
-            let head = state.head;
+            let head = state.head();
             let offset = |position: u32| position.wrapping_sub(head);
             let last = geometry.bitmap(marks.last);
             let Some(id) = inputs.ids[column] else {
@@ -117,7 +117,7 @@ impl Program {
         column: usize,
         (id, position): (u64, u32),
     ) -> Option<u32> {
-        let (head, rows, slots) = (state.head, state.rows(), state.slots);
+        let (head, rows, slots) = (state.head(), state.rows(), state.slots());
         if slots <= INDEX_ABOVE_ROWS {
             let last = geometry.bitmap(self.id_marks[column].last);
             let log = state.log();
@@ -149,7 +149,7 @@ impl Program {
         let log = state.log();
         for (column, index) in indexes.iter_mut().enumerate() {
             let last = geometry.bitmap(self.id_marks[column].last);
-            let mut position = last.next(log, state.head, state.tail);
+            let mut position = last.next(log, state.head(), state.tail);
             while position != state.tail {
                 if position != marked_next {
                     let tag = geometry.tag(geometry.id(log, position, column));
@@ -164,14 +164,15 @@ impl Program {
     /// Forgets the rows before `head`, which are about to go.
     #[inline]
     pub(super) fn unindex(&self, state: &mut KeyFeatures, geometry: &Geometry, head: u32) {
+        let former = state.head();
         let Some(extra) = &mut state.extra else {
             return;
         };
         let log = &state.block[self.shape.fixed as usize..];
         for (column, index) in extra.indexes.iter_mut().enumerate() {
             let last = geometry.bitmap(self.id_marks[column].last);
-            let rows = head.wrapping_sub(state.head);
-            for oldest in (0..rows).map(|n| state.head.wrapping_add(n)) {
+            let rows = head.wrapping_sub(former);
+            for oldest in (0..rows).map(|n| former.wrapping_add(n)) {
                 if last.get(log, oldest) {
                     let tag = geometry.tag(geometry.id(log, oldest, column));
                     index.remove(tag, |at| at == oldest);

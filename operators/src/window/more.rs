@@ -179,8 +179,8 @@ impl Program {
     ) {
         self.get_ready(state);
         more.wake(state);
-        let late = event.at < state.newest;
-        state.newest = state.newest.max(event.at);
+        let late = event.at < state.newest();
+        state.set_newest(state.newest().max(event.at));
         let wanted = row.is_some();
         if wanted {
             scratch.wide.clear();
@@ -294,7 +294,7 @@ impl Program {
         let reads = if excluding { &more.before } else { &self.after };
         let row = &mut scratch.wide;
         reads.read(windows, state, event, &scratch.before, row);
-        let rows = self.rows(state.shape.fixed, &state.block, geometry);
+        let rows = self.rows(self.shape.fixed, &state.block, geometry);
         let kept = state.extra.iter_mut().flat_map(|extra| &mut extra.slots);
         for (slot, kept) in more.slots.iter().zip(kept) {
             if slot.excluding != excluding {
@@ -321,7 +321,7 @@ impl Program {
 
     /// Takes a late row into the slots whose window it is inside.
     fn refill_slots(&self, more: &More, state: &mut KeyFeatures, at: i64) {
-        let (geometry, newest) = (state.geometry(), state.newest);
+        let (geometry, newest) = (state.geometry(), state.newest());
         self.each_bounded_slot(
             more,
             state,
@@ -344,7 +344,7 @@ impl Program {
         geometry: &Geometry,
         mut take: impl FnMut(&Slot, &mut SlotState, Rows<'_>, (&Span, Range<u32>)),
     ) {
-        let rows = self.rows(state.shape.fixed, &state.block, geometry);
+        let rows = self.rows(self.shape.fixed, &state.block, geometry);
         let kept = state.extra.iter_mut().flat_map(|extra| &mut extra.slots);
         for (slot, kept) in more.slots.iter().zip(kept) {
             if let Some(span) = slot.span {

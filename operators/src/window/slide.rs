@@ -94,10 +94,10 @@ impl Program {
         let head = if self.lateness == 0 {
             state.block[self.longest_cursor]
         } else {
-            let Some(horizon) = self.horizon(state.newest) else {
+            let Some(horizon) = self.horizon(state.newest()) else {
                 return;
             };
-            let mut head = state.head;
+            let mut head = state.head();
             while head != state.tail && geometry.time(state.log(), head) <= horizon {
                 head = head.wrapping_add(1);
             }
@@ -106,7 +106,7 @@ impl Program {
         if state.has_indexes() {
             self.unindex(state, geometry, head);
         }
-        state.head = head;
+        state.set_head(head);
     }
 
     /// Adds the newest event as the last row. There must be room.
@@ -120,7 +120,7 @@ impl Program {
     ) {
         let position = state.tail;
         state.tail = position.wrapping_add(1);
-        let head = state.head;
+        let head = state.head();
         let (fixed, log) = state.split();
         self.write(geometry, log, inputs, at, position);
         enter(&self.entered_moments, &self.entered_flags, fixed, inputs);
@@ -148,21 +148,21 @@ impl Program {
     pub(super) fn insert_late(&self, state: &mut KeyFeatures, inputs: &Inputs, at: i64) {
         state.reserve(self.has_wide_id(inputs));
         let geometry = state.geometry();
-        let place = geometry.after(state.log(), state.head, state.tail, at);
+        let place = geometry.after(state.log(), state.head(), state.tail, at);
         // Before all rows there is always a free position; elsewhere the later rows move up.
-        let in_front = place == state.head;
+        let in_front = place == state.head();
         let position = if in_front {
             place.wrapping_sub(1)
         } else {
             place
         };
         if in_front {
-            state.head = position;
+            state.set_head(position);
         } else {
             state.open(position);
             self.shift_indexes(state, &geometry, position);
         }
-        let (head, tail, newest) = (state.head, state.tail, state.newest);
+        let (head, tail, newest) = (state.head(), state.tail, state.newest());
         let inside = |span: &Span| span.edge(newest).is_none_or(|edge| at > edge);
         let (fixed, log) = state.split();
         self.write(&geometry, log, inputs, at, position);

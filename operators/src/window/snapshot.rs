@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use super::limit::Truncated;
 use super::shape::{Geometry, Shape};
 use super::slot::SlotState;
-use super::state::{Extra, KeyFeatures, SLOTS_MIN};
+use super::state::{Extra, HEADER, KeyFeatures, SLOTS_MIN};
 use super::tiles::Tiles;
 use crate::aggregate::trail::Older;
 
@@ -65,7 +65,8 @@ impl<'de> Deserialize<'de> for Lanes {
     }
 }
 
-/// Version 4: lanes as they stand in memory, so that little is to be done for each.
+/// Version 4: lanes as they stand in memory, so that little is to be done for each. The header of the
+/// block stands in fields of its own, and the shape is without it, as in every version.
 #[derive(Serialize, Deserialize)]
 struct Record4 {
     newest: i64,
@@ -94,20 +95,23 @@ impl Record4 {
 
     fn of(state: &KeyFeatures) -> Result<Self, postcard::Error> {
         let rows = state.rows();
-        if state.slots > Self::slots_max(rows) {
+        if state.slots() > Self::slots_max(rows) {
             let mut packed = KeyFeatures {
                 extra: None,
                 ..state.clone()
             };
-            packed.lay_out(rows.next_power_of_two().max(SLOTS_MIN), state.wide_ids);
+            packed.lay_out(rows.next_power_of_two().max(SLOTS_MIN), state.wide_ids());
             packed.extra.clone_from(&state.extra);
             return Self::of(&packed);
         }
         let (geometry, log) = (state.geometry(), state.log());
-        let front = state.shape.fixed as usize + geometry.bitmaps().len();
+        let (mut shape, head) = (state.shape(), state.head());
+        let front = shape.fixed as usize + geometry.bitmaps().len();
+        let header = if state.is_new() { 0 } else { HEADER };
+        shape.fixed -= header as u32;
         let mut lanes = Lanes(Vec::with_capacity(size_of_val::<[u32]>(&state.block)));
-        lanes.push(&state.block[..front]);
-        for run in live(&geometry, state.shape, state.head, rows) {
+        lanes.push(&state.block[header..front]);
+        for run in live(&geometry, shape, head, rows) {
             lanes.push(&log[run]);
         }
         let extra = state.extra.as_deref();
@@ -118,12 +122,12 @@ impl Record4 {
         });
         let saved = extra.iter().flat_map(|extra| &extra.slots);
         Ok(Self {
-            newest: state.newest,
-            shape: state.shape,
-            head: state.head,
+            newest: state.newest(),
+            shape,
+            head,
             rows,
-            slots: state.slots,
-            wide_ids: state.wide_ids,
+            slots: state.slots(),
+            wide_ids: state.wide_ids(),
             lanes,
             seen: seen.collect(),
             older: extra.map_or_else(Vec::new, |extra| extra.older.clone()),
@@ -145,25 +149,19 @@ impl Record4 {
         if self.lanes.count() != Some(front + runs().map(|run| run.len()).sum::<usize>()) {
             return Err("lanes do not match the shape; the state is corrupt");
         }
+        if is_new(self.newest, self.shape) {
+            return Ok(KeyFeatures::default());
+        }
+        let (log, room) = ((self.head, self.rows), (self.slots, self.wide_ids));
+        let mut state = KeyFeatures::with_header(self.newest, log, self.shape, room);
+        let behind = &mut state.block[HEADER..];
         let mut lanes = self.lanes.iter();
-        let mut block = Vec::with_capacity(fixed + geometry.lanes());
-        block.extend(lanes.by_ref().take(front));
-        block.resize(fixed + geometry.lanes(), 0);
+        let to = behind[..front].iter_mut();
+        to.zip(&mut lanes).for_each(|(to, lane)| *to = lane);
         for run in runs() {
-            let to = block[fixed..][run].iter_mut();
+            let to = behind[fixed..][run].iter_mut();
             to.zip(&mut lanes).for_each(|(to, lane)| *to = lane);
         }
-        let mut state = KeyFeatures {
-            block: block.into_boxed_slice(),
-            extra: None,
-            newest: self.newest,
-            head: self.head,
-            tail: self.head.wrapping_add(self.rows),
-            shape: self.shape,
-            slots: self.slots,
-            wide_ids: self.wide_ids,
-            is_ready: false,
-        };
         let has_lists = !self.seen.is_empty() || !self.older.is_empty() || !self.saved.is_empty();
         if has_lists || self.truncated.is_some() || self.tiles.is_some() {
             *state.extra() = Extra {
@@ -181,6 +179,11 @@ impl Record4 {
         }
         Ok(state)
     }
+}
+
+/// Whether what was written is the state of a key that has had no event, which has no block.
+fn is_new(newest: i64, shape: Shape) -> bool {
+    newest == i64::MIN && shape == Shape::default()
 }
 
 /// The lanes of a log in which there are rows, and ids of rows, in the order in which they are
@@ -286,9 +289,14 @@ impl Record {
         {
             return Err("lanes do not match the shape; the state is corrupt");
         }
-        let mut block = self.front;
-        block.resize(fixed + geometry.lanes(), 0);
-        let to = &mut block[fixed..];
+        if is_new(self.newest, self.shape) {
+            return Ok(KeyFeatures::default());
+        }
+        let (log, room) = ((self.head, self.rows), (slots, self.wide_ids));
+        let mut state = KeyFeatures::with_header(self.newest, log, self.shape, room);
+        let behind = &mut state.block[HEADER..];
+        behind[..self.front.len()].copy_from_slice(&self.front);
+        let to = &mut behind[fixed..];
         for (lanes, n) in self.log.chunks_exact(stride).zip(0..self.rows) {
             let position = self.head.wrapping_add(n);
             let (row, mut rest) = lanes.split_at(geometry.row(position).len());
@@ -300,17 +308,6 @@ impl Record {
                 rest = others;
             }
         }
-        let mut state = KeyFeatures {
-            block: block.into_boxed_slice(),
-            extra: None,
-            newest: self.newest,
-            head: self.head,
-            tail: self.head.wrapping_add(self.rows),
-            shape: self.shape,
-            slots,
-            wide_ids: self.wide_ids,
-            is_ready: false,
-        };
         if !self.seen.is_empty() || !self.older.is_empty() {
             let seen = self
                 .seen

@@ -4,6 +4,7 @@
 use hashbrown::HashSet;
 
 use super::id_index::IdIndex;
+use super::lanes;
 use super::limit::Truncated;
 use super::shape::{Geometry, Shape};
 use super::slot::SlotState;
@@ -26,20 +27,29 @@ pub(super) const SLOTS_MIN: u32 = 4;
 pub struct KeyFeatures {
     pub(crate) block: Box<[u32]>,
     pub(crate) extra: Option<Box<Extra>>,
-    /// The latest event time seen, in microseconds.
-    pub(crate) newest: i64,
-    /// Position of the oldest row.
-    pub(crate) head: u32,
     /// Position after the newest row.
     pub(crate) tail: u32,
-    pub(crate) shape: Shape,
-    /// Slots of the ring: a power of two, or zero.
-    pub(crate) slots: u32,
-    pub(crate) wide_ids: bool,
-    /// Whether its plan has seen to it: a new key has no block yet, a restored one may not know its
-    /// extremes.
-    pub(crate) is_ready: bool,
+    // The fields of its shape, which side by side take no more than they need.
+    fixed_lanes: u32,
+    bitmaps: u16,
+    values: u16,
+    ids: u16,
+    /// Slots of the ring, a power of two or zero: half of two to the power of this.
+    room: u8,
+    /// [`WIDE_IDS`] and [`READY`].
+    flags: u8,
 }
+
+/// Lanes at the front of a block, before those of its plan: the time of the newest event, then the
+/// position of the oldest row.
+pub(crate) const HEADER: usize = 3;
+const NEWEST: usize = 0;
+const HEAD: usize = 2;
+
+/// Ids take two lanes each.
+const WIDE_IDS: u8 = 1;
+/// Its plan has seen to it: a new key has no block yet, a restored one may not know its extremes.
+const READY: u8 = 2;
 
 /// State that does not fit a block of fixed shape.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +74,13 @@ impl Default for KeyFeatures {
         Self {
             block: Box::default(),
             extra: None,
-            newest: i64::MIN,
-            head: 0,
             tail: 0,
-            shape: Shape::default(),
-            slots: 0,
-            wide_ids: false,
-            is_ready: false,
+            fixed_lanes: 0,
+            bitmaps: 0,
+            values: 0,
+            ids: 0,
+            room: 0,
+            flags: 0,
         }
     }
 }
@@ -100,34 +110,117 @@ impl KeyFeatures {
             .is_some_and(|extra| !extra.indexes.is_empty())
     }
 
+    /// A state whose lanes behind the header, which the shape does not have, are to be filled in.
+    pub(crate) fn with_header(
+        newest: i64,
+        (head, rows): (u32, u32),
+        shape: Shape,
+        (slots, wide_ids): (u32, bool),
+    ) -> Self {
+        let mut state = Self::default();
+        let fixed = shape.fixed + HEADER as u32;
+        state.make_block(Shape { fixed, ..shape }, slots, wide_ids);
+        state.set_newest(newest);
+        state.set_head(head);
+        state.tail = head.wrapping_add(rows);
+        state
+    }
+
+    /// The latest event time seen, in microseconds; the least number before the first event.
+    #[inline]
+    pub(crate) fn newest(&self) -> i64 {
+        if self.is_new() {
+            i64::MIN
+        } else {
+            lanes::get_u64(&self.block, NEWEST).cast_signed()
+        }
+    }
+
+    /// Notes the latest event time. There must be a block.
+    #[inline]
+    pub(crate) fn set_newest(&mut self, at: i64) {
+        lanes::set_u64(&mut self.block, NEWEST, at.cast_unsigned());
+    }
+
+    /// Position of the oldest row.
+    #[inline]
+    pub(crate) fn head(&self) -> u32 {
+        self.block.get(HEAD).copied().unwrap_or(0)
+    }
+
+    /// Moves the oldest row. There must be a block.
+    #[inline]
+    pub(crate) fn set_head(&mut self, position: u32) {
+        self.block[HEAD] = position;
+    }
+
+    /// What its plan has asked of the block.
+    #[inline]
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            fixed: self.fixed_lanes,
+            bitmaps: self.bitmaps,
+            values: self.values,
+            ids: self.ids,
+        }
+    }
+
+    /// Slots of the ring: a power of two, or zero.
+    #[inline]
+    pub(crate) fn slots(&self) -> u32 {
+        ((1_u64 << self.room) / 2) as u32
+    }
+
+    /// Whether ids take two lanes each.
+    #[inline]
+    pub(crate) fn wide_ids(&self) -> bool {
+        self.flags & WIDE_IDS != 0
+    }
+
+    fn set_room(&mut self, slots: u32, wide_ids: bool) {
+        self.room = (u32::BITS - slots.leading_zeros()) as u8;
+        self.flags = (self.flags & !WIDE_IDS) | if wide_ids { WIDE_IDS } else { 0 };
+    }
+
+    /// Whether its plan has seen to it.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.flags & READY != 0
+    }
+
+    /// Notes that its plan has seen to it.
+    pub(crate) fn set_ready(&mut self) {
+        self.flags |= READY;
+    }
+
     /// Rows in the log.
     #[inline]
     pub(crate) fn rows(&self) -> u32 {
-        self.tail.wrapping_sub(self.head)
+        self.tail.wrapping_sub(self.head())
     }
 
     /// Where everything lies.
     #[inline]
     pub(crate) fn geometry(&self) -> Geometry {
-        Geometry::new(self.shape, self.slots, self.wide_ids)
+        Geometry::new(self.shape(), self.slots(), self.wide_ids())
     }
 
     /// The fixed lanes and the log.
     #[inline]
     pub(crate) fn split(&mut self) -> (&mut [u32], &mut [u32]) {
-        self.block.split_at_mut(self.shape.fixed as usize)
+        self.block.split_at_mut(self.fixed_lanes as usize)
     }
 
     /// The fixed lanes.
     #[inline]
     pub(crate) fn fixed(&self) -> &[u32] {
-        &self.block[..self.shape.fixed as usize]
+        &self.block[..self.fixed_lanes as usize]
     }
 
     /// The log.
     #[inline]
     pub(crate) fn log(&self) -> &[u32] {
-        &self.block[self.shape.fixed as usize..]
+        &self.block[self.fixed_lanes as usize..]
     }
 
     /// The state beside the block, made when first asked for.
@@ -139,17 +232,17 @@ impl KeyFeatures {
     /// everything has moved.
     #[inline]
     pub(crate) fn reserve(&mut self, wide_ids: bool) -> bool {
-        let rows = self.rows();
-        let slots = if rows == self.slots {
-            (2 * self.slots).max(SLOTS_MIN)
-        } else if rows < self.slots / 4 && self.slots > SLOTS_MIN {
-            self.slots / 2
-        } else if wide_ids && !self.wide_ids {
-            self.slots
+        let (rows, slots) = (self.rows(), self.slots());
+        let slots = if rows == slots {
+            (2 * slots).max(SLOTS_MIN)
+        } else if rows < slots / 4 && slots > SLOTS_MIN {
+            slots / 2
+        } else if wide_ids && !self.wide_ids() {
+            slots
         } else {
             return false;
         };
-        self.lay_out(slots, self.wide_ids || wide_ids);
+        self.lay_out(slots, self.wide_ids() || wide_ids);
         true
     }
 
@@ -159,28 +252,31 @@ impl KeyFeatures {
             slots <= 1 << 31,
             "invariant: a key's log holds at most 2^31 rows"
         );
-        let (old, new) = (self.geometry(), Geometry::new(self.shape, slots, wide_ids));
-        let fixed = self.shape.fixed as usize;
+        let (old, new) = (
+            self.geometry(),
+            Geometry::new(self.shape(), slots, wide_ids),
+        );
+        let fixed = self.fixed_lanes as usize;
         let mut block = vec![0; fixed + new.lanes()].into_boxed_slice();
         let (to_fixed, to) = block.split_at_mut(fixed);
         let (from_fixed, from) = self.block.split_at(fixed);
         to_fixed.copy_from_slice(from_fixed);
-        for number in 0..usize::from(self.shape.bitmaps) {
+        let (head, tail) = (self.head(), self.tail);
+        for number in 0..usize::from(self.bitmaps) {
             let (old, new) = (old.bitmap(number), new.bitmap(number));
-            let mut marked = old.next(from, self.head, self.tail);
-            while marked != self.tail {
+            let mut marked = old.next(from, head, tail);
+            while marked != tail {
                 new.set(to, marked, true);
-                marked = old.next(from, marked.wrapping_add(1), self.tail);
+                marked = old.next(from, marked.wrapping_add(1), tail);
             }
         }
-        let mut position = self.head;
-        while position != self.tail {
+        let mut position = head;
+        while position != tail {
             let together = old.before_wrap(position).min(new.before_wrap(position));
-            let run =
-                position..position.wrapping_add(together.min(self.tail.wrapping_sub(position)));
+            let run = position..position.wrapping_add(together.min(tail.wrapping_sub(position)));
             let lanes = &from[old.rows(&run)];
             to[new.rows(&run)].copy_from_slice(lanes);
-            for column in 0..usize::from(self.shape.ids) {
+            for column in 0..usize::from(self.ids) {
                 for offset in 0..run.end.wrapping_sub(run.start) {
                     let position = run.start.wrapping_add(offset);
                     new.set_id(to, position, column, old.id(from, position, column));
@@ -188,10 +284,9 @@ impl KeyFeatures {
             }
             position = run.end;
         }
-        let is_indexed_anew = slots <= INDEX_ABOVE_ROWS || wide_ids != self.wide_ids;
+        let is_indexed_anew = slots <= INDEX_ABOVE_ROWS || wide_ids != self.wide_ids();
         self.block = block;
-        self.slots = slots;
-        self.wide_ids = wide_ids;
+        self.set_room(slots, wide_ids);
         if is_indexed_anew && let Some(extra) = &mut self.extra {
             extra.indexes = Vec::new();
         }
@@ -200,20 +295,28 @@ impl KeyFeatures {
     /// Whether the key has had no event.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
-        self.block.is_empty() && self.shape == Shape::default()
+        self.block.is_empty()
     }
 
     /// Gives a new key its block.
     pub(crate) fn fit(&mut self, shape: Shape, slots: u32) {
-        self.shape = shape;
-        self.slots = slots;
+        self.make_block(shape, slots, false);
+        self.set_newest(i64::MIN);
+    }
+
+    fn make_block(&mut self, shape: Shape, slots: u32, wide_ids: bool) {
+        self.fixed_lanes = shape.fixed;
+        self.bitmaps = shape.bitmaps;
+        self.values = shape.values;
+        self.ids = shape.ids;
+        self.set_room(slots, wide_ids);
         self.block = vec![0; shape.fixed as usize + self.geometry().lanes()].into_boxed_slice();
     }
 
     /// Opens a row at `position` by moving the rows from there on up by one. There must be room.
     pub(crate) fn open(&mut self, position: u32) {
         let geometry = self.geometry();
-        let (shape, mut to) = (self.shape, self.tail);
+        let (shape, mut to) = (self.shape(), self.tail);
         self.tail = self.tail.wrapping_add(1);
         let (_, log) = self.split();
         while to != position {

@@ -106,7 +106,7 @@ impl Sums {
 
     /// Those of the oldest row of a log.
     pub(super) fn of_oldest(program: &Program, state: &KeyFeatures) -> Self {
-        let (geometry, log, oldest) = (state.geometry(), state.log(), state.head);
+        let (geometry, log, oldest) = (state.geometry(), state.log(), state.head());
         let values = 0..usize::from(program.shape.values);
         let flags = 0..program.flag_marks.len();
         let flag = |column| {

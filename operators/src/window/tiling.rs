@@ -128,7 +128,7 @@ impl Program {
     pub(super) fn tile_oldest(&self, state: &mut KeyFeatures, width: i64) {
         let event = Sums::of_oldest(self, state);
         let at = self.let_oldest_go(state);
-        let newest = state.newest;
+        let newest = state.newest();
         let new = || Box::new(Tiles::new(self, width));
         let tiles = state.extra().tiles.get_or_insert_with(new);
         tiles.merge(self, &event, at, newest);
@@ -154,7 +154,7 @@ impl Program {
             return self.update(state, inputs, at, scratch, row);
         };
         self.get_ready(state);
-        let newest = state.newest.max(at);
+        let newest = state.newest().max(at);
         tiles.advance(self, newest);
         let reachable = self.horizon(newest).is_none_or(|horizon| at > horizon);
         match row {
@@ -177,7 +177,7 @@ impl Program {
         scratch: &mut Scratch,
         row: &mut Vec<f64>,
     ) {
-        let late = at < state.newest;
+        let late = at < state.newest();
         let sums = match late {
             true => tiles.of_late(self, at),
             false => tiles.of_newest(),
@@ -205,7 +205,7 @@ impl Program {
         let end = match late {
             true => state
                 .geometry()
-                .after(state.log(), state.head, state.tail, at),
+                .after(state.log(), state.head(), state.tail, at),
             false => state.tail,
         };
         read(

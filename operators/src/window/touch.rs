@@ -19,7 +19,7 @@ impl Program {
             let lines = lines.take((self.shape.fixed as usize).div_ceil(LINE));
             seen ^= lines.fold(0, |seen, line| seen ^ line[0]);
         }
-        for state in states().filter(|state| state.shape == self.shape && state.slots > 0) {
+        for state in states().filter(|state| state.shape() == self.shape && state.slots() > 0) {
             let (geometry, fixed, log) = (state.geometry(), state.fixed(), state.log());
             seen ^= log[geometry.row(state.tail).start];
             for at in &self.pointers {

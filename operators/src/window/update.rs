@@ -34,8 +34,8 @@ impl Program {
         }
         self.get_ready(state);
         let event = Event { inputs, at };
-        let late = at < state.newest;
-        state.newest = state.newest.max(at);
+        let late = at < state.newest();
+        state.set_newest(state.newest().max(at));
         if !self.trails.is_empty() {
             if row.is_some() {
                 self.read_trails(state, at, &mut scratch.before);
@@ -91,7 +91,7 @@ impl Program {
             Some(more) => more.accepts(state),
             None => slots == 0,
         };
-        state.is_new() || (state.shape == self.shape && fits)
+        state.is_new() || (state.shape() == self.shape && fits)
     }
 
     /// Whether the event has anything for the log to hold.
@@ -118,10 +118,10 @@ impl Program {
     #[inline]
     pub(super) fn get_ready(&self, state: &mut KeyFeatures) {
         assert!(
-            state.shape == self.shape || state.is_new(),
+            state.shape() == self.shape || state.is_new(),
             "invariant: a key's features are updated by the plan whose layout they were made with"
         );
-        if !state.is_ready {
+        if !state.is_ready() {
             self.make_ready(state);
         }
     }
@@ -138,7 +138,7 @@ impl Program {
             }
         }
         self.find_extremes(state, &state.geometry());
-        state.is_ready = true;
+        state.set_ready();
     }
 
     #[inline]
@@ -171,7 +171,7 @@ impl Program {
             }
             let rest = trail.cell.push(&mut state.block, at, value);
             if self.lateness > 0 {
-                let edge = state.newest.checked_sub(self.lateness);
+                let edge = state.newest().checked_sub(self.lateness);
                 let extra = state.extra.get_or_insert_default();
                 extra.older.resize_with(self.trails.len(), Default::default);
                 trail

@@ -19,7 +19,7 @@ use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::pulse::Pulse;
 use crate::record::Origin;
-use crate::sink::Sink;
+use crate::sink::{Deliveries, Delivery, Sink};
 use crate::source::Source;
 use crate::step_state::StepState;
 use crate::telemetry::{Health, Status, StepKind, Telemetry};
@@ -75,11 +75,21 @@ pub struct JobOptions {
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
     /// How checkpoints are taken; none unless set.
     pub checkpoints: Option<Checkpointing>,
+    /// How sinks deliver, where that is not left to them.
+    pub deliveries: Deliveries,
     /// The cluster to run in with other processes, which build the same flow.
     pub cluster: Option<ClusterOptions>,
 }
 
 impl JobOptions {
+    /// How a sink delivers that is configured to deliver so.
+    pub(crate) fn delivery(&self, sink: &str, configured: Delivery) -> Delivery {
+        match self.checkpoints {
+            Some(_) => self.deliveries.of(sink).unwrap_or(configured),
+            None => Delivery::Immediate,
+        }
+    }
+
     /// Whether this process has what there is only one of, such as the one writer of a sink.
     pub(crate) fn is_first_process(&self) -> bool {
         self.cluster
@@ -103,6 +113,7 @@ impl Default for JobOptions {
             dead_letters: None,
             late: None,
             checkpoints: None,
+            deliveries: Deliveries::default(),
             cluster: None,
         }
     }

@@ -154,14 +154,19 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         self.delivery
     }
 
-    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
-        if self.rotation.is_some() {
-            return Err(SinkError::Open {
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        match self.rotation {
+            None => Ok(()),
+            Some(_) => Err(SinkError::Open {
                 what: self.describe(),
                 reason: "a row of files cannot be written exactly once".to_owned(),
                 remedy: "write one file, or choose immediate delivery".to_owned(),
-            });
+            }),
         }
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        self.check_epochs()?;
         output::check(&self.path)?;
         let encoded = Memory::default();
         let encoder = (self.start)(self.describe(), encoded.output())?;

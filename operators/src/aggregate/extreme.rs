@@ -5,6 +5,10 @@
 //! extreme of a window is the first row of the stack inside the window. The stack is a bit per row
 //! (see [`crate::window`]).
 
+use thalweg_engine::time::EventTime;
+
+use super::Aggregate;
+
 /// Which end of the order is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Direction {
@@ -25,10 +29,6 @@ impl Direction {
     }
 }
 
-use thalweg_engine::time::EventTime;
-
-use super::Aggregate;
-
 /// The least present value, missing when there are none.
 ///
 /// ```
@@ -43,32 +43,6 @@ use super::Aggregate;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Min;
-
-impl Aggregate for Min {
-    type Input = f64;
-    type State = f64;
-    type Output = f64;
-
-    const ORDERED: bool = false;
-
-    fn empty(&self) -> f64 {
-        f64::NAN
-    }
-
-    fn add(&self, least: &mut f64, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            *least = least.min(*value);
-        }
-    }
-
-    fn merge(&self, least: &mut f64, later: &f64) {
-        *least = least.min(*later);
-    }
-
-    fn finish(&self, least: &f64, _end: EventTime) -> f64 {
-        *least
-    }
-}
 
 /// The greatest present value, missing when there are none.
 ///
@@ -85,31 +59,39 @@ impl Aggregate for Min {
 #[derive(Clone, Copy, Debug)]
 pub struct Max;
 
-impl Aggregate for Max {
-    type Input = f64;
-    type State = f64;
-    type Output = f64;
+macro_rules! extreme {
+    ($extreme:ty, $of:path) => {
+        impl Aggregate for $extreme {
+            type Input = f64;
+            type State = f64;
+            type Output = f64;
 
-    const ORDERED: bool = false;
+            const ORDERED: bool = false;
 
-    fn empty(&self) -> f64 {
-        f64::NAN
-    }
+            fn empty(&self) -> f64 {
+                f64::NAN
+            }
 
-    fn add(&self, greatest: &mut f64, _at: EventTime, value: &f64) {
-        if value.is_finite() {
-            *greatest = greatest.max(*value);
+            fn add(&self, known: &mut f64, _at: EventTime, value: &f64) {
+                if value.is_finite() {
+                    *known = $of(*known, *value);
+                }
+            }
+
+            fn merge(&self, known: &mut f64, later: &f64) {
+                *known = $of(*known, *later);
+            }
+
+            fn finish(&self, known: &f64, _end: EventTime) -> f64 {
+                *known
+            }
         }
-    }
-
-    fn merge(&self, greatest: &mut f64, later: &f64) {
-        *greatest = greatest.max(*later);
-    }
-
-    fn finish(&self, greatest: &f64, _end: EventTime) -> f64 {
-        *greatest
-    }
+    };
 }
+
+// Of a missing value and another these give the other.
+extreme!(Min, f64::min);
+extreme!(Max, f64::max);
 
 #[cfg(test)]
 mod tests {

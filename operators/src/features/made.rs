@@ -7,7 +7,7 @@ use crate::window::{Feature, Formula};
 impl<T: 'static> Features<T> {
     /// One feature over another, both declared before: such as the sum over an hour as a part of the
     /// sum over a day. Missing when either is, or the second is zero. What
-    /// [`truncated`](WindowFeatures::truncated) says has no ratio.
+    /// [`truncated`](super::WindowFeatures::truncated) says has no ratio.
     ///
     /// ```
     /// # use thalweg_engine::time::{EventTime, secs};

@@ -1,5 +1,7 @@
 //! Features that are made of others, and conditional ones.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const RATIOS: u32 = 1;
@@ -27,7 +29,10 @@ fn declare(case: &Case) -> FeaturePlan<Event> {
             over = over.sum_if(&name("sum_if"), value, flag);
             over = over.mean_if(&name("mean_if"), value, flag);
             over = over.min_if(&name("min_if"), value, flag);
-            over.max_if(&name("max_if"), value, flag);
+            over = over.max_if(&name("max_if"), value, flag);
+            over = over.variance_if(&name("variance_if"), value, flag);
+            over = over.std_if(&name("std_if"), value, flag);
+            over.distinct_if(&name("distinct_if"), |e| e.id, flag);
         }
     });
     if case.has(RATIOS)
@@ -64,11 +69,14 @@ fn expected(case: &Case, n: usize) -> Expected {
             row.push(event.id.map_or(f64::NAN, |_| f64::from(u8::from(new))));
         }
         if case.has(CONDITIONAL) {
-            let holding = including.iter().filter(|e| e.flag == Some(true));
-            let holding: Vec<f64> = holding.filter_map(Event::finite).collect();
+            let holding = || including.iter().filter(|e| e.flag == Some(true));
+            let ids: BTreeSet<u64> = holding().filter_map(|e| e.id).collect();
+            let holding: Vec<f64> = holding().filter_map(Event::finite).collect();
             row.extend([holding.iter().sum::<f64>() + 0.0, mean(&holding)]);
             row.push(holding.iter().copied().fold(f64::NAN, f64::min));
             row.push(holding.iter().copied().fold(f64::NAN, f64::max));
+            let variance = variance(&holding);
+            row.extend([variance, variance.sqrt(), ids.len() as f64]);
         }
     }
     if case.has(RATIOS)
@@ -92,14 +100,22 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// Missing below two values.
+fn variance(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    match values.len() {
+        0 | 1 => f64::NAN,
+        n => squares / (n as f64 - 1.0),
+    }
+}
+
 fn over(of: f64, to: f64) -> f64 {
     if to == 0.0 { f64::NAN } else { of / to }
 }
 
 fn zscore(event: &Event, history: &[f64]) -> f64 {
-    let mean = mean(history);
-    let squares: f64 = history.iter().map(|v| (v - mean).powi(2)).sum();
-    let std = (squares / (history.len() as f64 - 1.0)).sqrt();
+    let (mean, std) = (mean(history), variance(history).sqrt());
     match event.finite() {
         Some(value) if history.len() > 1 && std > 0.0 => (value - mean) / std,
         _ => f64::NAN,

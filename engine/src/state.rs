@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::checkpoint::Piece;
 use crate::key::{Key, KeyGroup, key_hash};
 
 /// What a step keeps for a key. Implemented for every type that meets the bounds.
@@ -228,11 +229,6 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|(key, state)| (key, state))
     }
 
-    /// Has the next [`take_changed`](Self::take_changed) give every key.
-    pub(crate) fn forget_taken(&mut self) {
-        self.changes = None;
-    }
-
     /// Whether the next [`take_changed`](Self::take_changed) gives every key.
     pub(crate) fn is_untaken(&self) -> bool {
         self.changes.is_none()
@@ -294,6 +290,24 @@ impl<K: Key, S: State> KeyedState<K, S> {
             (None, None) => {}
         }
     }
+}
+
+/// What restores the same state of a key group as these pieces do one after the other.
+pub(crate) fn merge_pieces<K: Key, S: State>(
+    step: &str,
+    pieces: &[Piece],
+) -> Result<Vec<u8>, String> {
+    let mut state = KeyedState::<K, S>::default();
+    for piece in pieces {
+        let restored = state.restore(step, &piece.bytes);
+        restored.map_err(|error| error.to_string())?;
+    }
+    let mut merged = Vec::new();
+    for (key, state) in &state.entries {
+        merged =
+            postcard::to_extend(&(key, Some(state)), merged).map_err(|error| error.to_string())?;
+    }
+    Ok(merged)
 }
 
 fn number(place: usize) -> u32 {
@@ -438,6 +452,31 @@ mod tests {
         }
         assert_eq!((contents(&state), state.len()), (map.clone(), map.len()));
         assert!(map.len() > 1_000);
+    }
+
+    #[test]
+    fn merged_pieces_restore_what_they_do_one_after_the_other() {
+        let mut state = KeyedState::<u64, u32>::default();
+        let mut taken = BTreeMap::<_, Vec<Piece>>::new();
+        for round in 0..5 {
+            (0..50).for_each(|key| *state.entry(&(key * (round + 1) % 70)) += 1);
+            state.retain(|key, _| key % 11 != round);
+            for (group, bytes) in state.take_changed().unwrap() {
+                taken.entry(group).or_default().push(Piece {
+                    state_version: 1,
+                    fingerprint: 0,
+                    bytes,
+                });
+            }
+        }
+        let mut restored = KeyedState::<u64, u32>::default();
+        for pieces in taken.values() {
+            let merged = merge_pieces::<u64, u32>("count", pieces).unwrap();
+            let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+            assert!(merged.len() <= bytes);
+            restored.restore("count", &merged).unwrap();
+        }
+        assert_eq!(contents(&restored), contents(&state));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod checkpoint_text;
 mod cli;
 mod deployment;
 mod format;
+mod help;
 mod job;
 mod layer;
 mod logging;

@@ -9,7 +9,9 @@ use crate::place::{Place, Random, assert_done, text};
 use crate::process::{FRAUD, Process, free_hosts, send, wait_until};
 use crate::supervised::children;
 
-const EVENTS: u64 = 120_000;
+const EVENTS: u64 = 60_000;
+/// So that the stream lasts longer than all kills together, however fast the machine.
+const SLOWLY: [&str; 3] = ["--until-end", "--rate", "30000x"];
 
 /// A job that is done without being killed, and a place where the same is to come of it.
 fn places(folder: &Path) -> (Place, Place) {
@@ -76,9 +78,9 @@ fn killed_and_gone_on_with_in_other_numbers_a_cluster_writes_everything_once() {
     for (turn, size) in sizes.into_iter().enumerate() {
         let before = newest_entry(&place);
         let name = format!("turn-{turn}");
-        let all = start(&place, folder.path(), &name, size, &["--until-end"]);
+        let all = start(&place, folder.path(), &name, size, &SLOWLY);
         // A fence, and some epochs.
-        wait_for_entries(&place, before, 4);
+        wait_for_entries(&place, before, 3);
         let victim = turn % size.0;
         all[victim].signal("KILL");
         for (index, process) in all.into_iter().enumerate() {
@@ -97,12 +99,12 @@ fn killed_and_gone_on_with_in_other_numbers_a_cluster_writes_everything_once() {
 fn a_supervised_cluster_recovers_by_itself_and_writes_everything_once() {
     let folder = TempDir::new().unwrap();
     let (whole, place) = places(folder.path());
-    let more = ["--until-end", "--supervise", "--peer-timeout", "3s"];
+    let more = [&SLOWLY[..], &["--supervise", "--peer-timeout", "3s"]].concat();
     let all = start(&place, folder.path(), "supervised", (3, 2), &more);
     let mut random = Random(5);
     for signal in ["KILL", "KILL", "STOP", "KILL"] {
         let before = newest_entry(&place);
-        wait_for_entries(&place, before, 4);
+        wait_for_entries(&place, before, 3);
         let victim = random.below(3) as usize;
         let counts: Vec<_> = all.iter().map(|process| children(process).len()).collect();
         send(signal, *children(&all[victim]).last().unwrap());

@@ -20,7 +20,9 @@ use crate::keyed::{Context, KeyedStep};
 use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::record::{Data, Origin, Packet, Record};
-use crate::state::{KeyedState, LOOK_AHEAD, StateError, decode_all, encode_to};
+use crate::state::{
+    KeyedState, LOOK_AHEAD, State, StateError, decode_all, encode_to, merge_pieces,
+};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -40,7 +42,7 @@ pub(crate) fn keyed<'s, T: Data, S: KeyedStep<T>>(
     let owner_of = move |value: &T| guard(|| owner(&owner_key(value), workers)).unwrap_or(0);
     let routed = route(site, input, owner_of);
     let seat = Seat::new(site, workers);
-    let identity = seat.identity(&metrics.id, kind);
+    let identity = seat.identity::<S::Key, S::State>(&metrics.id, kind);
     let wake_every = step.wake_every();
     let shell = Shell::new(seat, &site.job, metrics, step, order, key);
     let sides = sides::<T, S>();
@@ -68,7 +70,7 @@ pub(crate) fn local<'s, T: Data, S: KeyedStep<T, Key = LocalKey>>(
         is_local: true,
         ..Seat::new(site, 1)
     };
-    let identity = seat.identity(&metrics.id, kind);
+    let identity = seat.identity::<S::Key, S::State>(&metrics.id, kind);
     let shell = Shell::new(seat, &site.job, metrics, step, Order::Arrival, key);
     stateful(site, input, Pipeline, identity, sides::<T, S>(), shell)
 }
@@ -112,12 +114,13 @@ impl Seat {
         KeyGroups::of_worker(self.worker, self.workers)
     }
 
-    /// A step of this kind for those that save its state.
-    pub(super) fn identity(self, id: &str, kind: &str) -> Identity {
+    /// A step of this kind, with states of this type by keys of that, for those that save them.
+    pub(super) fn identity<K: Key, S: State>(self, id: &str, kind: &str) -> Identity {
         Identity {
             id: id.to_owned(),
             kind: kind.to_owned(),
             groups: self.groups(),
+            merge: Some(merge_pieces::<K, S>),
         }
     }
 
@@ -326,10 +329,7 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn take_state(&mut self, _: Tick, whole: bool) -> Result<StepState, postcard::Error> {
-        if whole {
-            self.state.forget_taken();
-        }
+    fn take_state(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
         Shell::take_state(self)
     }
 }

@@ -194,7 +194,8 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 
     /// Who the step is for those that save its state.
     pub(super) fn identity(&self) -> Identity {
-        self.seat.identity(&self.metrics.id, "join_latest")
+        let (id, kind) = (&self.metrics.id, "join_latest");
+        self.seat.identity::<K, Related<L, R>>(id, kind)
     }
 
     /// Keeps facts until their tick is complete.
@@ -407,10 +408,7 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 }
 
 impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
-    fn take_state(&mut self, end: Tick, whole: bool) -> Result<StepState, postcard::Error> {
-        if whole {
-            self.state.forget_taken();
-        }
+    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
         LatestJoin::take_state(self, end)
     }
 }

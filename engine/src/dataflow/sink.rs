@@ -104,6 +104,7 @@ fn build<'s, T: Data>(
         id: metrics.id.clone(),
         kind: StepKind::Sink.word().to_owned(),
         groups: end.groups,
+        merge: None,
     };
     let mut boundary = Boundary::new(site, &mut builder, identity);
     if boundary.is_none() {

@@ -20,7 +20,7 @@ use super::epoch::{epoch_of, first_tick, open_epoch};
 use super::unary::{SideEdges, SideOutputs, Sides};
 use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
-use crate::epochs::{Ack, Epochs, Reply, Save, Saved};
+use crate::epochs::{Ack, Epochs, MergePieces, Reply, Save, Saved};
 use crate::job::JobContext;
 use crate::letters::Letters;
 use crate::record::{Data, Packet};
@@ -35,11 +35,11 @@ pub(super) trait Stateful<I, O>: TakeState + 'static {
 /// Whatever has something to keep over a restart.
 pub(super) trait TakeState {
     /// What is to be kept, between two packets, as of the tick `end` before which all has come: of
-    /// keyed state what has changed, or the whole.
+    /// keyed state what has changed.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn take_state(&mut self, end: Tick, whole: bool) -> Result<StepState, postcard::Error>;
+    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
 }
 
 /// Who an operator is for those that save its state.
@@ -49,6 +49,8 @@ pub(super) struct Identity {
     pub(super) kind: String,
     /// The key groups of this worker, as far as the step is concerned.
     pub(super) groups: KeyGroups,
+    /// Makes one of several pieces of its keyed state, if it has any.
+    pub(super) merge: Option<MergePieces>,
 }
 
 /// An operator on the packets of one input.
@@ -152,8 +154,6 @@ pub(super) struct Boundary {
     pub(super) epoch: u64,
     /// The right to acknowledge it; none once nothing more will come.
     open: Option<Capability<Tick>>,
-    /// How many epochs have been closed.
-    closed_before: u64,
     /// Epochs that are over and not durable yet.
     closed: VecDeque<(u64, Capability<Tick>)>,
     saved: Receiver<Saved>,
@@ -176,6 +176,9 @@ impl Boundary {
         let (epochs, epoch_site) = (site.job.epochs.as_ref()?, site.epochs.as_ref()?);
         let (acks, stream) = builder.new_output();
         epoch_site.join(stream);
+        if let Some(merge) = identity.merge {
+            epochs.note_merge(&identity.id, merge);
+        }
         let (saved_sender, saved) = unbounded();
         let address = builder.operator_info().address;
         let activator = site.scope.worker().sync_activator_for(address.to_vec());
@@ -186,7 +189,6 @@ impl Boundary {
             worker: site.worker(),
             epoch: 0,
             open: None,
-            closed_before: 0,
             closed: VecDeque::new(),
             saved,
             early: BTreeMap::new(),
@@ -220,9 +222,7 @@ impl Boundary {
         frontiers: &[MutableAntichain<Tick>],
         first_held: Option<u64>,
     ) {
-        self.closed_before += 1;
-        let whole = self.epochs.is_base(self.closed_before, &self.identity.id);
-        match step.take_state(first_tick(self.epoch + 1), whole) {
+        match step.take_state(first_tick(self.epoch + 1)) {
             Ok(state) => {
                 let save = self.saving(state);
                 self.epochs.save(save);

@@ -13,6 +13,7 @@ mod cluster_tests;
 mod comparison;
 mod decision;
 mod failpoint;
+mod merger;
 #[cfg(test)]
 mod restart_tests;
 mod restored;
@@ -33,6 +34,7 @@ pub use comparison::Comparison;
 pub(crate) use decision::Decision;
 use decision::cannot_begin;
 pub(crate) use failpoint::Failpoint;
+pub(crate) use merger::MergePieces;
 pub(crate) use restored::{Restored, RestoredSource};
 pub(crate) use saver::{Reply, Save, Saved};
 pub(crate) use sealer::Sealing;
@@ -43,7 +45,6 @@ use crate::checkpoint::{
 use crate::cluster::opening::FormError;
 use crate::flow::Graph;
 use crate::job::JobContext;
-use crate::key::key_hash;
 use crate::time::millis;
 
 /// Epochs that are closed and not sealed yet, at most; beyond, the open one stays open.
@@ -91,6 +92,7 @@ pub(crate) struct Epochs {
     options: CheckpointOptions,
     /// The epoch that the graph calls 0.
     first: Epoch,
+    checkpoints: Checkpoints,
     writer: PartWriter,
     /// In the process that seals.
     generation: Mutex<Option<Generation>>,
@@ -108,6 +110,8 @@ pub(crate) struct Epochs {
     /// By sink, the newest epoch that it has published.
     published: Mutex<BTreeMap<String, Epoch>>,
     pub(crate) failpoint: Failpoint,
+    /// By step, what makes one of several pieces of its state.
+    merges: Mutex<BTreeMap<String, MergePieces>>,
     /// Who is told that an epoch has been sealed.
     listeners: Mutex<Vec<Sender<()>>>,
     pipeline: String,
@@ -143,9 +147,11 @@ impl Epochs {
             start_token: config.start_token,
             lineage: decision.lineage,
             listeners: Mutex::default(),
+            merges: Mutex::default(),
             first: decision.first,
             options: config.options.clone(),
             writer: checkpoints.writer(decision.generation),
+            checkpoints,
             generation: Mutex::new(generation),
             restored: restored.transpose()?,
             saves: unbounded(),
@@ -197,11 +203,9 @@ impl Epochs {
         self.outbox_bytes.load(Ordering::Relaxed) > OUTBOX_BYTES_MAX / 2
     }
 
-    /// Whether a step has its whole state saved in the n-th epoch that it closes, so that what was
-    /// saved before is no longer needed; each step in another one.
-    pub(crate) fn is_base(&self, closed: u64, step: &str) -> bool {
-        let every = (self.options.parts_per_base as u64).max(1);
-        (closed.wrapping_add(key_hash(&step))).is_multiple_of(every)
+    /// Notes how pieces of a step's state are made one.
+    pub(crate) fn note_merge(&self, step: &str, merge: MergePieces) {
+        lock(&self.merges).insert(step.to_owned(), merge);
     }
 
     /// Has a thread write parts.

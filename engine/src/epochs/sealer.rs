@@ -8,11 +8,12 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use serde_json::{Value, json};
 
 use super::ack::Ack;
+use super::merger::Merger;
 use super::saver::persist;
 use super::{Epochs, lock};
 use crate::checkpoint::{
-    CheckpointError, Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord,
-    StepDraft,
+    CheckpointError, Generation, ManifestDraft, OutboxDraft, PartRef, SourcePartition,
+    SourceRecord, StepDraft,
 };
 use crate::job::JobContext;
 use crate::time::secs;
@@ -39,6 +40,7 @@ impl Epochs {
             return;
         };
         let mut book = Book::of(self);
+        let merger = Merger::start(job);
         let clock = &job.options.clock;
         loop {
             let sealing = match sealings.recv_timeout(LOOK_EVERY) {
@@ -68,7 +70,7 @@ impl Epochs {
                 workers: job.options.all_workers(),
                 processes: job.options.processes(),
                 notes: self.notes(),
-                ..book.draft(sealing.acks)
+                ..book.draft(sealing.acks, merger.take())
             };
             if self.failpoint.is_hit(job, "before seal") {
                 return;
@@ -88,6 +90,7 @@ impl Epochs {
             let seconds = clock.now_ns().saturating_sub(begun_ns) as f64 / 1e9;
             telemetry.gauge("checkpoint_seal_seconds").set(seconds);
             telemetry.counter("checkpoints").add(1);
+            merger.want(generation.compactions());
             if let Err(error) = generation.tidy() {
                 tracing::warn!("old checkpoints cannot be deleted: {error}");
             }
@@ -154,9 +157,16 @@ impl Book {
         }
     }
 
-    /// The draft of an epoch about which this has been said.
-    fn draft(&mut self, acks: Vec<Ack>) -> ManifestDraft {
+    /// The draft of an epoch about which this has been said, with bases that have been made meanwhile.
+    fn draft(
+        &mut self,
+        acks: Vec<Ack>,
+        bases: impl Iterator<Item = (String, PartRef)>,
+    ) -> ManifestDraft {
         let mut parts = BTreeMap::<String, Vec<_>>::new();
+        for (step, base) in bases {
+            parts.entry(step).or_default().push(base);
+        }
         let mut outboxes = Vec::new();
         for ack in acks {
             match ack {

@@ -34,6 +34,10 @@ pub(crate) fn measure(brokers: &str) -> serde_json::Value {
     let from = Topic::empty(brokers, "live-payments", PARTITIONS);
     let to = Topic::empty(brokers, "live-scores", PARTITIONS);
     let consumer = to.consumer(Offset::Beginning);
+    eprintln!(
+        "  scoring {PER_SECOND} payments a second for {} seconds",
+        PAYMENTS / PER_SECOND
+    );
     let stop = StopHandle::default();
     let job = {
         let (from, to, stop) = (from.clone(), to.clone(), stop.clone());

@@ -54,6 +54,7 @@ fn main() {
         return;
     };
     let brokers = broker.address("THALWEG_TEST_KAFKA").to_owned();
+    eprintln!("  filling a topic with {RECORDS} payments");
     let payments = payments::generate(RECORDS, SEED);
     let topic = Topic::fill(&brokers, "payments", PARTITIONS, &payments);
     if is_given("--hold") {
@@ -72,7 +73,8 @@ fn main() {
 /// Consume, decode and count, beside the bare loop.
 fn consumed(topic: &Topic) -> Value {
     let (mut bare, mut ours) = (Measured::default(), Measured::default());
-    for _ in 0..RUNS {
+    for run in 1..=RUNS {
+        eprintln!("  consuming them, {run} of {RUNS}");
         bare = bare.or_better(bare::run(topic));
         ours = ours.or_better(consume::run(topic));
     }
@@ -91,7 +93,8 @@ fn consumed(topic: &Topic) -> Value {
 /// Features and model from topic to topic, and the same in Python.
 fn scored(brokers: &str, topic: &Topic) -> Value {
     let scores = Topic::empty(brokers, "scores", PARTITIONS);
-    let ours = (0..RUNS).fold(Measured::default(), |best, _| {
+    let ours = (1..=RUNS).fold(Measured::default(), |best, run| {
+        eprintln!("  scoring them, {run} of {RUNS}");
         best.or_better(scores::run(topic, &scores))
     });
     ours.print("features and model");
@@ -100,6 +103,7 @@ fn scored(brokers: &str, topic: &Topic) -> Value {
         "score_events_per_core_second": ours.per_core().round(),
         "latency_us_at_10000_per_second": latency::measure(brokers),
     });
+    eprintln!("  scoring {PEER_RECORDS} of them in Python");
     match peer::run(topic, &scores, PEER_RECORDS) {
         Ok(peer) => {
             peer.print("the same in Python");

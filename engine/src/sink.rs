@@ -113,12 +113,15 @@ pub trait Sink<T>: Send + Sync + 'static {
     }
 
     /// Checks, before anything starts, that the sink can deliver exactly once, leaving what is there as
-    /// it is; one that says nothing cannot.
+    /// it is. Unless a sink says otherwise, it can if it does so by itself.
     ///
     /// # Errors
     /// When it cannot, naming it and the remedy.
     fn check_epochs(&self) -> Result<(), SinkError> {
-        Err(no_epochs(self.describe()))
+        match self.delivery() {
+            Delivery::ExactlyOnce => Ok(()),
+            Delivery::Immediate => Err(no_epochs(self.describe())),
+        }
     }
 
     /// Opens the one writer that publishes epochs, for a sink that delivers exactly once. The slot

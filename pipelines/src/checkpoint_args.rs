@@ -24,6 +24,11 @@ pub(crate) struct CheckpointingArgs {
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     allow_dropped_state: Option<OsString>,
+    /// When outputs are seen, with checkpoints: exactly_once (when their epoch is sealed) or immediate
+    /// (at once, some of them again after a restart); for one sink by its step id, as in
+    /// immediate,predictions=exactly_once [default: exactly once where a sink can]
+    #[arg(long, value_name = "DELIVERY")]
+    delivery: Option<OsString>,
 }
 
 impl CheckpointingArgs {
@@ -43,6 +48,7 @@ impl CheckpointingArgs {
             ("checkpoint-retain", &self.checkpoint_retain),
             ("from", &self.from),
             ("allow-dropped-state", &self.allow_dropped_state),
+            ("delivery", &self.delivery),
         ];
         let given = given.into_iter();
         given.filter_map(|(key, value)| Some((key, value.as_deref()?)))

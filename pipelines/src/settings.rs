@@ -9,6 +9,7 @@ use thalweg_engine::checkpoint::Location;
 use thalweg_engine::cluster::ClusterOptions;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
+use thalweg_engine::sink::Deliveries;
 use thalweg_engine::time::EventTime;
 
 use crate::checkpoint_settings::CheckpointSettings;
@@ -40,6 +41,7 @@ pub struct Settings {
     topics: Topics,
     cluster: Option<ClusterOptions>,
     checkpoints: CheckpointSettings,
+    deliveries: Deliveries,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -91,6 +93,7 @@ impl Settings {
             topics: Topics::in_log(format!("./log/{name}")),
             cluster: None,
             checkpoints: CheckpointSettings::default(),
+            deliveries: Deliveries::default(),
             notes: Arc::default(),
         }
     }
@@ -296,6 +299,7 @@ impl Settings {
                 .checkpointing(&self.name)
                 // A backfill takes none.
                 .filter(|_| !self.is_backfill),
+            deliveries: self.deliveries.clone(),
             ..JobOptions::default()
         }
     }
@@ -317,6 +321,9 @@ impl Settings {
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
         self.checkpoints = self.checkpoints.under(layer);
+        if !self.is_backfill {
+            self.deliveries = layer.delivery.clone().unwrap_or_default();
+        }
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

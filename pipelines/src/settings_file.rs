@@ -39,7 +39,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
             ("subscription", "subscription"),
         ],
     ),
-    ("sink", &[("kind", "sink")]),
+    ("sink", &[("kind", "sink"), ("delivery", "delivery")]),
     (
         "cluster",
         &[

@@ -31,7 +31,7 @@ pub(crate) fn refused(arguments: &[&str]) -> String {
 }
 
 /// All values of a topic, each once for every time it is there.
-fn contents(source: &dyn Source<Value>) -> Vec<Value> {
+pub(crate) fn contents(source: &dyn Source<Value>) -> Vec<Value> {
     let mut all = Vec::new();
     for partition in source.partitions().unwrap() {
         let offset = source.start_offset(partition, Found::AtStart).unwrap();
@@ -44,7 +44,7 @@ fn contents(source: &dyn Source<Value>) -> Vec<Value> {
 }
 
 /// The probability of each payment, and how many predictions there are.
-fn probabilities(predictions: Vec<Value>) -> (BTreeMap<u64, f64>, usize) {
+pub(crate) fn probabilities(predictions: Vec<Value>) -> (BTreeMap<u64, f64>, usize) {
     let count = predictions.len();
     let pair = |p: Value| {
         let (payment, probability) = (p["payment"].as_u64(), p["probability"].as_f64());

@@ -8,9 +8,11 @@ use thalweg_engine::record::Origin;
 /// The header, or property, with a record's own id.
 pub const ID_HEADER: &str = "thalweg-id";
 /// The header with a record's place in all that an exactly-once sink publishes: the epoch, and the
-/// number in it from 0, as in `17-0`.
-#[cfg(feature = "kafka")]
+/// number in it from 0, as in `17-0`; in Pulsar the number among those of the partition.
 pub const EPOCH_HEADER: &str = "thalweg-epoch";
+/// The property with the name of who publishes: the pipeline, the sink, and the row of checkpoints.
+#[cfg(feature = "pulsar")]
+pub const SLOT_HEADER: &str = "thalweg-slot";
 
 /// How many records the brokers have acknowledged, and how many could not be delivered.
 #[derive(Default)]

@@ -2,12 +2,14 @@
 
 /// The form that records have in an outbox, which stands before each of them.
 const VERSION: u8 = 1;
-/// Stands in place of the length of a key that is not there.
-const NO_KEY: u32 = u32::MAX;
+/// Stands in place of the length of a key, or of a partition, that is not there.
+const NONE: u32 = u32::MAX;
 
 /// A record as it will be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Staged<'a> {
+    /// The partition, where it has been chosen.
+    pub(crate) partition: Option<u32>,
     /// Milliseconds since the Unix epoch, where the record has a time of its own.
     pub(crate) time_ms: Option<i64>,
     pub(crate) key: Option<&'a [u8]>,
@@ -17,6 +19,7 @@ pub(crate) struct Staged<'a> {
 
 impl<'a> Staged<'a> {
     /// What it takes up, but for what surrounds it.
+    #[cfg(feature = "kafka")]
     pub(crate) fn bytes(&self) -> usize {
         let headers = self.headers.iter();
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
@@ -26,10 +29,11 @@ impl<'a> Staged<'a> {
     /// Appends it to an outbox.
     pub(crate) fn put(&self, outbox: &mut Vec<u8>) {
         outbox.push(VERSION);
+        outbox.extend_from_slice(&self.partition.unwrap_or(NONE).to_le_bytes());
         outbox.extend_from_slice(&self.time_ms.unwrap_or(i64::MIN).to_le_bytes());
         match self.key {
             Some(key) => put_bytes(key, outbox),
-            None => outbox.extend_from_slice(&NO_KEY.to_le_bytes()),
+            None => outbox.extend_from_slice(&NONE.to_le_bytes()),
         }
         outbox.extend_from_slice(&length(self.headers.len()));
         for (name, value) in &self.headers {
@@ -44,10 +48,11 @@ impl<'a> Staged<'a> {
         if take(outbox, 1)? != [VERSION] {
             return None;
         }
+        let partition = Some(take_number(outbox)?).filter(|number| *number != NONE);
         let time = take(outbox, 8)?.try_into().ok()?;
         let time_ms = Some(i64::from_le_bytes(time)).filter(|time| *time != i64::MIN);
         let key = match take_number(outbox)? {
-            NO_KEY => None,
+            NONE => None,
             length => Some(take(outbox, length as usize)?),
         };
         let mut headers = Vec::new();
@@ -56,6 +61,7 @@ impl<'a> Staged<'a> {
             headers.push((name, take_bytes(outbox)?));
         }
         Some(Self {
+            partition,
             time_ms,
             key,
             headers,
@@ -112,6 +118,7 @@ mod tests {
     fn examples() -> [Staged<'static>; 3] {
         [
             Staged {
+                partition: Some(7),
                 time_ms: Some(-5),
                 key: Some(b"card"),
                 headers: vec![("thalweg-id", b"0-1-2-3"), ("model", b"")],
@@ -132,6 +139,7 @@ mod tests {
         let staged = examples();
         staged.iter().for_each(|record| record.put(&mut outbox));
         assert_eq!(records(&outbox).as_deref(), Ok(&staged[..]));
+        #[cfg(feature = "kafka")]
         assert_eq!(staged[0].bytes(), 4 + 10 + 7 + 5 + 3);
         assert_eq!(records(&[]), Ok(Vec::new()));
     }

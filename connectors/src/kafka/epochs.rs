@@ -69,6 +69,7 @@ impl<T: 'static> KafkaEpochs<T> {
         let own = own.map(|(name, value)| (&**name, &**value));
         let millis = record.time.as_micros() / 1000;
         let staged = Staged {
+            partition: None,
             time_ms: (self.sink.event_timestamps && millis >= 0).then_some(millis),
             key: has_key.then_some(&*self.key),
             headers: std::iter::once((ID_HEADER, self.id.as_bytes()))

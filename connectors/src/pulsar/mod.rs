@@ -27,6 +27,7 @@ mod client;
 mod compression;
 mod connection;
 mod entry;
+mod epochs;
 mod feed;
 mod frame;
 mod message;
@@ -44,7 +45,7 @@ mod stream;
 mod topic_name;
 mod writer;
 
-pub use crate::broker::{ID_HEADER, Reports, Secret, Topics};
+pub use crate::broker::{EPOCH_HEADER, ID_HEADER, Reports, SLOT_HEADER, Secret, Topics};
 pub use compression::Compression;
 pub use message::Message;
 pub use position::Position;

@@ -11,7 +11,7 @@ use super::compression::Compression;
 use super::connection::Connection;
 use super::frame::Frame;
 use super::problem::Trouble;
-use super::protocol::{Body, CommandProducer, CommandSend};
+use super::protocol::{Body, CommandProducer, CommandSend, ProducerAccessMode};
 use crate::broker::{Problem, Reports};
 
 /// The only producer of its connection.
@@ -28,6 +28,9 @@ pub(super) struct Producer {
     /// The partition's whole name.
     topic: String,
     compression: Compression,
+    /// Whether nobody else may send to the partition. Then the connection is made once: what has arrived
+    /// of what was lost with it is not known.
+    is_exclusive: bool,
     connection: Option<Connection>,
     clock: Clock,
     /// What the broker calls it, once it has.
@@ -50,11 +53,13 @@ impl Producer {
         client: &Client,
         topic: String,
         compression: Compression,
+        is_exclusive: bool,
     ) -> Result<Self, Problem> {
         let mut producer = Self {
             client: client.clone(),
             topic,
             compression,
+            is_exclusive,
             connection: None,
             clock: Clock::system(),
             name: None,
@@ -76,6 +81,10 @@ impl Producer {
         self.connection = None;
         let mut connection = self.client.connect(&self.topic)?;
         let (topic, producer_name, epoch) = (self.topic.clone(), self.name.clone(), self.epoch);
+        let access = match self.is_exclusive {
+            true => ProducerAccessMode::Exclusive,
+            false => ProducerAccessMode::Shared,
+        };
         let answer = connection.ask(|request_id| {
             Body::Producer(CommandProducer {
                 topic,
@@ -84,6 +93,7 @@ impl Producer {
                 producer_name,
                 epoch: Some(epoch),
                 user_provided_producer_name: Some(false),
+                producer_access_mode: Some(access.into()),
                 ..CommandProducer::default()
             })
         })?;
@@ -161,6 +171,11 @@ impl Producer {
         self.unacknowledged.push_back(parcel);
     }
 
+    /// Bytes of a message that the broker takes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
     /// Messages that the broker has not acknowledged, and their bytes.
     pub(super) fn in_flight(&self) -> (usize, usize) {
         (self.unacknowledged.len(), self.unacknowledged_bytes)
@@ -221,6 +236,9 @@ impl Producer {
 
     /// Connects again, until it works or has not worked for too long.
     fn reconnect(&mut self, trouble: Trouble) -> Result<(), String> {
+        if self.is_exclusive {
+            return Err(trouble.reason());
+        }
         let topic = &self.topic;
         tracing::warn!(topic, "pulsar: {}; connecting again", trouble.reason());
         let hold_on = self.client.settings().how_long_to_hold_on();

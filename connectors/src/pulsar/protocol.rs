@@ -8,8 +8,8 @@ pub(super) use pulsar::message::proto::{
     CommandFlow, CommandGetLastMessageId, CommandGetLastMessageIdResponse,
     CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata, CommandPing,
     CommandPong, CommandProducer, CommandSeek, CommandSend, CommandSubscribe, CommandUnsubscribe,
-    CompressionType, FeatureFlags, KeyValue, MessageIdData, MessageMetadata, ServerError,
-    SingleMessageMetadata, base_command::Type, command_ack::AckType,
+    CompressionType, FeatureFlags, KeyValue, MessageIdData, MessageMetadata, ProducerAccessMode,
+    ServerError, SingleMessageMetadata, base_command::Type, command_ack::AckType,
     command_lookup_topic_response::LookupType, command_subscribe::InitialPosition,
     command_subscribe::SubType,
 };

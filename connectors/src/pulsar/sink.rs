@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::client::Client;
 use super::compression::Compression;
+use super::epochs::PulsarEpochs;
 use super::producer::Producer;
 use super::protocol::KeyValue;
 use super::settings::Pulsar;
@@ -26,9 +27,16 @@ type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send +
 type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 
-/// Writes records to a topic, out at once and at least once.
+/// Writes records to a topic: in a job with checkpoints exactly once, otherwise out at once and at least
+/// once.
 ///
-/// Every record is acknowledged by the broker. When a connection is lost, what it had not
+/// **Exactly once**, the records of an epoch are published as soon as it has been sealed; not all at once,
+/// as Pulsar's transactions are not used, but each of them once. How far has been published is read from
+/// the last records of each partition, by their property [`EPOCH_HEADER`](super::EPOCH_HEADER): so the
+/// namespace must keep messages for longer than the job may stand still. While the job runs, nobody else
+/// can write to the topic. While the brokers are away, or somebody else writes, epochs wait.
+///
+/// **Immediately** ([`delivery`](Self::delivery)), every record is acknowledged by the broker. When a connection is lost, what it had not
 /// acknowledged is sent again, in order and with the same sequence numbers: a namespace that removes
 /// duplicates (`pulsar-admin namespaces set-deduplication`) holds each once. What a job had written
 /// before it was killed it may write again after a restart; so each record has a property,
@@ -68,6 +76,7 @@ pub struct PulsarSink<T> {
     compression: Compression,
     pub(super) discover_every: Duration,
     pub(super) reports: Arc<Reports>,
+    delivery: Delivery,
 }
 
 impl<T> Clone for PulsarSink<T> {
@@ -83,6 +92,7 @@ impl<T> Clone for PulsarSink<T> {
             compression: self.compression,
             discover_every: self.discover_every,
             reports: Arc::clone(&self.reports),
+            delivery: self.delivery,
         }
     }
 }
@@ -116,6 +126,7 @@ impl<T: 'static> PulsarSink<T> {
             compression: Compression::default(),
             discover_every: DISCOVER_EVERY,
             reports: Arc::default(),
+            delivery: Delivery::ExactlyOnce,
         }
     }
 
@@ -174,6 +185,14 @@ impl<T: 'static> PulsarSink<T> {
         self
     }
 
+    /// How records are delivered in a job with checkpoints: exactly once, and so not before their
+    /// epoch is sealed, unless set.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
     /// How many records have been delivered, for all writers of this sink and its clones.
     pub fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
@@ -201,8 +220,17 @@ impl<T: 'static> PulsarSink<T> {
         let client = Client::new(&self.pulsar);
         let partitions = self.partitions()?.into_iter().skip(known);
         partitions
-            .map(|topic| Producer::open(&client, topic, self.compression))
+            .map(|topic| Producer::open(&client, topic, self.compression, false))
             .collect()
+    }
+
+    /// The only producer of a partition.
+    pub(super) fn exclusive_producer(
+        &self,
+        client: &Client,
+        topic: &str,
+    ) -> Result<Producer, Problem> {
+        Producer::open(client, topic.to_owned(), self.compression, true)
     }
 }
 
@@ -223,6 +251,22 @@ impl<T: 'static> Sink<T> for PulsarSink<T> {
             Ok(producers) => Ok(Box::new(PulsarWriter::new(self.clone(), producers))),
             Err(problem) => Err(problem.of_sink(self.what())),
         }
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        let partitions = self.partitions();
+        let partitions = partitions.map_err(|problem| problem.of_sink(self.what()))?;
+        let client = Client::new(&self.pulsar);
+        let writer = PulsarEpochs::new(self.clone(), slot, client, partitions);
+        Ok(Box::new(writer))
     }
 }
 

@@ -15,8 +15,8 @@ use crate::broker::{ID_HEADER, write_id};
 /// How long to wait for an acknowledgement before looking again.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Messages of a partition, and their bytes, that may be on their way.
-const IN_FLIGHT_MAX: usize = 500;
-const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const IN_FLIGHT_MAX: usize = 500;
+pub(super) const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The writer of a topic.
 pub(super) struct PulsarWriter<T> {
@@ -150,7 +150,7 @@ impl<T: 'static> PulsarWriter<T> {
 }
 
 /// The partition of a key, as Pulsar's Java client chooses it: by the hash of Java's strings.
-fn partition_of(key: &str, count: usize) -> usize {
+pub(super) fn partition_of(key: &str, count: usize) -> usize {
     let units = key.encode_utf16();
     let hash = units.fold(0_u32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(u32::from(unit))

@@ -1,0 +1,313 @@
+//! Publishes epochs in the partitions of a topic, each record exactly once.
+//!
+//! Records are encoded, and their partitions chosen, before the epoch is sealed. Each has a property with
+//! its epoch and its number among those of its partition. Only one producer may write to a partition at
+//! a time; so the last record there tells how far has been published, and what is behind it is left.
+//!
+//! After any trouble the producers are given up and others look for the end anew. Their names are the
+//! broker's: under the same name, a namespace that removes duplicates would take new records for old.
+
+use std::time::Duration;
+
+use thalweg_engine::checkpoint::Epoch;
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{EpochWriter, Refused, SinkError};
+
+use super::batch::{Outgoing, written_key};
+use super::client::Client;
+use super::feed::{Fed, Feed, Given, Way};
+use super::position::Position;
+use super::producer::Producer;
+use super::protocol::KeyValue;
+use super::sink::{Properties, PulsarSink};
+use super::writer::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, partition_of};
+use crate::broker::outbox::{self, Staged};
+use crate::broker::{EPOCH_HEADER, ID_HEADER, Problem, SLOT_HEADER, write_id};
+
+/// How long to wait for the broker before looking again, and how often in a row while reading.
+const PATIENCE: Duration = Duration::from_millis(100);
+const ATTEMPTS: u32 = 100;
+/// Bytes of a message as brokers take them unless they say otherwise.
+const MESSAGE_BYTES: usize = 5 * 1024 * 1024;
+/// The greatest message that is read back.
+const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How far has been published in a partition: an epoch, and the number of a record in it.
+type Place = (u64, u64);
+
+/// A partition that has been taken over.
+struct Line {
+    producer: Producer,
+    published: Option<Place>,
+}
+
+/// The one who publishes under a slot.
+pub(super) struct PulsarEpochs<T> {
+    sink: PulsarSink<T>,
+    slot: String,
+    client: Client,
+    /// The partitions' whole names.
+    partitions: Vec<String>,
+    /// None before they have been taken over, and after trouble.
+    lines: Option<Vec<Line>>,
+    /// The partition of the next records without a key.
+    turn: usize,
+    value: Vec<u8>,
+    key: Vec<u8>,
+    id: String,
+    properties: Properties,
+}
+
+impl<T: 'static> PulsarEpochs<T> {
+    pub(super) fn new(
+        sink: PulsarSink<T>,
+        slot: &str,
+        client: Client,
+        partitions: Vec<String>,
+    ) -> Self {
+        Self {
+            sink,
+            slot: slot.to_owned(),
+            client,
+            partitions,
+            lines: None,
+            turn: 0,
+            value: Vec::new(),
+            key: Vec::new(),
+            id: String::new(),
+            properties: Properties::default(),
+        }
+    }
+
+    /// Encodes a record. One that cannot be sent has to be refused now: what is in a sealed outbox must
+    /// be published.
+    fn put(&mut self, record: &Record<T>, outbox: &mut Vec<u8>) -> Result<(), String> {
+        self.value.clear();
+        (self.sink.encode)(record, &mut self.value)?;
+        let lines = self.lines.iter().flatten();
+        let most = lines.map(|line| line.producer.message_bytes_max()).min();
+        let most = most.unwrap_or(MESSAGE_BYTES);
+        if self.value.len() > most {
+            return Err(format!(
+                "a record of {} bytes is too large: the broker takes {most} at most (its \
+                 `maxMessageSize`)",
+                self.value.len()
+            ));
+        }
+        self.key.clear();
+        let make_key = self.sink.key.as_ref();
+        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
+        let count = self.partitions.len();
+        let partition = match has_key {
+            true => partition_of(&written_key(&self.key).0, count),
+            false => self.turn % count,
+        };
+        write_id(record.origin, &mut self.id);
+        self.properties.0.clear();
+        if let Some(make) = &self.sink.properties {
+            make(record, &mut self.properties);
+        }
+        let own = self.properties.0.iter();
+        let own = own.map(|own| (&*own.key, own.value.as_bytes()));
+        let millis = record.time.as_micros().div_euclid(1000);
+        let staged = Staged {
+            partition: u32::try_from(partition).ok(),
+            time_ms: Some(millis).filter(|millis| *millis > 0),
+            key: has_key.then_some(&*self.key),
+            headers: std::iter::once((ID_HEADER, self.id.as_bytes()))
+                .chain(own)
+                .collect(),
+            value: &self.value,
+        };
+        staged.put(outbox);
+        Ok(())
+    }
+
+    /// Waits until nobody else writes to the partitions, and looks how far has been published.
+    fn take_lines(&self) -> Result<Vec<Line>, Problem> {
+        let take = |topic: &String| {
+            let producer = self.sink.exclusive_producer(&self.client, topic)?;
+            let published = last_place(&self.client, topic, &self.slot)?;
+            Ok(Line {
+                producer,
+                published,
+            })
+        };
+        self.partitions.iter().map(take).collect()
+    }
+
+    fn try_publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
+        let what = self.sink.what();
+        let broken = |reason| SinkError::Write {
+            what: what.clone(),
+            reason,
+        };
+        let away = |reason| SinkError::Away {
+            what: what.clone(),
+            reason,
+        };
+        let records = outbox::records(outbox).map_err(broken)?;
+        let lines = self.lines.take();
+        let lines = lines.map_or_else(|| self.take_lines(), Ok);
+        let mut lines = lines.map_err(|problem| away(problem.reason))?;
+        let mut numbers = vec![0; lines.len()];
+        for record in records {
+            let partition = record.partition.unwrap_or_default() as usize;
+            let Some((line, number)) = lines.get_mut(partition).zip(numbers.get_mut(partition))
+            else {
+                return Err(broken(format!(
+                    "an outbox is for partition {partition}, and the topic has {}",
+                    self.partitions.len()
+                )));
+            };
+            let place = (epoch.0, *number);
+            *number += 1;
+            if line.published >= Some(place) {
+                continue;
+            }
+            let sent = send(&self.sink, &self.slot, line, &record, place);
+            sent.map_err(away)?;
+            line.published = Some(place);
+        }
+        for line in &mut lines {
+            line.producer.ship().map_err(away)?;
+            while line.producer.in_flight().0 > 0 {
+                let looked = line.producer.look(PATIENCE, &self.sink.reports);
+                looked.map_err(away)?;
+            }
+        }
+        self.lines = Some(lines);
+        Ok(())
+    }
+}
+
+fn send<T>(
+    sink: &PulsarSink<T>,
+    slot: &str,
+    line: &mut Line,
+    record: &Staged<'_>,
+    (epoch, number): Place,
+) -> Result<(), String> {
+    let property = |name: &str, value: String| KeyValue {
+        key: name.to_owned(),
+        value,
+    };
+    let own = record.headers.iter();
+    let own = own.map(|(name, value)| property(name, String::from_utf8_lossy(value).into_owned()));
+    let outgoing = Outgoing {
+        key: record.key,
+        properties: own
+            .chain([
+                property(SLOT_HEADER, slot.to_owned()),
+                property(EPOCH_HEADER, format!("{epoch}-{number}")),
+            ])
+            .collect(),
+        event_time_ms: record.time_ms.and_then(|millis| u64::try_from(millis).ok()),
+        value: record.value,
+    };
+    let producer = &mut line.producer;
+    producer.add(outgoing, sink.batch_records, sink.batch_bytes)?;
+    while producer.in_flight().0 >= IN_FLIGHT_MAX || producer.in_flight().1 >= IN_FLIGHT_BYTES_MAX {
+        producer.look(PATIENCE, &sink.reports)?;
+    }
+    Ok(())
+}
+
+/// The place of the last record of a slot in a partition: mostly the last record there is.
+fn last_place(client: &Client, topic: &str, slot: &str) -> Result<Option<Place>, Problem> {
+    let span = client.patiently(|client| client.span(topic))?;
+    let (Some(first), Some(next)) = (span.first, span.next) else {
+        return Ok(None);
+    };
+    let last_entry = Position {
+        entry: match next.index {
+            0 => next.entry.saturating_sub(1),
+            _ => next.entry,
+        },
+        index: 0,
+        ..next
+    };
+    match place_from(client, topic, slot, last_entry.max(first))? {
+        None if last_entry > first => place_from(client, topic, slot, first),
+        found => Ok(found),
+    }
+}
+
+/// The place of the last record of a slot from a position on.
+fn place_from(
+    client: &Client,
+    topic: &str,
+    slot: &str,
+    from: Position,
+) -> Result<Option<Place>, Problem> {
+    let (client, topic, from) = (client.clone(), topic.to_owned(), from.offset()?);
+    let mut feed = Feed::open(client, topic, Way::Reader, from, PAYLOAD_BYTES_MAX, true)?;
+    let (mut found, mut silent) = (None, 0);
+    while !feed.is_at_end() {
+        let fed = feed.feed(PATIENCE, |given| match given {
+            Given::Message(raw) => place_in(raw.properties, slot),
+            Given::Garbled(_) => None,
+        })?;
+        match fed {
+            Fed::Item(_, place) => {
+                silent = 0;
+                found = place.or(found);
+            }
+            Fed::Nothing if silent < ATTEMPTS => silent += 1,
+            Fed::Nothing => {
+                return Err(Problem::new(
+                    format!("topic `{}` cannot be read to its end", feed.topic()),
+                    "check that the brokers run",
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The place that the properties of a message tell, where it is one of the slot.
+fn place_in(properties: &[KeyValue], slot: &str) -> Option<Place> {
+    let value = |name: &str| {
+        let mut all = properties.iter();
+        all.find(|property| property.key == name)
+            .map(|property| &*property.value)
+    };
+    let (epoch, number) = value(EPOCH_HEADER)?.split_once('-')?;
+    let is_own = value(SLOT_HEADER) == Some(slot);
+    is_own.then_some((epoch.parse().ok()?, number.parse().ok()?))
+}
+
+impl<T: 'static> EpochWriter<T> for PulsarEpochs<T> {
+    fn take_over(&mut self) -> Result<(), SinkError> {
+        match self.take_lines() {
+            Ok(lines) => {
+                self.lines = Some(lines);
+                Ok(())
+            }
+            Err(problem) => Err(SinkError::Away {
+                what: self.sink.what(),
+                reason: problem.reason,
+            }),
+        }
+    }
+
+    fn stage(
+        &mut self,
+        records: &[Record<T>],
+        outbox: &mut Vec<u8>,
+        refused: &mut Refused,
+    ) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            if let Err(reason) = self.put(record, outbox) {
+                refused.add(index, reason);
+            }
+        }
+        // Those without a key go to one partition for a while, so that batches are large.
+        self.turn += 1;
+        Ok(())
+    }
+
+    fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
+        self.try_publish(epoch, outbox)
+    }
+}

@@ -11,6 +11,7 @@ use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::sink::{Refused, SinkError, Writer, Writers};
 use thalweg_engine::source::Undecodable;
 use thalweg_engine::telemetry::Telemetry;
+use thalweg_operators::infer::ModelError;
 
 use super::operator;
 use super::payments::Payment;

@@ -50,11 +50,12 @@ pub(crate) fn measure(lines: &Replay<String>, events_per_second: f64) -> Latency
     assert_eq!(telemetry.ledger().fates().processed, expected);
     let micros = timing.micros.lock().unwrap();
     assert!(micros.len() > expected / 4, "nearly all was warm-up");
-    let own = telemetry.sink_latency();
-    eprintln!(
-        "  from ingestion, warm-up included: p50 {:.0} us, p99 {:.0} us",
-        own.p50, own.p99
-    );
+    eprintln!("  from ingestion to each step, warm-up included:");
+    for step in telemetry.steps() {
+        let own = step.latency();
+        let id = &step.id;
+        eprintln!("    {id:<10} p50 {:.0} us, p99 {:.0} us", own.p50, own.p99);
+    }
     Latency {
         p50: micros.value_at_quantile(0.5) as f64,
         p99: micros.value_at_quantile(0.99) as f64,

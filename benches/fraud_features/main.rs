@@ -5,7 +5,8 @@
 //! beside a straightforward loop, both on one thread; the whole dataflow on one worker and on two; from
 //! JSON to scores; and the latency of that.
 //!
-//! `-- --write FILE COUNT` writes so many payments as CSV instead, for the same job elsewhere.
+//! `-- --write FILE COUNT` writes so many payments as CSV instead, for the same job elsewhere;
+//! `-- --latency RATE` measures only the latency, at so many payments a second.
 //! Ends with one line of JSON on standard output.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
@@ -50,9 +51,13 @@ fn main() {
         return;
     }
     let payments = payments::generate(PAYMENTS, SEED);
+    let lines = Replay::new(&payments, 1, |p| serde_json::to_string(p).unwrap());
+    if let Some(rate) = argument("--latency") {
+        let rate = rate.parse().expect("RATE is a number of payments a second");
+        return print_latency(&latency::measure(&lines, rate));
+    }
     agree(&payments[..200_000]);
     let replay = Replay::new(&payments, 2, |payment| *payment);
-    let lines = Replay::new(&payments, 1, |p| serde_json::to_string(p).unwrap());
     let mut best = Rates::default();
     for _ in 0..RUNS {
         best.hand_loop = best.hand_loop.max(hand_loop_rate(&payments));
@@ -67,10 +72,7 @@ fn main() {
     }
     best.print();
     let lone = latency::measure(&lines, best.json_mlp / 2.0);
-    eprintln!(
-        "  lone event at half of that: p50 {:.0} us, p99 {:.0} us",
-        lone.p50, lone.p99
-    );
+    print_latency(&lone);
     let line = serde_json::json!({
         "bench": "fraud_features",
         "operator_over_loop": round(best.operator / best.hand_loop),
@@ -85,6 +87,17 @@ fn main() {
         "dataflow_events_per_second": best.one_worker.round(),
     });
     println!("{line}");
+}
+
+/// What follows this word on the command line.
+fn argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1)
+}
+
+fn print_latency(lone: &latency::Latency) {
+    let latency::Latency { p50, p99 } = lone;
+    eprintln!("  lone event, from when it is due: p50 {p50:.0} us, p99 {p99:.0} us");
 }
 
 /// The best of all runs, in events a second.

@@ -1,4 +1,4 @@
-//! The job through the whole dataflow: readers, exchange by card, features, perhaps a model, sink.
+//! The job through the whole dataflow: source, exchange by card, features, perhaps a model, sink.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use thalweg::prelude::*;
 use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::sink::{Refused, SinkError, Writer, Writers};
 use thalweg_engine::source::Undecodable;
-use thalweg_engine::telemetry::{Latency, Telemetry};
+use thalweg_engine::telemetry::Telemetry;
+use thalweg_operators::infer::ModelError;
 
 use super::operator;
 use super::payments::Payment;
 use super::replay::Replay;
 
-/// What a run came to.
-pub(crate) struct Report {
-    pub(crate) events_per_second: f64,
-    /// Over the processor time of all threads.
-    pub(crate) events_per_core_second: f64,
-    pub(crate) latency: Latency,
+/// What a run came to, in events a second.
+pub(crate) struct Rates {
+    pub(crate) wall: f64,
+    /// For each second of processor time, of all threads.
+    pub(crate) per_core: f64,
 }
 
 /// Payments in memory to feature rows.
-pub(crate) fn features(payments: &Replay<Payment>, workers: usize) -> Report {
+pub(crate) fn features(payments: &Replay<Payment>, workers: usize) -> Rates {
     let source = payments.clone();
     run(payments.len(), workers, move |flow, sink| {
         flow.source("payments", source.clone().with(|payment| Ok(*payment)))
@@ -38,29 +38,37 @@ pub(crate) fn features(payments: &Replay<Payment>, workers: usize) -> Report {
     })
 }
 
-/// JSON lines in memory to scores: parse, features, a 16-64-32-1 perceptron in batches.
-pub(crate) fn scores(lines: &Replay<String>) -> Report {
+/// JSON lines in memory to scores, counted.
+pub(crate) fn scores(lines: &Replay<String>) -> Rates {
     let source = lines.clone();
     run(lines.len(), 1, move |flow, sink| {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/fraud_features/model");
-        let decode =
-            |line: &String| -> Result<Payment, Undecodable> { JsonDecoder.decode(line.as_bytes()) };
-        flow.source("payments", source.clone().with(decode))
-            .event_time(|p: &Payment| p.at(), secs(0))
-            .key_by(|p| p.card)
-            .features("card", operator::declare)
-            .infer("model", &Onnx::load(model)?)
-            .into_stream()
-            .sink("scores", sink);
+        score(flow, &source)?.sink("scores", sink);
         Ok(())
     })
+}
+
+/// JSON lines to scores: parse, features, a 16-64-32-1 perceptron in batches.
+pub(crate) fn score<'s>(
+    flow: &Flow<'s>,
+    lines: &Replay<String>,
+) -> Result<Stream<'s, Scored<Payment>>, ModelError> {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/fraud_features/model");
+    let decode =
+        |line: &String| -> Result<Payment, Undecodable> { JsonDecoder.decode(line.as_bytes()) };
+    let scored = flow
+        .source("payments", lines.clone().with(decode))
+        .event_time(|p: &Payment| p.at(), secs(0))
+        .key_by(|p| p.card)
+        .features("card", operator::declare)
+        .infer("model", &Onnx::load(model)?);
+    Ok(scored.into_stream())
 }
 
 fn run(
     expected: usize,
     workers: usize,
     build: impl Fn(&mut Flow<'_>, Counting) -> BuildResult + Send + Sync + 'static,
-) -> Report {
+) -> Rates {
     let telemetry = Arc::new(Telemetry::default());
     let count = Counting::default();
     let sink = count.clone();
@@ -81,10 +89,9 @@ fn run(
     let busy = processor_seconds() - busy;
     assert_eq!(count.0.load(Ordering::Relaxed), expected as u64);
     assert_eq!(telemetry.ledger().fates().processed, expected as u64);
-    Report {
-        events_per_second: expected as f64 / seconds,
-        events_per_core_second: expected as f64 / busy,
-        latency: telemetry.sink_latency(),
+    Rates {
+        wall: expected as f64 / seconds,
+        per_core: expected as f64 / busy,
     }
 }
 

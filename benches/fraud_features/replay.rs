@@ -7,18 +7,37 @@ use thalweg_engine::source::{ReadBatch, ReadStatus, Reader, Source, SourceError,
 
 use super::payments::Payment;
 
+/// When items are due.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    begun: Instant,
+    /// Items a second of each partition.
+    rate: f64,
+}
+
+impl Pace {
+    /// When the item at this offset of its partition is due, after the beginning.
+    pub(crate) fn due(self, offset: u64) -> Duration {
+        Duration::from_secs_f64(offset as f64 / self.rate)
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
 /// Items in memory, in partitions.
 pub(crate) struct Replay<I> {
     partitions: Arc<[Vec<I>]>,
-    /// Items a second of each partition; flat out where there is none.
-    rate: Option<f64>,
+    /// Flat out where there is none.
+    pace: Option<Pace>,
 }
 
 impl<I> Clone for Replay<I> {
     fn clone(&self) -> Self {
         Self {
             partitions: Arc::clone(&self.partitions),
-            rate: self.rate,
+            pace: self.pace,
         }
     }
 }
@@ -36,14 +55,21 @@ impl<I> Replay<I> {
         }
         Self {
             partitions: parts.into(),
-            rate: None,
+            pace: None,
         }
     }
 
-    /// The same items at a steady rate.
-    pub(crate) fn at(self, items_per_second: f64) -> Self {
-        let rate = Some(items_per_second / self.partitions.len() as f64);
-        Self { rate, ..self }
+    /// The same items at a steady rate from now on, whether or not anybody takes them.
+    pub(crate) fn at(&self, items_per_second: f64) -> (Self, Pace) {
+        let pace = Pace {
+            begun: Instant::now(),
+            rate: items_per_second / self.partitions.len() as f64,
+        };
+        let paced = Self {
+            pace: Some(pace),
+            ..self.clone()
+        };
+        (paced, pace)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,7 +112,6 @@ impl<I: Send + Sync + 'static, T: Send + 'static> Source<T> for Decoded<I, T> {
             replay: self.replay.clone(),
             decode: self.decode,
             partition: partition as usize,
-            begun: Instant::now(),
             next: 0,
         }))
     }
@@ -96,7 +121,6 @@ struct ReplayReader<I, T> {
     replay: Replay<I>,
     decode: fn(&I) -> Result<T, Undecodable>,
     partition: usize,
-    begun: Instant,
     next: usize,
 }
 
@@ -104,10 +128,10 @@ impl<I: Send + Sync, T: Send> Reader<T> for ReplayReader<I, T> {
     fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError> {
         let items = &self.replay.partitions[self.partition];
         let mut end = items.len().min(self.next + limit);
-        if let Some(rate) = self.replay.rate {
-            let due = Duration::from_secs_f64(self.next as f64 / rate);
-            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
-            let so_far = (self.begun.elapsed().as_secs_f64() * rate) as usize + 1;
+        if let Some(pace) = self.replay.pace {
+            let due = pace.due(self.next as u64);
+            std::thread::sleep(due.saturating_sub(pace.elapsed()));
+            let so_far = (pace.elapsed().as_secs_f64() * pace.rate) as usize + 1;
             end = end.min(so_far.max(self.next));
         }
         for (item, offset) in items[self.next..end].iter().zip(self.next as u64..) {
@@ -119,5 +143,9 @@ impl<I: Send + Sync, T: Send> Reader<T> for ReplayReader<I, T> {
         } else {
             ReadStatus::More
         })
+    }
+
+    fn is_always_ready(&self) -> bool {
+        self.replay.pace.is_none()
     }
 }

@@ -69,9 +69,8 @@ impl<T: Data> Desk<T> {
         let written = self.writer.write(records, &mut self.refused);
         self.settle(written)?;
         let now_ns = self.job.options.clock.now_ns();
-        for record in records {
-            self.pen.mark(record.origin, Fate::Processed);
-        }
+        let origins = records.iter().map(|record| record.origin);
+        self.pen.mark_all(origins, Fate::Processed);
         let latencies_ns = records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns));
         self.step.records(latencies_ns);
         if self.refused.is_empty() {

@@ -1,18 +1,19 @@
-//! The reader thread of one source partition: it reads, stamps, and sorts out late and bad records,
-//! then hands batches to the worker over a bounded channel.
+//! The intake of one source partition: it reads, stamps, and sorts out late and bad records. A reader
+//! that may have to wait has a thread, which hands batches to the worker over a bounded channel; one
+//! that is always ready is read by the worker itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, TryRecvError, bounded};
 
 use crate::epochs::RestoredSource;
 use crate::guard::guard;
 use crate::job::{JobContext, Pace};
 use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent};
+use crate::reader_thread::ReaderThread;
 use crate::record::{Data, Origin, Record};
 use crate::source::{
     EventTimes, Found, ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable,
@@ -37,6 +38,18 @@ pub(crate) struct Batch<T> {
 }
 
 impl<T> Batch<T> {
+    fn empty(next_offset: u64) -> Self {
+        Self {
+            records: Vec::new(),
+            late: Vec::new(),
+            dead: Vec::new(),
+            watermark: EventTime::MIN,
+            status: ReadStatus::More,
+            reached: EventTime::MIN,
+            next_offset,
+        }
+    }
+
     /// How many records were read.
     pub(crate) fn len(&self) -> usize {
         self.records.len() + self.late.len() + self.dead.len()
@@ -57,8 +70,13 @@ impl Wake {
 
     pub(crate) fn call(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
-            (self.activate)();
+            self.call_anyway();
         }
+    }
+
+    /// Wakes the worker, whether or not it is about to look.
+    pub(crate) fn call_anyway(&self) {
+        (self.activate)();
     }
 }
 
@@ -93,7 +111,7 @@ pub(crate) struct Opened<T> {
     pub(crate) watermark: EventTime,
     /// Where reading has begun.
     pub(crate) start: u64,
-    pub(crate) batches: Receiver<Batch<T>>,
+    pub(crate) batches: Batches<T>,
     /// The offset up to which the worker has taken records.
     pub(crate) taken: Arc<AtomicU64>,
 }
@@ -143,7 +161,7 @@ impl<T: Data> Opener<T> {
         restored.sources.get(&self.step)
     }
 
-    /// Opens a partition that is known, and starts its reader thread.
+    /// Opens a partition that is known, and starts its reader thread if it needs one.
     pub(crate) fn open(&self, of_source: u32, found: Found) -> Result<Opened<T>, SourceError> {
         let known = self.known.get(&of_source);
         let known = known.expect("invariant: a partition is learnt of before it is opened");
@@ -160,252 +178,89 @@ impl<T: Data> Opener<T> {
             }
         };
         let reader = self.config.open(of_source, start)?;
-        let thread = format!("{}-{name}", self.step);
+        let name_of_thread = format!("{}-{name}", self.step);
         self.job
             .telemetry
             .ledger()
             .begin_at(self.number, number, start);
         self.job.note_opened(self.number, number);
-        let (batches, received) = bounded(BATCHES_AHEAD);
-        let intake = Intake {
-            job: Arc::clone(&self.job),
-            step: self.step.clone(),
-            source: self.number,
-            partition: number,
-            event_times: self.event_times.clone(),
-            reader,
-            batches,
-            wake: self.wake.clone(),
-            next_offset: start,
-            restored: watermark,
+        let is_ready = reader.is_always_ready() && self.job.options.pace == Pace::Max;
+        let intake = Intake::new(self, number, reader, start, watermark);
+        let batches = if is_ready {
+            Batches::Here(Box::new(intake))
+        } else {
+            let (batches, received) = bounded(BATCHES_AHEAD);
+            let wake = self.wake.clone();
+            let thread = ReaderThread {
+                intake,
+                batches,
+                wake,
+            };
+            self.job.spawn(&name_of_thread, move || thread.run());
+            Batches::Elsewhere(received)
         };
-        self.job.spawn(&thread, move || intake.run());
         Ok(Opened {
             number,
             of_source,
             name,
             watermark,
             start,
-            batches: received,
+            batches,
             taken: Arc::new(AtomicU64::new(start)),
         })
     }
 }
 
-/// Everything a reader thread needs.
-struct Intake<T> {
-    job: Arc<JobContext>,
-    step: String,
+/// Where a worker gets the batches of a partition from.
+pub(crate) enum Batches<T> {
+    /// Read on a thread of their own.
+    Elsewhere(Receiver<Batch<T>>),
+    /// Read by the worker, when it has room for them.
+    Here(Box<Intake<T>>),
+}
+
+/// What there is of a partition at this moment.
+pub(crate) enum Next<T> {
+    Batch(Batch<T>),
+    Nothing,
+    /// No more will come, for whatever reason.
+    Gone,
+}
+
+impl<T: Data> Batches<T> {
+    pub(crate) fn next(&mut self) -> Next<T> {
+        match self {
+            Self::Elsewhere(batches) => match batches.try_recv() {
+                Ok(batch) => Next::Batch(batch),
+                Err(TryRecvError::Empty) => Next::Nothing,
+                Err(TryRecvError::Disconnected) => Next::Gone,
+            },
+            Self::Here(intake) => intake.next(),
+        }
+    }
+
+    /// Whether there is something to be taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Elsewhere(batches) => !batches.is_empty(),
+            Self::Here(_) => true,
+        }
+    }
+}
+
+/// Reads a partition, and sorts out what it reads.
+pub(crate) struct Intake<T> {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) step: String,
     source: u16,
     partition: u32,
     event_times: EventTimes<T>,
     reader: Box<dyn Reader<T>>,
-    batches: Sender<Batch<T>>,
-    wake: Wake,
-    next_offset: u64,
-    /// How far the watermark had got before a restart.
-    restored: EventTime,
-}
-
-/// The worker has gone away, or the job is to stop.
-struct Stopped;
-
-impl<T: Data> Intake<T> {
-    /// Reads to the end of the partition, or until the job stops.
-    fn run(mut self) {
-        if let Err(error) = self.pump() {
-            self.job.fail(format!("source `{}`: {error}", self.step));
-        }
-        (self.wake.activate)();
-    }
-
-    fn pump(&mut self) -> Result<(), SourceError> {
-        let mut admitted = Admitted {
-            batch: self.empty_batch(ReadStatus::More, 0),
-            greatest: match self.restored {
-                EventTime::MIN => EventTime::MIN,
-                time => time.saturating_add(self.event_times.policy.allowance()),
-            },
-            pen: self.job.telemetry.ledger().pen(),
-            now_ns: 0,
-            latest: EventTime::MAX,
-        };
-        let mut read = ReadBatch::new();
-        let mut before = ReadStatus::More;
-        loop {
-            if self.job.stop.is_stopped() {
-                return Ok(());
-            }
-            let status = self
-                .reader
-                .read(&mut read, self.job.options.batch_records)?;
-            let is_silent = status == ReadStatus::Waiting && read.is_empty();
-            if is_silent && before == ReadStatus::Waiting {
-                continue;
-            }
-            before = status;
-            admitted.batch = self.empty_batch(status, read.len());
-            self.look_at_the_clock(&mut admitted);
-            for (offset, item) in read.drain(..) {
-                if self.admit(offset, item, &mut admitted).is_err() {
-                    self.abandon(&mut admitted);
-                    return Ok(());
-                }
-            }
-            admitted.batch.reached = self.watermark(admitted.greatest);
-            admitted.batch.watermark = match status {
-                ReadStatus::End => EventTime::MAX,
-                _ => admitted.batch.reached,
-            };
-            if self.send(&mut admitted).is_err() {
-                self.abandon(&mut admitted);
-                return Ok(());
-            }
-            if status == ReadStatus::End {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Once for all records that are read at once.
-    fn look_at_the_clock(&self, admitted: &mut Admitted<T>) {
-        let clock = &self.job.options.clock;
-        admitted.now_ns = clock.now_ns();
-        admitted.latest = clock
-            .wall()
-            .saturating_add(self.event_times.policy.lead_max);
-    }
-
-    /// Puts one record where it belongs: into the batch, the late events or the dead letters.
-    fn admit(
-        &mut self,
-        offset: u64,
-        item: Result<T, Undecodable>,
-        admitted: &mut Admitted<T>,
-    ) -> Result<(), Stopped> {
-        self.next_offset = offset + 1;
-        let origin = Origin {
-            source: self.source,
-            partition: self.partition,
-            offset,
-            index: 0,
-        };
-        let value = match item {
-            Ok(value) => value,
-            Err(bad) => {
-                let letter = DeadLetter::new(&self.step, origin, bad.reason, &bad.raw);
-                admitted.bury(origin, letter);
-                return Ok(());
-            }
-        };
-        let time = match self.event_time(&value, admitted.latest) {
-            Ok(time) => time,
-            Err(reason) => {
-                let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
-                admitted.bury(origin, letter);
-                return Ok(());
-            }
-        };
-        self.keep_pace(time, admitted)?;
-        admitted.pen.read(origin);
-        let watermark = self.watermark(admitted.greatest);
-        let record = admitted.stamp(time, origin, value);
-        if time < watermark.saturating_sub(self.event_times.policy.late_within) {
-            admitted.pen.mark(origin, Fate::Late);
-            let late = LateEvent::of_record(&self.step, &record, watermark);
-            admitted.batch.late.push(record.with(late));
-        } else {
-            admitted.greatest = time.max(admitted.greatest);
-            admitted.batch.records.push(record);
-        }
-        Ok(())
-    }
-
-    /// Waits until a paced replay has come to `time`, handing over first what is already due.
-    fn keep_pace(&self, time: EventTime, admitted: &mut Admitted<T>) -> Result<(), Stopped> {
-        let Pace::Times(factor) = self.job.options.pace else {
-            return Ok(());
-        };
-        let clock = &self.job.options.clock;
-        let (first, started_ns) = self.job.pace_origin(time);
-        let due_ns = started_ns + (time.since(first).as_nanos() as f64 / factor) as u64;
-        while clock.now_ns() < due_ns {
-            if admitted.batch.len() > 0 {
-                let status = std::mem::replace(&mut admitted.batch.status, ReadStatus::More);
-                admitted.batch.reached = self.watermark(admitted.greatest);
-                admitted.batch.watermark = admitted.batch.reached;
-                self.send(admitted)?;
-                admitted.batch.status = status;
-            }
-            if self.job.stop.is_stopped() {
-                return Err(Stopped);
-            }
-            let wait = Duration::from_nanos(due_ns.saturating_sub(clock.now_ns()));
-            std::thread::sleep(wait.min(Duration::from_millis(20)));
-            self.look_at_the_clock(admitted);
-        }
-        Ok(())
-    }
-
-    /// The record's event time, or why it has none that can be used.
-    fn event_time(&self, value: &T, latest: EventTime) -> Result<EventTime, String> {
-        let time = guard(|| (self.event_times.time_of)(value))?;
-        if time > latest {
-            return Err(format!(
-                "event time {time} is more than {:?} ahead of the clock",
-                self.event_times.policy.lead_max
-            ));
-        }
-        Ok(time)
-    }
-
-    fn watermark(&self, greatest: EventTime) -> EventTime {
-        greatest.saturating_sub(self.event_times.policy.allowance())
-    }
-
-    fn empty_batch(&self, status: ReadStatus, records: usize) -> Batch<T> {
-        Batch {
-            records: Vec::with_capacity(records),
-            late: Vec::new(),
-            dead: Vec::new(),
-            watermark: EventTime::MIN,
-            reached: EventTime::MIN,
-            status,
-            next_offset: self.next_offset,
-        }
-    }
-
-    /// Hands the batch over, waiting while the worker has enough; keeps it when the job stops.
-    fn send(&self, admitted: &mut Admitted<T>) -> Result<(), Stopped> {
-        let patience = Duration::from_millis(50);
-        let rest = self.empty_batch(admitted.batch.status, 0);
-        let mut batch = std::mem::replace(&mut admitted.batch, rest);
-        batch.next_offset = self.next_offset;
-        while let Err(error) = self.batches.send_timeout(batch, patience) {
-            match error {
-                SendTimeoutError::Timeout(unsent) if !self.job.stop.is_stopped() => batch = unsent,
-                error => {
-                    admitted.batch = error.into_inner();
-                    return Err(Stopped);
-                }
-            }
-        }
-        self.wake.call();
-        Ok(())
-    }
-
-    /// Accounts for records that were read but never handed over.
-    fn abandon(&self, admitted: &mut Admitted<T>) {
-        let Admitted { batch, pen, .. } = admitted;
-        batch
-            .records
-            .iter()
-            .for_each(|record| pen.mark(record.origin, Fate::Held));
-    }
-}
-
-/// What a reader has admitted and not handed over, and what it judges the next record by.
-struct Admitted<T> {
+    /// What the reader has said last.
+    before: ReadStatus,
+    /// What it has read and is still to be admitted.
+    pub(crate) read: ReadBatch<T>,
+    /// What has been admitted and not handed over.
     batch: Batch<T>,
     /// The greatest event time so far.
     greatest: EventTime,
@@ -416,7 +271,146 @@ struct Admitted<T> {
     latest: EventTime,
 }
 
-impl<T> Admitted<T> {
+impl<T: Data> Intake<T> {
+    fn new(
+        opener: &Opener<T>,
+        partition: u32,
+        reader: Box<dyn Reader<T>>,
+        start: u64,
+        restored: EventTime,
+    ) -> Self {
+        Self {
+            job: Arc::clone(&opener.job),
+            step: opener.step.clone(),
+            source: opener.number,
+            partition,
+            event_times: opener.event_times.clone(),
+            reader,
+            before: ReadStatus::More,
+            read: ReadBatch::new(),
+            batch: Batch::empty(start),
+            greatest: match restored {
+                EventTime::MIN => EventTime::MIN,
+                time => time.saturating_add(opener.event_times.policy.allowance()),
+            },
+            pen: opener.job.telemetry.ledger().pen(),
+            now_ns: 0,
+            latest: EventTime::MAX,
+        }
+    }
+
+    /// The next batch, read on the worker; a failure of the reader's ends the job.
+    fn next(&mut self) -> Next<T> {
+        if self.job.stop.is_stopped() {
+            return Next::Gone;
+        }
+        let read = guard(|| {
+            let status = self.read()?;
+            Ok::<_, SourceError>(status.map(|status| {
+                self.admit_all();
+                self.close(status)
+            }))
+        });
+        match read {
+            Ok(Ok(Some(batch))) => Next::Batch(batch),
+            Ok(Ok(None)) => Next::Nothing,
+            Ok(Err(error)) => {
+                self.fail(&error);
+                Next::Gone
+            }
+            Err(panic) => {
+                self.fail(&panic);
+                Next::Gone
+            }
+        }
+    }
+
+    pub(crate) fn fail(&self, reason: &dyn std::fmt::Display) {
+        self.job.fail(format!("source `{}`: {reason}", self.step));
+    }
+
+    /// Has the reader read once; `None` when it goes on having nothing.
+    pub(crate) fn read(&mut self) -> Result<Option<ReadStatus>, SourceError> {
+        let limit = self.job.options.batch_records;
+        let status = self.reader.read(&mut self.read, limit)?;
+        let before = std::mem::replace(&mut self.before, status);
+        let is_silent = status == ReadStatus::Waiting && self.read.is_empty();
+        if is_silent && before == ReadStatus::Waiting {
+            return Ok(None);
+        }
+        self.batch.records.reserve(self.read.len());
+        self.look_at_the_clock();
+        Ok(Some(status))
+    }
+
+    /// Once for all records that are read at once.
+    pub(crate) fn look_at_the_clock(&mut self) {
+        let clock = &self.job.options.clock;
+        self.now_ns = clock.now_ns();
+        self.latest = clock
+            .wall()
+            .saturating_add(self.event_times.policy.lead_max);
+    }
+
+    /// Admits all that has been read.
+    pub(crate) fn admit_all(&mut self) {
+        let mut read = std::mem::take(&mut self.read);
+        for (offset, item) in read.drain(..) {
+            self.admit(offset, item);
+        }
+        self.read = read;
+    }
+
+    /// Puts one record where it belongs: into the batch, the late events or the dead letters.
+    pub(crate) fn admit(&mut self, offset: u64, item: Result<T, Undecodable>) {
+        self.batch.next_offset = offset + 1;
+        let origin = Origin {
+            source: self.source,
+            partition: self.partition,
+            offset,
+            index: 0,
+        };
+        let value = match item {
+            Ok(value) => value,
+            Err(bad) => {
+                return self.bury(
+                    DeadLetter::new(&self.step, origin, bad.reason, &bad.raw),
+                    origin,
+                );
+            }
+        };
+        let time = match self.event_time(&value) {
+            Ok(time) => time,
+            Err(reason) => {
+                let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
+                return self.bury(letter, origin);
+            }
+        };
+        let watermark = self.watermark();
+        let record = self.stamp(time, origin, value);
+        if time < watermark.saturating_sub(self.event_times.policy.late_within) {
+            self.pen.read(origin);
+            self.pen.mark(origin, Fate::Late);
+            let late = LateEvent::of_record(&self.step, &record, watermark);
+            self.batch.late.push(record.with(late));
+        } else {
+            self.greatest = time.max(self.greatest);
+            self.batch.records.push(record);
+        }
+    }
+
+    /// The record's event time, or why it has none that can be used.
+    pub(crate) fn event_time(&self, value: &T) -> Result<EventTime, String> {
+        let time = guard(|| (self.event_times.time_of)(value))?;
+        if time > self.latest {
+            return Err(format!(
+                "event time {time} is more than {:?} ahead of the clock",
+                self.event_times.policy.lead_max
+            ));
+        }
+        Ok(time)
+    }
+
     fn stamp<U>(&self, time: EventTime, origin: Origin, value: U) -> Record<U> {
         Record {
             time,
@@ -426,10 +420,41 @@ impl<T> Admitted<T> {
         }
     }
 
-    fn bury(&mut self, origin: Origin, letter: DeadLetter) {
+    fn bury(&mut self, letter: DeadLetter, origin: Origin) {
         self.pen.read(origin);
         self.pen.mark(origin, Fate::Dead);
         let letter = self.stamp(self.greatest, origin, letter);
         self.batch.dead.push(letter);
+    }
+
+    fn watermark(&self) -> EventTime {
+        let policy = &self.event_times.policy;
+        self.greatest.saturating_sub(policy.allowance())
+    }
+
+    /// Whether anything has been admitted and not handed over.
+    pub(crate) fn has_admitted(&self) -> bool {
+        self.batch.len() > 0
+    }
+
+    /// The batch with all that has been admitted; another one is begun.
+    pub(crate) fn close(&mut self, status: ReadStatus) -> Batch<T> {
+        let next = Batch::empty(self.batch.next_offset);
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        self.pen
+            .read_all(batch.records.iter().map(|record| record.origin));
+        batch.status = status;
+        batch.reached = self.watermark();
+        batch.watermark = match status {
+            ReadStatus::End => EventTime::MAX,
+            _ => batch.reached,
+        };
+        batch
+    }
+
+    /// Accounts for records that were read but never handed over.
+    pub(crate) fn abandon(&mut self, batch: &Batch<T>) {
+        let origins = batch.records.iter().map(|record| record.origin);
+        self.pen.mark_all(origins, Fate::Held);
     }
 }

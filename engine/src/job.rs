@@ -117,7 +117,7 @@ impl Default for JobOptions {
             workers: 1,
             order: Order::Arrival,
             batch_records: 256,
-            tick: millis(10),
+            tick: millis(2),
             in_flight_max: 16_384,
             drift_max: days(1),
             idle_spin: Duration::from_micros(10),

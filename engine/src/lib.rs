@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod letters;
 mod publisher;
 mod pulse;
+mod reader_thread;
 pub mod record;
 pub mod relation;
 mod runtime;

@@ -104,9 +104,8 @@ impl<T: Data> Publisher<T> {
             .stage(records, &mut self.open.bytes, &mut refused);
         self.settle(staged)?;
         self.epochs.add_outbox(self.open.bytes.len() - before);
-        for record in records {
-            self.pen.mark(record.origin, Fate::Processed);
-        }
+        let origins = records.iter().map(|record| record.origin);
+        self.pen.mark_all(origins, Fate::Processed);
         let ingested_ns = records.iter().map(|record| record.ingested_ns);
         self.open.ingested_ns.extend(ingested_ns);
         let letters = refused

@@ -126,7 +126,7 @@ pub struct Undecodable {
     pub raw: Vec<u8>,
 }
 
-/// Reads one partition on a thread of its own.
+/// Reads one partition, on a thread of its own unless it is [always ready](Reader::is_always_ready).
 pub trait Reader<T>: Send {
     /// Appends at most `limit` records with their offsets, which only grow.
     ///
@@ -137,6 +137,16 @@ pub trait Reader<T>: Send {
     /// # Errors
     /// When the source itself is broken: this ends the run.
     fn read(&mut self, batch: &mut ReadBatch<T>, limit: usize) -> Result<ReadStatus, SourceError>;
+
+    /// Whether [`read`](Self::read) has something to give at once whenever it is called, up to the
+    /// end: it waits for nothing and never says [`ReadStatus::Waiting`]. Such a reader needs no
+    /// thread: the worker reads when it has room for more. So it is with what is in memory or made on
+    /// the spot; not with files, which may keep a worker waiting. No unless a reader says otherwise.
+    ///
+    /// Asked once, before the first read. A paced replay has a thread for each reader nevertheless.
+    fn is_always_ready(&self) -> bool {
+        false
+    }
 }
 
 /// Records as read, each with its offset.

@@ -110,6 +110,10 @@ impl<T: Clone + Send> Reader<T> for EventsReader<T> {
             ReadStatus::End
         })
     }
+
+    fn is_always_ready(&self) -> bool {
+        true
+    }
 }
 
 /// A source that a test feeds while the flow runs; it ends when all feeders are gone.

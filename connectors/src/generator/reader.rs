@@ -112,6 +112,10 @@ where
         }
         Ok(ReadStatus::More)
     }
+
+    fn is_always_ready(&self) -> bool {
+        self.pace.is_none()
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub(crate) mod empty;
 pub(crate) mod epoch;
 mod event_time_queue;
 pub(crate) mod execute;
+mod feed;
 pub(crate) mod keyed;
 mod latest_index;
 mod latest_join;

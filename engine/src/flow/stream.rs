@@ -57,10 +57,8 @@ impl<'s, T: Data> Stream<'s, T> {
                     loose,
                     "end",
                     move |packet: Packet<T>, _: &mut Vec<Packet<()>>| {
-                        packet
-                            .records
-                            .iter()
-                            .for_each(|r| pen.mark(r.origin, Fate::Processed));
+                        let origins = packet.records.iter().map(|record| record.origin);
+                        pen.mark_all(origins, Fate::Processed);
                     },
                 );
             }

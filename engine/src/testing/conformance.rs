@@ -56,7 +56,7 @@ pub enum Ending {
 
 /// Checks that a source gives exactly what it holds: from its beginning and from every offset,
 /// whatever the limit of a batch, with offsets that only grow, and records that cannot be decoded
-/// among those that can; and that it says how it ends.
+/// among those that can; that it says how it ends; and that a reader that is always ready never waits.
 ///
 /// # Panics
 /// When it does not.
@@ -158,10 +158,15 @@ fn check_rest<T: Clone + Debug + PartialEq + 'static>(
         source.describe()
     );
     let mut reader = open(source, partition, offset);
+    let is_always_ready = reader.is_always_ready();
     let mut batch = ReadBatch::new();
     let last = loop {
         let before = batch.len();
         let status = read(&mut *reader, &mut batch, limit);
+        assert!(
+            !is_always_ready || status != ReadStatus::Waiting,
+            "{place}: a reader that is always ready waits"
+        );
         assert!(
             batch.len() <= before + limit,
             "{place}: more records than the limit"

@@ -20,6 +20,11 @@ use output::Prediction;
 const FIRST: EventTime = EventTime::from_seconds(1_357_016_400);
 const LAST: EventTime = EventTime::from_seconds(1_388_552_400);
 
+/// Rows are allocated one by one, and freed in batches.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Pipeline::new("flights")
         .about("Predicts late arrivals over a year of real flights from New York (2013)")

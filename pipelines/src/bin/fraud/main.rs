@@ -17,6 +17,11 @@ use thalweg::prelude::*;
 use event::{Event, Label, Payment};
 use output::Prediction;
 
+/// Rows are allocated one by one, and freed in batches.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Pipeline::new("fraud")
         .about("Scores card payments, with topics in an embedded log or wherever the settings say")

@@ -1,13 +1,16 @@
 //! How sinks deliver, by themselves and by what the job says.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use thalweg_engine::checkpoint::{CheckpointOptions, Location};
-use thalweg_engine::job::JobOptions;
+use std::sync::{Arc, Mutex};
+
+use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location};
+use thalweg_engine::flow::Flow;
+use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Deliveries, Delivery, Refused, Sink, SinkError, Writer};
+use thalweg_engine::sink::{Deliveries, Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
 use thalweg_engine::testing::Events;
 use thalweg_engine::time::{EventTime, secs};
-use thalweg_engine::{Checkpointing, plan};
+use thalweg_engine::{Checkpointing, plan, run};
 
 /// A sink that delivers so by itself.
 struct Out(Delivery);
@@ -40,6 +43,90 @@ impl Writer<i64> for Nothing {
     fn flush(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// A sink that is away at every other call; what has been asked of it, in order.
+#[derive(Clone, Default)]
+struct Fickle(Arc<Mutex<Vec<String>>>);
+
+impl Fickle {
+    fn call(&self, call: String) -> Result<(), SinkError> {
+        let mut calls = self.0.lock().unwrap();
+        let is_second = calls.last() == Some(&format!("{call}?"));
+        calls.push(if is_second { call } else { format!("{call}?") });
+        match is_second {
+            true => Ok(()),
+            false => Err(SinkError::Away {
+                what: "the outside".to_owned(),
+                reason: "it is asleep".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Sink<i64> for Fickle {
+    fn describe(&self) -> String {
+        "the outside".to_owned()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer<i64>>, SinkError> {
+        Ok(Box::new(Nothing))
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce
+    }
+
+    fn open_epochs(&self, _: &str) -> Result<Box<dyn EpochWriter<i64>>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl EpochWriter<i64> for Fickle {
+    fn take_over(&mut self) -> Result<(), SinkError> {
+        self.call("take over".to_owned())
+    }
+
+    fn stage(
+        &mut self,
+        records: &[Record<i64>],
+        outbox: &mut Vec<u8>,
+        _: &mut Refused,
+    ) -> Result<(), SinkError> {
+        outbox.extend(records.iter().map(|record| record.value as u8));
+        Ok(())
+    }
+
+    fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
+        self.call(format!("publish {epoch} {outbox:?}"))
+    }
+}
+
+#[test]
+fn a_sink_that_is_away_has_its_epochs_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = CheckpointOptions::new(Location::folder(folder.path()));
+    let options = JobOptions {
+        checkpoints: Some(Checkpointing::new("test", options)),
+        ..JobOptions::default()
+    };
+    let sink = Fickle::default();
+    let out = sink.clone();
+    let build = move |flow: &mut Flow<'_>| {
+        flow.source("in", Events::new([1_i64, 2]))
+            .event_time(|n| EventTime::from_seconds(*n), secs(1))
+            .sink("out", out.clone());
+        Ok(())
+    };
+    run(options, Arc::default(), StopHandle::default(), build).unwrap();
+    let calls = sink.0.lock().unwrap();
+    let published = ["publish 1 [1, 2]?", "publish 1 [1, 2]"];
+    assert_eq!(calls[..2], ["take over?", "take over"]);
+    assert_eq!(calls[2..], published);
 }
 
 /// Plans a job with a sink that can deliver exactly once and one that cannot.

@@ -1,0 +1,11 @@
+//! What a job does when what it stands on fails; and whether the ledger of `chaos` can see anything.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../chaos/ledger.rs"]
+mod ledger;
+#[path = "../chaos/proxy.rs"]
+mod proxy;
+#[allow(dead_code, reason = "chaos uses the rest")]
+#[path = "../chaos/records.rs"]
+mod records;

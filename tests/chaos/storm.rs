@@ -11,7 +11,7 @@ use crate::broker::{Broker, Kind};
 use crate::cluster::{Cluster, Place, Shape};
 use crate::feeder::Feeder;
 use crate::ledger::{Verdict, judge};
-use crate::process::wait_until;
+use crate::process::{Process, wait_until};
 use crate::proxy::Weather;
 use crate::random::Random;
 use crate::records::{EVENTS, ROWS, Row, TOTALS, Total};
@@ -103,9 +103,12 @@ impl Storm<'_> {
             // Now and then before it has come back.
             if !self.random.once_in(5) {
                 self.wait_for_an_epoch(&mut cluster);
+                self.trouble(&cluster);
             }
             self.pause(1_200);
-            self.trouble(&cluster);
+            if !shape.is_supervised && cluster.all.iter_mut().any(Process::has_ended) {
+                break;
+            }
             self.hit(&cluster);
             if self.random.once_in(6) && self.broker.restart() {
                 println!("chaos: the broker was killed and started again");

@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clock;
+mod golden;
+mod job;
 #[path = "../chaos/ledger.rs"]
 mod ledger;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../cluster/process.rs"]
+mod process;
 #[path = "../chaos/proxy.rs"]
 mod proxy;
 #[allow(dead_code, reason = "chaos uses the rest")]
 #[path = "../chaos/records.rs"]
 mod records;
+mod store;

@@ -1,78 +1,90 @@
 //! Where the job reads and writes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thalweg::connectors::log::{Fsync, LogSink, LogSource};
 use thalweg::engine::sink::Sink;
 use thalweg::engine::source::{Found, ReadBatch, ReadStatus, Source};
 
-use crate::ledger::{Entry, Verdict, judge_slot};
+use crate::ledger::{Verdict, judge_slot};
 use crate::notes;
 use crate::records::{EVENTS, Event, ROWS, TOTALS};
+
+/// Partitions of each topic.
+pub(crate) const PARTITIONS: u32 = 4;
 
 /// The kinds that can be disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// The embedded log.
+    /// The embedded log
     Log,
 }
 
 /// A broker with the job's topics.
-pub(crate) struct Broker {
-    log: PathBuf,
-}
-
-impl Broker {
-    /// One in a folder, unless it is not to be had.
-    pub(crate) fn open(kind: Kind, folder: &Path) -> Option<Self> {
-        match kind {
-            Kind::Log => Some(Self {
-                log: folder.join("log"),
-            }),
-        }
-    }
-
+pub(crate) trait Broker: Send + Sync {
     /// What the job is told of it.
-    pub(crate) fn arguments(&self) -> Vec<String> {
-        vec!["--log".to_owned(), self.log.display().to_string()]
-    }
-
-    /// Kills it and starts it again, where that is possible; whether it was.
-    pub(crate) fn restart(&self) -> bool {
-        false
-    }
+    fn arguments(&self) -> Vec<String>;
 
     /// Where the events are written.
-    pub(crate) fn input(&self) -> Box<dyn Sink<Event>> {
-        let sink = LogSink::json(&self.log, EVENTS)
+    fn input(&self) -> Box<dyn Sink<Event>>;
+
+    /// The values of a topic, by partition, with their offsets.
+    fn read(&self, topic: &str) -> Contents;
+
+    /// Judges what the sinks have noted of their progress.
+    fn judge_slots(&self, verdict: &mut Verdict);
+
+    /// Kills it and starts it again; whether it can be.
+    fn restart(&self) -> bool {
+        false
+    }
+}
+
+/// Values by partition, with their offsets.
+pub(crate) type Contents = Vec<Vec<(u64, Value)>>;
+
+/// A broker with its data in a folder, unless it is not to be had.
+pub(crate) fn open(kind: Kind, folder: &Path) -> Option<Arc<dyn Broker>> {
+    match kind {
+        Kind::Log => Some(Arc::new(Log(folder.join("log")))),
+    }
+}
+
+/// The embedded log, in a folder.
+struct Log(PathBuf);
+
+impl Broker for Log {
+    fn arguments(&self) -> Vec<String> {
+        vec!["--log".to_owned(), self.0.display().to_string()]
+    }
+
+    fn input(&self) -> Box<dyn Sink<Event>> {
+        let sink = LogSink::json(&self.0, EVENTS)
             .key(|event: &Event| event.key.to_string())
-            .partitions(4)
+            .partitions(PARTITIONS)
             .fsync(Fsync::OnSegment);
         Box::new(sink)
     }
 
-    /// The values of a topic, by partition, with their offsets.
-    pub(crate) fn read<T: DeserializeOwned + 'static>(&self, topic: &str) -> Vec<Vec<(u64, T)>> {
-        let source = LogSource::<T>::json(&self.log, topic).until_end();
-        contents(&source)
+    fn read(&self, topic: &str) -> Contents {
+        contents(&LogSource::json(&self.0, topic).until_end())
     }
 
-    /// Judges what the sinks have noted of their progress.
-    pub(crate) fn judge_slots(&self, verdict: &mut Verdict) {
+    fn judge_slots(&self, verdict: &mut Verdict) {
         for topic in [ROWS, TOTALS] {
-            let partitions = LogSource::<()>::json(&self.log, topic).partitions();
-            for partition in partitions.expect("the topic is there") {
+            for partition in 0..PARTITIONS {
                 let name = format!("{topic}/{partition}");
-                let entries: Vec<Entry> = notes::read(&self.log.join(&name));
-                judge_slot(verdict, &name, &entries);
+                judge_slot(verdict, &name, &notes::read(&self.0.join(&name)));
             }
         }
     }
 }
 
-fn contents<T: 'static>(source: &dyn Source<T>) -> Vec<Vec<(u64, T)>> {
+/// All that a source has.
+pub(crate) fn contents<T: 'static>(source: &dyn Source<T>) -> Vec<Vec<(u64, T)>> {
     let partitions = source.partitions().expect("the topic is there");
     let read = partitions.into_iter().map(|partition| {
         let offset = source.start_offset(partition, Found::AtStart);

@@ -37,7 +37,10 @@ impl Place {
         let (here, away) = (self.folder.join("checkpoints"), self.folder.join("away"));
         if fs::rename(&here, &away).is_ok() {
             thread::sleep(time);
-            assert!(!here.exists(), "a folder of checkpoints was made in place of the lost one");
+            assert!(
+                !here.exists(),
+                "a folder of checkpoints was made in place of the lost one"
+            );
             fs::rename(&away, &here).expect("it was there before");
         }
     }
@@ -79,7 +82,7 @@ impl Cluster {
     /// Starts one, whose processes tell what they do in files named after `life`.
     pub(crate) fn start(
         place: &Place,
-        broker: &Broker,
+        broker: &dyn Broker,
         shape: Shape,
         life: &str,
         more: &[&str],
@@ -148,7 +151,11 @@ impl Cluster {
             process.signal("KILL");
         }
         let children: Vec<_> = match self.shape.is_supervised {
-            true => self.all.iter().flat_map(|process| children(&process.said())).collect(),
+            true => self
+                .all
+                .iter()
+                .flat_map(|process| children(&process.said()))
+                .collect(),
             false => Vec::new(),
         };
         drop(self);
@@ -160,8 +167,16 @@ impl Cluster {
 
 /// The numbers of the children that a supervisor says it has started.
 fn children(said: &str) -> Vec<u32> {
-    let digits = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
-    said.split("process_id=").skip(1).filter_map(digits).collect()
+    let digits = |text: &str| {
+        text.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    };
+    said.split("process_id=")
+        .skip(1)
+        .filter_map(digits)
+        .collect()
 }
 
 fn is_running(process: u32) -> bool {

@@ -31,10 +31,10 @@ pub(crate) struct Feeder {
 }
 
 impl Feeder {
-    pub(crate) fn start(broker: &Arc<Broker>, seed: u64) -> Self {
+    pub(crate) fn start(broker: &Arc<dyn Broker>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, broker) = (Arc::clone(&stop), Arc::clone(broker));
-        let thread = thread::spawn(move || feed(&broker, seed, &stopped));
+        let thread = thread::spawn(move || feed(&*broker, seed, &stopped));
         Self { stop, thread }
     }
 
@@ -44,7 +44,7 @@ impl Feeder {
     }
 }
 
-fn feed(broker: &Broker, seed: u64, stop: &AtomicBool) {
+fn feed(broker: &dyn Broker, seed: u64, stop: &AtomicBool) {
     let mut random = Random::new(seed ^ 0xfeed);
     let (mut next, mut writer) = (0, None);
     while !stop.load(Ordering::SeqCst) {
@@ -63,7 +63,7 @@ fn feed(broker: &Broker, seed: u64, stop: &AtomicBool) {
 
 /// Writes with the writer at hand, or a new one; one that has failed is dropped.
 fn write(
-    broker: &Broker,
+    broker: &dyn Broker,
     writer: &mut Option<Box<dyn Writer<Event>>>,
     batch: &[Record<Event>],
 ) -> Result<(), SinkError> {

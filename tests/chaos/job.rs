@@ -40,7 +40,10 @@ fn build(flow: &mut Flow<'_>, settings: &Settings) -> BuildResult {
         .into_stream()
         .key_by(|row| row.event.key)
         .step("all", "running totals", RunningTotals);
-    rows.sink(ROWS, settings.topic_sink(ROWS, |row: &Row| row.key.to_string()));
+    rows.sink(
+        ROWS,
+        settings.topic_sink(ROWS, |row: &Row| row.key.to_string()),
+    );
 
     let totals = events
         .key_by(|event| event.key)

@@ -70,7 +70,8 @@ fn entry(body: &[u8]) -> Option<Entry> {
     }
     add(rest);
     if *kind == 0 {
-        return Some(Entry::Record { print });
+        let bytes = print.to_le_bytes().to_vec();
+        return Some(Entry::Record { bytes });
     }
     let note: serde_json::Value = serde_json::from_slice(rest).ok()?;
     Some(Entry::Note {

@@ -1,13 +1,13 @@
 //! What is done to the job, and when.
 
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::broker::{Broker, Kind};
+use crate::broker::{Broker, Contents, Kind, open};
 use crate::cluster::{Cluster, Place, Shape};
 use crate::feeder::Feeder;
 use crate::ledger::{Verdict, judge};
@@ -21,19 +21,21 @@ pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> ExitCode {
     let folder = tempfile::Builder::new().prefix("thalweg-chaos-").tempdir();
     // It stays unless all is well.
     let folder = folder.expect("there is room for files").keep();
-    let Some(broker) = Broker::open(kind, &folder) else {
+    let Some(broker) = open(kind, &folder) else {
         return ExitCode::SUCCESS;
     };
-    println!("chaos: {kills} kills, seed {seed}, broker {kind:?}, in {}", folder.display());
+    println!(
+        "chaos: {kills} kills, seed {seed}, broker {kind:?}, in {}",
+        folder.display()
+    );
     let place = Place {
         folder: folder.clone(),
         program: std::env::current_exe().expect("this program is there"),
     };
-    let broker = Arc::new(broker);
     let feeder = Feeder::start(&broker, seed);
     let mut storm = Storm {
         place: &place,
-        broker: &broker,
+        broker: &*broker,
         random: Random::new(seed),
         kills,
         done: 0,
@@ -60,11 +62,10 @@ pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> ExitCode {
     } else {
         println!("chaos: everything is kept in {}", folder.display());
     }
-    // In the order in which people read it.
     println!(
         "{{\"kills\": {}, \"inputs\": {inputs}, \"lost\": {lost}, \"duplicated\": {duplicated}, \
          \"wrong_aggregates\": {wrong}}}",
-        json!(storm.done)
+        storm.done
     );
     match verdict.is_clean() {
         true => ExitCode::SUCCESS,
@@ -74,7 +75,7 @@ pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> ExitCode {
 
 struct Storm<'a> {
     place: &'a Place,
-    broker: &'a Broker,
+    broker: &'a dyn Broker,
     random: Random,
     kills: u32,
     done: u32,
@@ -122,7 +123,11 @@ impl Storm<'_> {
         let before = self.place.epoch();
         wait_until("an epoch has been sealed", || {
             for process in &mut cluster.all {
-                assert!(!process.has_ended(), "a process has ended: {}", process.said());
+                assert!(
+                    !process.has_ended(),
+                    "a process has ended: {}",
+                    process.said()
+                );
             }
             thread::sleep(Duration::from_millis(100));
             self.place.epoch() > before
@@ -146,7 +151,12 @@ impl Storm<'_> {
             return;
         }
         let link = &cluster.network[self.random.below(links) as usize];
-        let weather = [Weather::Delay, Weather::HalfOpen, Weather::Cut, Weather::Reset];
+        let weather = [
+            Weather::Delay,
+            Weather::HalfOpen,
+            Weather::Cut,
+            Weather::Reset,
+        ];
         let weather = weather[self.random.below(4) as usize];
         println!("chaos: between two processes there is {weather:?} for {time:?}");
         link.set(weather);
@@ -171,7 +181,11 @@ impl Storm<'_> {
             if is_stop { "stop" } else { "kill" },
             self.done,
             self.kills,
-            if cluster.shape.is_supervised { ", supervised" } else { "" },
+            if cluster.shape.is_supervised {
+                ", supervised"
+            } else {
+                ""
+            },
             self.place.epoch().unwrap_or(0),
         );
         if is_stop {
@@ -189,16 +203,26 @@ impl Storm<'_> {
         if is_supervised && self.random.once_in(2) {
             self.wait_for_an_epoch(&mut cluster);
             println!("chaos: all are asked to stop");
-            cluster.all.iter().for_each(|process| process.signal("TERM"));
+            cluster
+                .all
+                .iter()
+                .for_each(|process| process.signal("TERM"));
             for (code, said) in cluster.end() {
-                assert_eq!(code, Some(0), "a process that was asked to stop says {said}");
+                assert_eq!(
+                    code,
+                    Some(0),
+                    "a process that was asked to stop says {said}"
+                );
             }
             return;
         }
         if !is_supervised && cluster.shape.processes > 1 {
             // Those that are left end by themselves, or go on together.
             thread::sleep(Duration::from_secs(3));
-            let ended = cluster.all.iter_mut().filter_map(|p| p.has_ended().then_some(()));
+            let ended = cluster
+                .all
+                .iter_mut()
+                .filter_map(|p| p.has_ended().then_some(()));
             if ended.count() > 0 {
                 for (code, said) in cluster.end() {
                     assert_ne!(code, Some(0), "a process of a broken cluster says {said}");
@@ -223,9 +247,11 @@ impl Storm<'_> {
     }
 
     fn judge(&self) -> Verdict {
-        let rows: Vec<Vec<Row>> = values(self.broker.read(ROWS));
-        let totals: Vec<Vec<Total>> = values(self.broker.read(TOTALS));
-        let mut verdict = judge(&self.broker.read(EVENTS), &rows, &totals.concat());
+        let inputs = decoded(self.broker.read(EVENTS));
+        let rows: Vec<Vec<(u64, Row)>> = decoded(self.broker.read(ROWS));
+        let totals: Vec<Vec<(u64, Total)>> = decoded(self.broker.read(TOTALS));
+        let (rows, totals) = (values(rows), values(totals).concat());
+        let mut verdict = judge(&inputs, &rows, &totals);
         self.broker.judge_slots(&mut verdict);
         if let Some(damage) = self.place.damage() {
             verdict.wrong += 1;
@@ -233,6 +259,15 @@ impl Storm<'_> {
         }
         verdict
     }
+}
+
+fn decoded<T: DeserializeOwned>(contents: Contents) -> Vec<Vec<(u64, T)>> {
+    let value = |value| serde_json::from_value(value).expect("the job wrote it");
+    let partition = |partition: Vec<(u64, Value)>| {
+        let pairs = partition.into_iter();
+        pairs.map(|(offset, of)| (offset, value(of))).collect()
+    };
+    contents.into_iter().map(partition).collect()
 }
 
 fn values<T>(partitions: Vec<Vec<(u64, T)>>) -> Vec<Vec<T>> {

@@ -82,7 +82,10 @@ fn live(folder: &Path, wall: EventTime, until: usize) {
     let options = JobOptions {
         workers: 2,
         clock: clock.clone(),
-        checkpoints: Some(Checkpointing::new("clocks", CheckpointOptions::new(location))),
+        checkpoints: Some(Checkpointing::new(
+            "clocks",
+            CheckpointOptions::new(location),
+        )),
         ..JobOptions::default()
     };
     let (stop, telemetry) = (StopHandle::default(), Arc::new(Telemetry::default()));
@@ -120,7 +123,11 @@ fn a_clock_that_was_set_back_changes_nothing() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     append(&log, 0..400);
-    live(folder.path(), EventTime::from_seconds(NOON.as_micros() / 1_000_000 + 400), 400);
+    live(
+        folder.path(),
+        EventTime::from_seconds(NOON.as_micros() / 1_000_000 + 400),
+        400,
+    );
     append(&log, 400..800);
     // Hours before the last event that it has seen.
     let earlier = EventTime::from_micros(NOON.as_micros() - hours(5).as_micros() as i64);

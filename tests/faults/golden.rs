@@ -12,12 +12,19 @@ fn check(job: &Job) {
     stopped.wait_for_checkpoints();
     process.signal("TERM");
     process.ends_with(0, "");
-    let (made, all) = (stopped.read("predictions.jsonl"), whole.read("predictions.jsonl"));
-    assert!(made.len() < all.len(), "it has come to its end before it was stopped");
+    let (made, all) = (
+        stopped.read("predictions.jsonl"),
+        whole.read("predictions.jsonl"),
+    );
+    assert!(
+        made.len() < all.len(),
+        "it has come to its end before it was stopped"
+    );
     for workers in ["3", "1"] {
         let resumed = job.place(&format!("resumed-{workers}"));
         stopped.copy_to(&resumed);
-        job.start_with_checkpoints(&resumed, workers).ends_with(0, "");
+        job.start_with_checkpoints(&resumed, workers)
+            .ends_with(0, "");
         job.assert_same(&resumed, &whole);
     }
 }

@@ -17,7 +17,9 @@ impl Job {
     /// Payments from a log in the folder, to files.
     pub(crate) fn fraud(folder: &Path, events: u64) -> Self {
         let log = generate(folder, events);
-        let mut arguments = ["--until-end", "--sink", "file", "--log"].map(str::to_owned).to_vec();
+        let mut arguments = ["--until-end", "--sink", "file", "--log"]
+            .map(str::to_owned)
+            .to_vec();
         arguments.push(log.display().to_string());
         Self {
             program: FRAUD,
@@ -54,15 +56,28 @@ impl Job {
     pub(crate) fn start(&self, place: &Place, more: &[&str]) -> Process {
         let out = place.out.display().to_string();
         let arguments = self.arguments.iter().map(String::as_str);
-        let arguments: Vec<_> = ["run", "--out", &out].into_iter().chain(arguments).collect();
+        let arguments: Vec<_> = ["run", "--out", &out]
+            .into_iter()
+            .chain(arguments)
+            .collect();
         let name = place.name.as_str();
-        Process::start(self.program, &self.folder, name, &[&arguments[..], more].concat())
+        Process::start(
+            self.program,
+            &self.folder,
+            name,
+            &[&arguments[..], more].concat(),
+        )
     }
 
     /// Starts it with checkpoints.
     pub(crate) fn start_with_checkpoints(&self, place: &Place, workers: &str) -> Process {
         let checkpoints = place.checkpoints.display().to_string();
-        let more = ["--checkpoint", &checkpoints, "--checkpoint-interval", "50ms"];
+        let more = [
+            "--checkpoint",
+            &checkpoints,
+            "--checkpoint-interval",
+            "50ms",
+        ];
         self.start(place, &[&more[..], &["--workers", workers]].concat())
     }
 

@@ -7,11 +7,13 @@ mod golden;
 mod job;
 #[path = "../chaos/ledger.rs"]
 mod ledger;
+mod ledger_tests;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../cluster/process.rs"]
 mod process;
 #[path = "../chaos/proxy.rs"]
 mod proxy;
+mod proxy_tests;
 #[allow(dead_code, reason = "chaos uses the rest")]
 #[path = "../chaos/records.rs"]
 mod records;

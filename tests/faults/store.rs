@@ -50,7 +50,10 @@ impl Small {
 
     fn grow(&self, size: &str) {
         let options = format!("remount,{size}");
-        let grown = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        let grown = Command::new("mount")
+            .args(["-o", &options])
+            .arg(&self.0)
+            .status();
         assert!(grown.unwrap().success());
     }
 }

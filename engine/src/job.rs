@@ -20,7 +20,7 @@ use crate::guard::guard;
 use crate::letters::{DeadLetter, LateEvent};
 use crate::pulse::Pulse;
 use crate::record::Origin;
-use crate::sink::Sink;
+use crate::sink::{Deliveries, Delivery, Sink};
 use crate::source::Source;
 use crate::step_state::StepState;
 use crate::telemetry::{Health, Status, StepKind, Telemetry};
@@ -76,6 +76,8 @@ pub struct JobOptions {
     pub late: Option<Arc<dyn Sink<LateEvent>>>,
     /// How checkpoints are taken; none unless set.
     pub checkpoints: Option<Checkpointing>,
+    /// How sinks deliver, where that is not left to them.
+    pub deliveries: Deliveries,
     /// The cluster to run in with other processes, which build the same flow.
     pub cluster: Option<ClusterOptions>,
 }
@@ -93,6 +95,14 @@ impl JobOptions {
     /// Worker threads in all processes together.
     pub(crate) fn all_workers(&self) -> usize {
         self.workers * self.processes()
+    }
+
+    /// How a sink delivers that is configured to deliver so.
+    pub(crate) fn delivery(&self, sink: &str, configured: Delivery) -> Delivery {
+        match self.checkpoints {
+            Some(_) => self.deliveries.of(sink).unwrap_or(configured),
+            None => Delivery::Immediate,
+        }
     }
 
     /// Whether this process has what there is only one of, such as the one writer of a sink.
@@ -116,6 +126,7 @@ impl Default for JobOptions {
             dead_letters: None,
             late: None,
             checkpoints: None,
+            deliveries: Deliveries::default(),
             cluster: None,
         }
     }

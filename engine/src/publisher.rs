@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, select};
 
@@ -16,7 +17,11 @@ use crate::ledger::{Fate, Pen};
 use crate::record::{Data, Record};
 use crate::sink::{EpochWriter, Refused, SinkError};
 use crate::telemetry::StepMetrics;
-use crate::time::millis;
+use crate::time::{millis, secs};
+
+/// How long to wait before a sink that is away is tried again: at first, and at most.
+const RETRY_MIN: Duration = millis(50);
+const RETRY_MAX: Duration = secs(2);
 
 /// Everything that the thread needs.
 pub(crate) struct Publisher<T> {
@@ -52,7 +57,8 @@ struct Broken;
 impl<T: Data> Publisher<T> {
     /// Publishes what earlier runs have left, then whatever comes, until everything is published.
     pub(crate) fn run(mut self) {
-        if self.publish_restored().is_err() {
+        let taken_over = self.insist(|writer| writer.take_over());
+        if taken_over.and_then(|()| self.publish_restored()).is_err() {
             return;
         }
         let sealed = self.epochs.subscribe();
@@ -141,6 +147,31 @@ impl<T: Data> Publisher<T> {
         Ok(())
     }
 
+    /// Makes a call until the sink is there for it, or the job has ended.
+    fn insist(
+        &mut self,
+        mut call: impl FnMut(&mut dyn EpochWriter<T>) -> Result<(), SinkError>,
+    ) -> Result<(), Broken> {
+        let mut wait = RETRY_MIN;
+        loop {
+            let outcome = call(&mut *self.writer);
+            let Err(SinkError::Away { .. }) = &outcome else {
+                return self.settle(outcome);
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(sink = self.step.id, "an epoch waits: {error}");
+                self.job
+                    .telemetry
+                    .set_info("publishing_waits", &error.to_string());
+            }
+            if self.job.is_aborted() {
+                return Err(Broken);
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
     fn publish_restored(&mut self) -> Result<(), Broken> {
         let (epochs, step) = (Arc::clone(&self.epochs), Arc::clone(&self.step));
         let restored = epochs.restored.iter();
@@ -154,8 +185,7 @@ impl<T: Data> Publisher<T> {
         if self.epochs.failpoint.is_hit(&self.job, "before publish") {
             return Err(Broken);
         }
-        let published = self.writer.publish(epoch, bytes);
-        self.settle(published)?;
+        self.insist(|writer| writer.publish(epoch, bytes))?;
         if self.epochs.failpoint.is_hit(&self.job, "after publish") {
             return Err(Broken);
         }

@@ -1,5 +1,7 @@
 //! The contract of a sink: plain configuration that opens its writers.
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::Epoch;
 use crate::record::Record;
 
@@ -16,6 +18,15 @@ pub enum SinkError {
         reason: String,
         /// What to do about it.
         remedy: String,
+    },
+    /// It is away for now. While an epoch is published, the call is made again until it is back;
+    /// otherwise this ends the run.
+    #[error("cannot reach {what} now: {reason}")]
+    Away {
+        /// What was being written.
+        what: String,
+        /// What happened.
+        reason: String,
     },
     /// It broke while it was being written.
     #[error("cannot write on to {what}: {reason}")]
@@ -37,7 +48,7 @@ pub enum Writers {
 }
 
 /// When records are seen outside, in a job with checkpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// As soon as they are written; those that were written after the last checkpoint are written again
     /// after a restart.
@@ -45,6 +56,23 @@ pub enum Delivery {
     Immediate,
     /// When their epoch has been sealed, and never again.
     ExactlyOnce,
+}
+
+/// What a job says of the delivery of its sinks; each delivers as it is configured unless it is said
+/// here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Deliveries {
+    /// For all sinks but those below.
+    pub all: Option<Delivery>,
+    /// By the sink's step id.
+    pub by_sink: BTreeMap<String, Delivery>,
+}
+
+impl Deliveries {
+    /// What is said of a sink.
+    pub fn of(&self, sink: &str) -> Option<Delivery> {
+        self.by_sink.get(sink).copied().or(self.all)
+    }
 }
 
 /// The configuration of a sink of `T`.
@@ -74,6 +102,18 @@ pub trait Sink<T>: Send + Sync + 'static {
         Delivery::Immediate
     }
 
+    /// Checks, before anything starts, that the sink can deliver exactly once, leaving what is there as
+    /// it is. Unless a sink says otherwise, it can if it does so by itself.
+    ///
+    /// # Errors
+    /// When it cannot, naming it and the remedy.
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        match self.delivery() {
+            Delivery::ExactlyOnce => Ok(()),
+            Delivery::Immediate => Err(no_epochs(self.describe())),
+        }
+    }
+
     /// Opens the one writer that publishes epochs, for a sink that delivers exactly once. The slot
     /// is the name under which the writer notes outside how far it has published.
     ///
@@ -81,11 +121,15 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// When it cannot be opened.
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
         let _ = slot;
-        Err(SinkError::Open {
-            what: self.describe(),
-            reason: "it cannot deliver exactly once".to_owned(),
-            remedy: "choose immediate delivery".to_owned(),
-        })
+        Err(no_epochs(self.describe()))
+    }
+}
+
+fn no_epochs(what: String) -> SinkError {
+    SinkError::Open {
+        what,
+        reason: "it cannot deliver exactly once".to_owned(),
+        remedy: "choose immediate delivery".to_owned(),
     }
 }
 
@@ -118,6 +162,15 @@ pub trait Writer<T>: Send {
 
 /// Writes whole epochs, each exactly once.
 pub trait EpochWriter<T>: Send {
+    /// Keeps whoever has published under this slot before from doing so any more. It comes first, on
+    /// the thread that publishes.
+    ///
+    /// # Errors
+    /// [`SinkError::Away`] to be called again; any other one ends the run.
+    fn take_over(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Adds records to the outbox of the open epoch, in whatever form
     /// [`publish`](Self::publish) takes them; nothing of it may be seen outside. One that cannot be
     /// written is added to `refused`, as in [`Writer::write`].
@@ -136,7 +189,7 @@ pub trait EpochWriter<T>: Send {
     /// with the same outbox: what is there must not be written twice.
     ///
     /// # Errors
-    /// When the sink is broken: this ends the run.
+    /// [`SinkError::Away`] to be called again with the same outbox; any other one ends the run.
     fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError>;
 }
 

@@ -138,6 +138,11 @@ pub(crate) struct JobArgs {
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     allow_dropped_state: Option<OsString>,
+    /// When outputs are seen, with checkpoints: exactly_once (when their epoch is sealed) or immediate
+    /// (at once, some of them again after a restart); for one sink by its step id, as in
+    /// immediate,predictions=exactly_once [default: exactly once where a sink can]
+    #[arg(long, value_name = "DELIVERY")]
+    delivery: Option<OsString>,
 }
 
 /// The options of `graph`.
@@ -287,7 +292,7 @@ impl Cli {
 
 impl JobArgs {
     fn layer(&self, errors: &mut Vec<String>) -> Layer {
-        let given: [(&str, Option<&OsStr>); 22] = [
+        let given: [(&str, Option<&OsStr>); 23] = [
             ("out", self.out.as_deref()),
             ("data", self.build.data.as_deref()),
             ("model", self.build.model.as_deref()),
@@ -310,6 +315,7 @@ impl JobArgs {
             ("checkpoint-retain", self.checkpoint_retain.as_deref()),
             ("from", self.from.as_deref()),
             ("allow-dropped-state", self.allow_dropped_state.as_deref()),
+            ("delivery", self.delivery.as_deref()),
         ];
         let mut layer = Layer::default();
         for (key, value) in given {

@@ -7,6 +7,7 @@ use thalweg_engine::clock::Clock;
 use thalweg_engine::flow::{Flow, Graph};
 use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::key::key_hash;
+use thalweg_engine::sink::Delivery;
 use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::{BuildResult, PlanError, RunError};
 use tracing::info;
@@ -91,6 +92,7 @@ fn job_options(settings: &Settings) -> JobOptions {
             model.unwrap_or_default(),
             value::rate_text(settings.pace()),
             (settings.is_backfill(), settings.keeps_features()),
+            options.deliveries.clone(),
         ));
     }
     options
@@ -229,7 +231,17 @@ pub(crate) fn graph(settings: &Settings, format: GraphFormat, build: Build) -> O
 /// Says whether the pipeline could run.
 pub(crate) fn check(settings: &Settings, build: Build) -> Outcome {
     planned(settings, build, |graph| {
-        format!("ok: {}\n", format::things(graph.nodes().len(), "step"))
+        let steps = format::things(graph.nodes().len(), "step");
+        let sinks = graph.nodes().iter();
+        let sinks = sinks.filter_map(|node| Some((&node.id, &node.label, node.delivery?)));
+        let sinks = sinks.map(|(id, label, delivery)| {
+            let when = match delivery {
+                Delivery::Immediate => "immediate",
+                Delivery::ExactlyOnce => "exactly once",
+            };
+            format!("  {id}: {when}, {label}\n")
+        });
+        format!("ok: {steps}; sinks:\n{}", sinks.collect::<String>())
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thalweg_engine::job::{Order, Pace};
+use thalweg_engine::sink::Deliveries;
 use toml::Table;
 use tracing::level_filters::LevelFilter;
 
@@ -14,7 +15,7 @@ use crate::topics::{SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 22] = [
+pub(crate) const KEYS: [&str; 23] = [
     "out",
     "data",
     "model",
@@ -37,6 +38,7 @@ pub(crate) const KEYS: [&str; 22] = [
     "checkpoint-retain",
     "from",
     "allow-dropped-state",
+    "delivery",
 ];
 
 /// All keys: those here, and those of the deployment.
@@ -71,6 +73,7 @@ pub(crate) struct Layer {
     /// The epoch or savepoint to start from.
     pub(crate) from: Option<String>,
     pub(crate) allow_dropped_state: Option<bool>,
+    pub(crate) delivery: Option<Deliveries>,
     /// All that a settings file says of Kafka.
     pub(crate) kafka_section: Option<Section>,
     pub(crate) deployment: DeploymentLayer,
@@ -143,6 +146,7 @@ impl Layer {
             "allow-dropped-state" => {
                 self.allow_dropped_state = Some(value::switch(text(value)?)?);
             }
+            "delivery" => self.delivery = Some(value::deliveries(text(value)?)?),
             _ => {
                 let known: Vec<_> = keys().collect();
                 return Err(format!(
@@ -203,6 +207,7 @@ impl Layer {
             checkpoint_retain: self.checkpoint_retain.or(lower.checkpoint_retain),
             from: self.from.or(lower.from),
             allow_dropped_state: self.allow_dropped_state.or(lower.allow_dropped_state),
+            delivery: self.delivery.or(lower.delivery),
         }
     }
 }
@@ -227,6 +232,8 @@ fn text(value: &OsStr) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_engine::sink::Delivery;
+
     use super::*;
 
     #[test]
@@ -273,6 +280,7 @@ mod tests {
             "5",
             "7",
             "true",
+            "immediate",
         ];
         let lookup = |name: &str| {
             let place = KEYS.iter().position(|key| variable(key) == name)?;
@@ -307,6 +315,10 @@ mod tests {
             checkpoint_retain: Some(5),
             from: Some("7".into()),
             allow_dropped_state: Some(true),
+            delivery: Some(Deliveries {
+                all: Some(Delivery::Immediate),
+                ..Deliveries::default()
+            }),
         };
         assert_eq!(layer, expected);
     }

@@ -11,6 +11,7 @@ use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location, StartFrom};
 use thalweg_engine::cluster::ClusterOptions;
 use thalweg_engine::job::{JobOptions, Order, Pace};
 use thalweg_engine::letters::{DeadLetter, LateEvent};
+use thalweg_engine::sink::Deliveries;
 use thalweg_engine::time::EventTime;
 
 use crate::checkpoint_args::NEWEST;
@@ -46,6 +47,7 @@ pub struct Settings {
     checkpoint_retain: Option<usize>,
     from: Option<String>,
     allows_dropped_state: bool,
+    deliveries: Deliveries,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -101,6 +103,7 @@ impl Settings {
             checkpoint_retain: None,
             from: None,
             allows_dropped_state: false,
+            deliveries: Deliveries::default(),
             notes: Arc::default(),
         }
     }
@@ -322,6 +325,7 @@ impl Settings {
             late: Some(Arc::new(late)),
             cluster: self.cluster.clone(),
             checkpoints: self.checkpointing(),
+            deliveries: self.deliveries.clone(),
             ..JobOptions::default()
         }
     }
@@ -350,6 +354,9 @@ impl Settings {
         self.checkpoint_retain = layer.checkpoint_retain;
         self.from.clone_from(&layer.from);
         self.allows_dropped_state = layer.allow_dropped_state.unwrap_or(false);
+        if !self.is_backfill {
+            self.deliveries = layer.delivery.clone().unwrap_or_default();
+        }
         let topics = &mut self.topics;
         topics.source = layer.source.unwrap_or(topics.source);
         topics.sink = layer.sink.unwrap_or(topics.sink);

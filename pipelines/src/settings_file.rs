@@ -38,7 +38,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
             ("start", "start"),
         ],
     ),
-    ("sink", &[("kind", "sink")]),
+    ("sink", &[("kind", "sink"), ("delivery", "delivery")]),
     (
         "cluster",
         &[

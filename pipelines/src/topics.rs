@@ -328,6 +328,10 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
         self.0.delivery()
     }
 
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        self.0.check_epochs()
+    }
+
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
         self.0.open_epochs(slot)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thalweg_engine::checkpoint::Location;
 use thalweg_engine::job::{Order, Pace};
+use thalweg_engine::sink::{Deliveries, Delivery};
 use thalweg_engine::time::EventTime;
 use toml::value::{Datetime, Offset};
 use tracing::level_filters::LevelFilter;
@@ -128,6 +129,40 @@ pub(crate) fn order_text(order: Order) -> &'static str {
     }
 }
 
+/// Reads when sinks deliver: for all of them, and for single ones.
+pub(crate) fn deliveries(text: &str) -> Result<Deliveries, String> {
+    let mut deliveries = Deliveries::default();
+    for word in text.split(',').map(str::trim) {
+        match word.split_once('=') {
+            None if deliveries.all.is_none() => deliveries.all = Some(delivery(word)?),
+            None => {
+                return Err(format!(
+                    "`{text}` says twice how all sinks deliver: say it once, and name the others, as \
+                     in immediate,predictions=exactly_once"
+                ));
+            }
+            Some((sink, word)) => {
+                let sink = sink.trim().to_owned();
+                let twice = deliveries.by_sink.insert(sink, delivery(word.trim())?);
+                if twice.is_some() {
+                    return Err(format!("`{text}` names a sink twice: name it once"));
+                }
+            }
+        }
+    }
+    Ok(deliveries)
+}
+
+fn delivery(text: &str) -> Result<Delivery, String> {
+    match text {
+        "immediate" => Ok(Delivery::Immediate),
+        "exactly_once" => Ok(Delivery::ExactlyOnce),
+        _ => Err(format!(
+            "`{text}` is not a delivery: give `immediate` or `exactly_once`, or SINK=DELIVERY"
+        )),
+    }
+}
+
 /// Reads a switch.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -197,6 +232,33 @@ mod tests {
                 error.starts_with(&format!("`{text}` is not a rate: give")),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_for_all_sinks_or_for_one() {
+        let (now, once) = (Delivery::Immediate, Delivery::ExactlyOnce);
+        let parsed = |all, single: &[(&str, Delivery)]| {
+            let by_sink = single.iter();
+            let by_sink = by_sink.map(|(sink, delivery)| ((*sink).to_owned(), *delivery));
+            Ok(Deliveries {
+                all,
+                by_sink: by_sink.collect(),
+            })
+        };
+        assert_eq!(deliveries("immediate"), parsed(Some(now), &[]));
+        assert_eq!(
+            deliveries("alerts=immediate, exactly_once,scores = immediate"),
+            parsed(Some(once), &[("alerts", now), ("scores", now)])
+        );
+        for (text, told) in [
+            ("", "is not a delivery"),
+            ("a=never", "is not a delivery"),
+            ("immediate,exactly_once", "says twice"),
+            ("a=immediate,a=immediate", "names a sink twice"),
+        ] {
+            let error = deliveries(text).expect_err(text);
+            assert!(error.contains(told), "{error}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod broker;
 mod conformance;
+mod epochs;
 mod faults;
 mod flows;
 mod growth;

@@ -7,6 +7,10 @@ use thalweg_engine::record::Origin;
 
 /// The header, or property, with a record's own id.
 pub const ID_HEADER: &str = "thalweg-id";
+/// The header with a record's place in all that an exactly-once sink publishes: the epoch, and the
+/// number in it from 0, as in `17-0`.
+#[cfg(feature = "kafka")]
+pub const EPOCH_HEADER: &str = "thalweg-epoch";
 
 /// How many records the brokers have acknowledged, and how many could not be delivered.
 #[derive(Default)]

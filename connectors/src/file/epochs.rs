@@ -8,14 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{EpochWriter, Refused, SinkError, Writer};
 
-use super::compression::Compression;
-use super::output::{self, GZIP_LEVEL, Memory, ZSTD_LEVEL};
+use super::compression::{Compression, compressed};
+use super::output::{self, Memory};
 
 /// What stands beside the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,19 +138,6 @@ impl<T> EpochWriter<T> for FileEpochs<T> {
                 what: self.path.display().to_string(),
                 reason: error.to_string(),
             })
-    }
-}
-
-fn compressed(bytes: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
-    match compression {
-        Compression::None => Ok(bytes.to_vec()),
-        Compression::Zstd => zstd::encode_all(bytes, ZSTD_LEVEL),
-        Compression::Gzip => {
-            let level = flate2::Compression::new(GZIP_LEVEL);
-            let mut encoder = GzEncoder::new(Vec::new(), level);
-            encoder.write_all(bytes)?;
-            encoder.finish()
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! is opened, to its end, unless it is [followed](FileSource::follow) as it grows.
 
 mod compression;
+mod epoch_files;
 mod epochs;
 mod files;
 mod input;

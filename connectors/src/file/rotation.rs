@@ -53,8 +53,13 @@ impl Rotation {
         }
     }
 
+    /// Whether two records belong to one file as far as their times go.
+    pub(crate) fn is_same_file<T>(self, one: &Record<T>, other: &Record<T>) -> bool {
+        !self.is_hourly || self.label(one) == self.label(other)
+    }
+
     /// What the name of the record's file has behind the sink's.
-    fn label<T>(self, record: &Record<T>) -> String {
+    pub(crate) fn label<T>(self, record: &Record<T>) -> String {
         if !self.is_hourly {
             return String::new();
         }
@@ -65,11 +70,45 @@ impl Rotation {
     }
 }
 
-/// Writes each record to the file of its turn.
-pub(crate) struct RotatingWriter<T> {
+/// The names of the files in a row.
+pub(crate) struct Names {
     folder: PathBuf,
     stem: String,
     endings: String,
+}
+
+impl Names {
+    /// The row that takes the place of this file.
+    pub(crate) fn of(path: &Path) -> Self {
+        let name = path.file_name().map(|name| name.display().to_string());
+        let name = name.unwrap_or_default();
+        let (stem, endings) = match name.split_once('.') {
+            Some((stem, endings)) => (stem.to_owned(), format!(".{endings}")),
+            None => (name, String::new()),
+        };
+        Self {
+            folder: output::folder(path),
+            stem,
+            endings,
+        }
+    }
+
+    /// A file, and what it is called until it is whole.
+    pub(crate) fn file(&self, label: &str, number: &str) -> (PathBuf, PathBuf) {
+        let name = format!("{}{label}-{number}{}", self.stem, self.endings);
+        let part = self.folder.join(format!(".{name}.part"));
+        (self.folder.join(name), part)
+    }
+
+    /// The row in words.
+    pub(crate) fn shown(&self) -> String {
+        self.file("", "*").0.display().to_string()
+    }
+}
+
+/// Writes each record to the file of its turn.
+pub(crate) struct RotatingWriter<T> {
+    names: Names,
     rotation: Rotation,
     start: Arc<Start<T>>,
     /// By label.
@@ -90,16 +129,8 @@ impl<T: 'static> RotatingWriter<T> {
         start: Arc<Start<T>>,
     ) -> Result<Self, SinkError> {
         output::check(path)?;
-        let name = path.file_name().map(|name| name.display().to_string());
-        let name = name.unwrap_or_default();
-        let (stem, endings) = match name.split_once('.') {
-            Some((stem, endings)) => (stem.to_owned(), format!(".{endings}")),
-            None => (name, String::new()),
-        };
         Ok(Self {
-            folder: output::folder(path),
-            stem,
-            endings,
+            names: Names::of(path),
             rotation,
             start,
             open: BTreeMap::new(),
@@ -135,11 +166,7 @@ impl<T: 'static> RotatingWriter<T> {
 
     /// Begins a file under the first number that is free.
     fn begin(&self, label: &str) -> Result<OpenFile<T>, SinkError> {
-        let names = (1_u64..).map(|number| {
-            let name = format!("{}{label}-{number:06}{}", self.stem, self.endings);
-            let part = self.folder.join(format!(".{name}.part"));
-            (self.folder.join(name), part)
-        });
+        let names = (1_u64..).map(|number| self.names.file(label, &format!("{number:06}")));
         let mut free = names.filter(|(path, part)| {
             if part.exists() {
                 warn!(file = %part.display(), "an unfinished file of an earlier run is left alone");
@@ -171,9 +198,7 @@ fn finish<T>(mut file: OpenFile<T>) -> Result<(), SinkError> {
 impl<T: 'static> Writer<T> for RotatingWriter<T> {
     fn write(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), SinkError> {
         let rotation = self.rotation;
-        let parts = records.chunk_by(|one, next| {
-            !rotation.is_hourly || rotation.label(one) == rotation.label(next)
-        });
+        let parts = records.chunk_by(|one, next| rotation.is_same_file(one, next));
         let mut first = 0;
         for part in parts {
             refused.of_part(first, |refused| self.append(part, refused))?;

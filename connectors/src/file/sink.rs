@@ -8,6 +8,7 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::compression::Compression;
+use super::epoch_files::EpochFiles;
 use super::epochs::FileEpochs;
 use super::output::{self, Memory, Output};
 use super::rotation::{RotatingWriter, Rotation};
@@ -114,16 +115,20 @@ impl<T: 'static> FileSink<T> {
     /// Writes a row of files instead of one; for `scores.csv` they are called `scores-000001.csv`
     /// and so on. A file gets its name when it is finished: until then it is called
     /// `.scores-000001.csv.part`. Opening goes on behind the files that are there.
+    ///
+    /// Delivered exactly once, each epoch is a file of its own, or one for each hour of event time, of
+    /// whatever size, which is there, whole, as soon as the epoch has been sealed:
+    /// `scores-<checkpoints>-<epoch>.csv`. So epochs should be long.
     #[must_use]
     pub fn rotate(mut self, rotation: Rotation) -> Self {
         self.rotation = Some(rotation);
-        self.delivery = Delivery::Immediate;
         self
     }
 
     /// How records are delivered in a job with checkpoints: exactly once, and so not before their
-    /// epoch is sealed, unless set; with [`rotate`](Self::rotate) always immediately, into further
-    /// files at each start. One file that is written immediately begins anew at each start.
+    /// epoch is sealed, unless set. One file that is delivered exactly once is appended to; beside it
+    /// stands a note how far it has been published, and what was written behind that is cut off at the
+    /// next start. One that is written immediately begins anew at each start.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
@@ -154,13 +159,15 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         self.delivery
     }
 
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
-        if self.rotation.is_some() {
-            return Err(SinkError::Open {
-                what: self.describe(),
-                reason: "a row of files cannot be written exactly once".to_owned(),
-                remedy: "write one file, or choose immediate delivery".to_owned(),
-            });
+        if let Some(rotation) = self.rotation {
+            let start = Arc::clone(&self.start);
+            let writer = EpochFiles::open(&self.path, slot, rotation, start)?;
+            return Ok(Box::new(writer));
         }
         output::check(&self.path)?;
         let encoded = Memory::default();

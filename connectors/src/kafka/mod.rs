@@ -24,11 +24,14 @@
 //! stream. A group, where one is named, is where a source notes how far everything is done, so that
 //! its lag shows in everyone's tools.
 
+mod admin;
 mod client;
 mod context;
+mod epochs;
 mod message;
 mod oauth;
 mod problem;
+mod progress;
 mod reader;
 mod scrubber;
 mod security;
@@ -36,13 +39,14 @@ mod settings;
 mod sink;
 mod source;
 mod start;
+mod transactions;
 mod writer;
 
 /// The client itself, for benchmarks beside it.
 #[doc(hidden)]
 pub use rdkafka;
 
-pub use crate::broker::{ID_HEADER, Reports, Secret, Topics};
+pub use crate::broker::{EPOCH_HEADER, ID_HEADER, Reports, Secret, Topics};
 pub use message::{Header, Message};
 pub use security::{Sasl, Tls};
 pub use settings::Kafka;

@@ -161,6 +161,11 @@ impl Kafka {
         self.patience
     }
 
+    /// A property as the user has set it.
+    pub(super) fn own_property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
     pub(super) fn waits_for_token(&self) -> bool {
         matches!(self.sasl, Some(Sasl::OAuthBearer { .. }))
     }

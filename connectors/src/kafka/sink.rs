@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Sink, SinkError, Writer};
+use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
+use super::admin;
 use super::client::Client;
+use super::epochs::KafkaEpochs;
 use super::problem::{Problem, Requirement, unmet};
+use super::progress;
 use super::settings::Kafka;
+use super::transactions::Place;
 use super::writer::{KafkaWriter, Producer};
 use crate::broker::Reports;
 
@@ -23,17 +27,31 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("queue.buffering.max.kbytes", "65536"),
 ];
 
+/// The topic of the notes how far has been published, unless another is named.
+const PROGRESS_TOPIC: &str = "thalweg-progress";
+
 type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
 type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 
-/// Writes records to a topic, out at once and at least once.
+/// Writes records to a topic: in a job with checkpoints exactly once, otherwise out at once and at least
+/// once.
 ///
-/// Every record is acknowledged by all replicas in sync, and retried without being doubled or
-/// reordered; but what a job had written before it was killed it may write again after a restart. So
-/// each record has a header, [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source record makes
-/// it: readers can tell doubles by it. It is made of the record's origin (source, partition, offset,
-/// index).
+/// **Exactly once**, the records of an epoch are published in one transaction as soon as the epoch has
+/// been sealed; so consumers must read with `isolation.level=read_committed`. How far has been published
+/// is noted in the same transaction, in the topic `thalweg-progress`
+/// ([`progress_topic`](Self::progress_topic)), which is made when it is not there. Each record has a
+/// header, [`EPOCH_HEADER`](super::EPOCH_HEADER), with its place in all that the sink publishes. A record
+/// that is too large for the topic before it is compressed becomes a dead letter. While the brokers are
+/// away, epochs wait.
+///
+/// **Immediately** ([`delivery`](Self::delivery)), every record is acknowledged by all replicas in sync,
+/// and retried without being doubled or reordered; but what a job had written before it was killed it
+/// may write again after a restart.
+///
+/// Each record has a header, [`ID_HEADER`](super::ID_HEADER), which is the same whenever the same source
+/// record makes it: readers can tell doubles by it. It is made of the record's origin (source, partition,
+/// offset, index).
 ///
 /// Records with equal keys go to equal partitions, the same as Java clients send them to (murmur2);
 /// those without a key are spread.
@@ -64,6 +82,8 @@ pub struct KafkaSink<T> {
     pub(super) event_timestamps: bool,
     requirement: Option<Requirement>,
     reports: Arc<Reports>,
+    delivery: Delivery,
+    progress_topic: Arc<str>,
 }
 
 impl<T> Clone for KafkaSink<T> {
@@ -77,6 +97,8 @@ impl<T> Clone for KafkaSink<T> {
             event_timestamps: self.event_timestamps,
             requirement: self.requirement.clone(),
             reports: Arc::clone(&self.reports),
+            delivery: self.delivery,
+            progress_topic: Arc::clone(&self.progress_topic),
         }
     }
 }
@@ -107,6 +129,8 @@ impl<T: 'static> KafkaSink<T> {
             event_timestamps: false,
             requirement: None,
             reports: Arc::default(),
+            delivery: Delivery::ExactlyOnce,
+            progress_topic: PROGRESS_TOPIC.into(),
         }
     }
 
@@ -145,6 +169,23 @@ impl<T: 'static> KafkaSink<T> {
         self
     }
 
+    /// How records are delivered in a job with checkpoints: exactly once, and so not before their
+    /// epoch is sealed, unless set.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// The topic in which exactly-once sinks note how far they have published; `thalweg-progress` unless
+    /// set. It must be compacted and nothing else, never be emptied, and stay the same for as long as
+    /// the job's checkpoints are used. Several pipelines may share one.
+    #[must_use]
+    pub fn progress_topic(mut self, topic: impl Into<String>) -> Self {
+        self.progress_topic = topic.into().into();
+        self
+    }
+
     /// What else must hold for the sink to be used, looked at before the job starts: such as that a
     /// schema registry can be reached and knows the topic's subject.
     #[must_use]
@@ -176,6 +217,18 @@ impl<T: 'static> KafkaSink<T> {
             .map_err(|error| self.kafka.unusable(&error))
     }
 
+    /// Where it publishes epochs under this slot.
+    fn place(&self, slot: &str) -> Place {
+        let most = admin::setting(&self.kafka, &self.topic, "max.message.bytes");
+        Place {
+            kafka: self.kafka.clone(),
+            topic: Arc::clone(&self.topic),
+            notes: Arc::clone(&self.progress_topic),
+            slot: slot.to_owned(),
+            batch_bytes_max: most.and_then(|most| most.parse().ok()),
+        }
+    }
+
     /// Asks with a consumer: a producer would create the topic where brokers allow it.
     fn find_topic(&self) -> Result<(), Problem> {
         Client::new(&self.kafka, None, false)?
@@ -203,6 +256,22 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
             .producer()
             .map_err(|problem| problem.of_sink(self.what()))?;
         Ok(Box::new(KafkaWriter::new(self.clone(), producer)))
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn check_epochs(&self) -> Result<(), SinkError> {
+        let checked = self
+            .place("check")
+            .producer()
+            .and_then(|_| progress::check(&self.kafka, &self.progress_topic));
+        checked.map_err(|problem| problem.of_sink(self.what()))
+    }
+
+    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
+        Ok(Box::new(KafkaEpochs::new(self.clone(), self.place(slot))))
     }
 }
 

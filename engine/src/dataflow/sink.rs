@@ -46,10 +46,7 @@ pub(crate) fn sink<'s, T: Data>(
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
 ) -> Result<Edge<'s, DeadLetter>, SinkError> {
-    let delivery = match site.job.epochs {
-        Some(_) => config.delivery(),
-        None => Delivery::Immediate,
-    };
+    let delivery = site.job.options.delivery(&metrics.id, config.delivery());
     let writers = match delivery {
         Delivery::Immediate => config.writers(),
         Delivery::ExactlyOnce => Writers::One,

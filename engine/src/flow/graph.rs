@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::sink::Delivery;
 use crate::telemetry::StepKind;
 
 /// A step's place in the [`Graph`].
@@ -18,6 +19,8 @@ pub struct Node {
     pub label: String,
     /// The steps it takes records from.
     pub inputs: Vec<NodeId>,
+    /// How a sink delivers.
+    pub delivery: Option<Delivery>,
 }
 
 /// The steps of a flow and what flows where.
@@ -49,8 +52,14 @@ impl Graph {
             kind,
             label,
             inputs: inputs.to_vec(),
+            delivery: None,
         });
         self.nodes.len() - 1
+    }
+
+    pub(crate) fn set_delivery(&mut self, id: &str, delivery: Delivery) {
+        let node = self.nodes.iter_mut().rfind(|node| node.id == id);
+        node.expect("invariant: the step has been added").delivery = Some(delivery);
     }
 
     fn edges(&self) -> impl Iterator<Item = (NodeId, NodeId)> {

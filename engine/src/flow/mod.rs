@@ -20,6 +20,7 @@ use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
 use crate::letters::{DeadLetter, LateEvent, Letter};
 use crate::record::{Data, Packet};
+use crate::sink::{Delivery, Sink};
 use crate::source::Source;
 use crate::telemetry::{StepKind, StepMetrics, Telemetry};
 
@@ -192,6 +193,7 @@ impl<'s> Flow<'s> {
             self.dead_letters().sink_shared(DEAD_LETTERS, sink);
         }
         self.log_dead_letters();
+        self.shared.check_deliveries();
         let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);
         loose_ends.into_iter().for_each(|end| end());
         let building = self.shared.building.take();
@@ -246,6 +248,47 @@ impl<'s> Shared<'s> {
         }
         let node = self.add_node(id, kind, label, inputs);
         (node, self.site.job.telemetry.step(id, kind))
+    }
+
+    /// Notes how a sink will deliver, and whether it can.
+    fn plan_delivery<T: Data>(&self, id: &str, config: &dyn Sink<T>) {
+        let options = &self.site.job.options;
+        let delivery = options.delivery(id, config.delivery());
+        let wanted = options.deliveries.of(id) == Some(Delivery::ExactlyOnce);
+        if wanted && options.checkpoints.is_none() {
+            self.error(format!(
+                "sink `{id}` is to deliver exactly once, which it does with checkpoints: give a place \
+                 for them, or choose immediate delivery"
+            ));
+        }
+        if delivery == Delivery::ExactlyOnce
+            && options.is_first_process()
+            && let Err(error) = config.check_epochs()
+        {
+            self.error(format!("sink `{id}`: {error}"));
+        }
+        self.building.borrow_mut().graph.set_delivery(id, delivery);
+    }
+
+    /// Refuses what is said of the delivery of sinks that are not there.
+    fn check_deliveries(&self) {
+        let building = self.building.borrow();
+        let is_sink = |id: &str| {
+            let mut nodes = building.graph.nodes().iter();
+            nodes.any(|node| node.id == id && node.kind == StepKind::Sink)
+        };
+        let said = self.site.job.options.deliveries.by_sink.keys();
+        let unknown: Vec<_> = said.filter(|id| !is_sink(id)).cloned().collect();
+        let sinks = building.graph.nodes().iter();
+        let sinks = sinks.filter(|node| node.kind == StepKind::Sink);
+        let known: Vec<_> = sinks.map(|node| node.id.clone()).collect();
+        drop(building);
+        for id in unknown {
+            self.error(format!(
+                "the delivery of sink `{id}` is set, but there is no such sink: there are {}",
+                known.join(", ")
+            ));
+        }
     }
 
     fn add_node(&self, id: &str, kind: StepKind, label: &str, inputs: &[NodeId]) -> NodeId {

@@ -302,6 +302,9 @@ impl<'s, T: Data> Stream<'s, T> {
         {
             shared.error(format!("sink `{id}`: {error}"));
         }
+        if shared.site.planning {
+            shared.plan_delivery(id, &*config);
+        }
         match sink::sink(&shared.site, edge, metrics, &config) {
             Ok(dead) => shared.add_silent(dead),
             Err(error) => shared.error(format!("sink `{id}`: {error}")),

@@ -1,0 +1,142 @@
+//! Publishes epochs in a topic, each record exactly once.
+//!
+//! Records are encoded before the epoch is sealed. An epoch is one transaction, together with a note of
+//! it in another topic; so after a restart, or whenever the outcome is not known, the notes tell what
+//! is left to do.
+
+use thalweg_engine::checkpoint::Epoch;
+use thalweg_engine::record::Record;
+use thalweg_engine::sink::{EpochWriter, Refused, SinkError};
+
+use super::sink::{Headers, KafkaSink};
+use super::transactions::{Place, Transactions, Trouble};
+use crate::broker::outbox::{self, Staged};
+use crate::broker::{ID_HEADER, write_id};
+
+/// What the client takes at once unless it is set (`message.max.bytes`).
+const BYTES_MAX: usize = 1_000_000;
+/// What surrounds a record on its way, at most, beside its headers.
+const FRAME_BYTES: usize = 512;
+/// What surrounds a header.
+const HEADER_BYTES: usize = 16;
+
+/// The one who publishes under a slot.
+pub(super) struct KafkaEpochs<T> {
+    sink: KafkaSink<T>,
+    place: Place,
+    /// None before it has taken over, and after trouble.
+    transactions: Option<Transactions>,
+    bytes_max: usize,
+    value: Vec<u8>,
+    key: Vec<u8>,
+    id: String,
+    headers: Headers,
+}
+
+impl<T: 'static> KafkaEpochs<T> {
+    pub(super) fn new(sink: KafkaSink<T>, place: Place) -> Self {
+        let set = place.kafka.own_property("message.max.bytes");
+        let set = set.and_then(|most| most.parse().ok());
+        let bytes_max = set.unwrap_or(BYTES_MAX);
+        Self {
+            sink,
+            bytes_max: place
+                .batch_bytes_max
+                .map_or(bytes_max, |most| most.min(bytes_max)),
+            place,
+            transactions: None,
+            value: Vec::new(),
+            key: Vec::new(),
+            id: String::new(),
+            headers: Headers::default(),
+        }
+    }
+
+    /// Encodes a record. One that cannot be sent has to be refused now: what is in a sealed outbox must
+    /// be published.
+    fn put(&mut self, record: &Record<T>, outbox: &mut Vec<u8>) -> Result<(), String> {
+        self.value.clear();
+        (self.sink.encode)(record, &mut self.value)?;
+        self.key.clear();
+        let make_key = self.sink.key.as_ref();
+        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
+        write_id(record.origin, &mut self.id);
+        self.headers.0.clear();
+        if let Some(make) = &self.sink.headers {
+            make(record, &mut self.headers);
+        }
+        let own = self.headers.0.iter();
+        let own = own.map(|(name, value)| (&**name, &**value));
+        let millis = record.time.as_micros() / 1000;
+        let staged = Staged {
+            time_ms: (self.sink.event_timestamps && millis >= 0).then_some(millis),
+            key: has_key.then_some(&*self.key),
+            headers: std::iter::once((ID_HEADER, self.id.as_bytes()))
+                .chain(own)
+                .collect(),
+            value: &self.value,
+        };
+        let around = FRAME_BYTES + HEADER_BYTES * staged.headers.len();
+        if staged.bytes() + around > self.bytes_max {
+            return Err(format!(
+                "a record of {} bytes is too large to be delivered exactly once; raise the property \
+                 `message.max.bytes`, and the topic's `max.message.bytes`",
+                staged.bytes()
+            ));
+        }
+        staged.put(outbox);
+        Ok(())
+    }
+
+    fn try_publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), Trouble> {
+        let records = outbox::records(outbox).map_err(Trouble::Final)?;
+        let mut transactions = match self.transactions.take() {
+            Some(transactions) => transactions,
+            None => Transactions::take_over(&self.place)?,
+        };
+        if !transactions.has_published(epoch) {
+            transactions.publish(epoch, &records, &self.sink.reports())?;
+        }
+        self.transactions = Some(transactions);
+        Ok(())
+    }
+
+    fn in_trouble(&self, trouble: Trouble) -> SinkError {
+        let what = self.sink.what();
+        match trouble {
+            Trouble::Passing(reason) => SinkError::Away { what, reason },
+            Trouble::Final(reason) => SinkError::Write { what, reason },
+        }
+    }
+}
+
+impl<T: 'static> EpochWriter<T> for KafkaEpochs<T> {
+    fn take_over(&mut self) -> Result<(), SinkError> {
+        match Transactions::take_over(&self.place) {
+            Ok(transactions) => {
+                self.transactions = Some(transactions);
+                Ok(())
+            }
+            Err(trouble) => Err(self.in_trouble(trouble)),
+        }
+    }
+
+    fn stage(
+        &mut self,
+        records: &[Record<T>],
+        outbox: &mut Vec<u8>,
+        refused: &mut Refused,
+    ) -> Result<(), SinkError> {
+        for (index, record) in records.iter().enumerate() {
+            if let Err(reason) = self.put(record, outbox) {
+                refused.add(index, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
+        let published = self.try_publish(epoch, outbox);
+        published.map_err(|trouble| self.in_trouble(trouble))
+    }
+}

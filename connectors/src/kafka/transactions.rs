@@ -1,0 +1,296 @@
+//! The transactions in which a slot publishes its epochs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use thalweg_engine::checkpoint::Epoch;
+
+use super::context::Context;
+use super::problem::Problem;
+use super::progress::{self, Progress};
+use super::settings::Kafka;
+use crate::broker::outbox::Staged;
+use crate::broker::{EPOCH_HEADER, Reports};
+
+/// What a transactional producer sets. A transaction that is given up by the brokers fences its
+/// producer off, as another producer would: so what fails by itself fails long before.
+const DEFAULTS: [(&str, &str); 9] = [
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "5"),
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "65536"),
+    ("transaction.timeout.ms", "60000"),
+    ("message.timeout.ms", "15000"),
+];
+/// How long one attempt at taking over takes, and how many there are.
+const ATTEMPT: Duration = Duration::from_millis(500);
+const ATTEMPTS: usize = 20;
+/// How long to wait for the outcome of a transaction.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait for reports before looking again.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Why an epoch is not published.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may pass.
+    Passing(String),
+    /// It will not.
+    Final(String),
+}
+
+impl From<Problem> for Trouble {
+    fn from(problem: Problem) -> Self {
+        Self::Passing(problem.reason)
+    }
+}
+
+/// Where a slot publishes.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) kafka: Kafka,
+    pub(super) topic: Arc<str>,
+    /// The topic of the notes.
+    pub(super) notes: Arc<str>,
+    /// Who publishes: the pipeline, the sink, and the row of checkpoints.
+    pub(super) slot: String,
+    /// Bytes that the brokers take at once, where they tell.
+    pub(super) batch_bytes_max: Option<usize>,
+}
+
+impl Place {
+    /// A producer, which has not taken over yet.
+    pub(super) fn producer(&self) -> Result<BaseProducer<Transactional>, Problem> {
+        let id = format!("thalweg/{}", self.slot);
+        let batch = self.batch_bytes_max.map(|most| most.to_string());
+        let mut settings = DEFAULTS.to_vec();
+        settings.push(("transactional.id", &id));
+        settings.extend(batch.iter().map(|most| ("batch.size", &**most)));
+        let context = Transactional {
+            context: self.kafka.context(Arc::default()),
+            undelivered: Mutex::default(),
+        };
+        let config = self.kafka.config(&settings)?;
+        config
+            .create_with_context(context)
+            .map_err(|error| self.kafka.unusable(&error))
+    }
+}
+
+/// A slot's producer, which has fenced off all before it, and how far they have published.
+///
+/// After any trouble it is dropped, and another one takes over: a request whose outcome is not known
+/// could otherwise still have its effect in a later transaction.
+pub(super) struct Transactions {
+    place: Place,
+    producer: BaseProducer<Transactional>,
+    published: Option<Progress>,
+}
+
+impl Transactions {
+    /// Fences off whoever has published under the slot, then looks how far they have got.
+    pub(super) fn take_over(place: &Place) -> Result<Self, Trouble> {
+        let producer = place.producer()?;
+        for attempt in 1.. {
+            // Where the cluster wants a token, the producer asks for it in an event.
+            producer.poll(Duration::ZERO);
+            match producer.init_transactions(ATTEMPT) {
+                Ok(()) => break,
+                Err(error) if attempt == ATTEMPTS || !is_retriable(&error) => {
+                    return Err(trouble(&producer, &error));
+                }
+                Err(_) => {}
+            }
+        }
+        progress::prepare(&place.kafka, &place.notes)?;
+        let published = progress::read(&place.kafka, &place.notes, &place.slot)?;
+        Ok(Self {
+            place: place.clone(),
+            producer,
+            published,
+        })
+    }
+
+    /// Whether the epoch has been published.
+    pub(super) fn has_published(&self, epoch: Epoch) -> bool {
+        self.published.is_some_and(|note| note.epoch >= epoch.0)
+    }
+
+    /// Publishes an epoch, with a note of it.
+    pub(super) fn publish(
+        &mut self,
+        epoch: Epoch,
+        records: &[Staged<'_>],
+        reports: &Reports,
+    ) -> Result<(), Trouble> {
+        let note = Progress {
+            epoch: epoch.0,
+            records: records.len() as u64,
+            crc: records
+                .iter()
+                .fold(0, |crc, record| crc32c::crc32c_append(crc, record.value)),
+        };
+        let sent = self.send_all(epoch, records, &note);
+        let done = sent.and_then(|()| self.producer.commit_transaction(COMMIT_TIMEOUT));
+        done.map_err(|error| trouble(&self.producer, &error))?;
+        self.published = Some(note);
+        records.iter().for_each(|_| reports.count_delivered());
+        Ok(())
+    }
+
+    fn send_all(
+        &self,
+        epoch: Epoch,
+        records: &[Staged<'_>],
+        note: &Progress,
+    ) -> Result<(), KafkaError> {
+        self.producer.begin_transaction()?;
+        for (index, record) in records.iter().enumerate() {
+            let place = format!("{epoch}-{index}");
+            self.send(outgoing(&self.place.topic, record, &place))?;
+        }
+        let value = serde_json::to_vec(note).expect("invariant: a note has a form in JSON");
+        let note = Staged {
+            key: Some(self.place.slot.as_bytes()),
+            value: &value,
+            ..Staged::default()
+        };
+        self.send(to(&self.place.notes, &note))
+    }
+
+    /// Puts a record into the producer's queue, waiting while it is full.
+    fn send(&self, mut outgoing: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaError> {
+        loop {
+            outgoing = match self.producer.send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err((error, refused))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+                {
+                    self.producer.poll(PATIENCE);
+                    if let Some(error) = self.producer.context().undelivered().clone() {
+                        return Err(error);
+                    }
+                    refused
+                }
+                Err((error, _)) => return Err(error),
+            };
+        }
+    }
+}
+
+fn to<'a>(topic: &'a str, record: &Staged<'a>) -> BaseRecord<'a, [u8], [u8]> {
+    let mut outgoing = BaseRecord::to(topic).payload(record.value);
+    outgoing.key = record.key;
+    outgoing.timestamp = record.time_ms;
+    outgoing
+}
+
+/// The record with its headers, and its place in all that the slot publishes.
+fn outgoing<'a>(topic: &'a str, record: &Staged<'a>, place: &str) -> BaseRecord<'a, [u8], [u8]> {
+    let place = Header {
+        key: EPOCH_HEADER,
+        value: Some(place),
+    };
+    let headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1);
+    let headers = record
+        .headers
+        .iter()
+        .fold(headers, |headers, (name, value)| {
+            headers.insert(Header {
+                key: name,
+                value: Some(*value),
+            })
+        });
+    to(topic, record).headers(headers.insert(place))
+}
+
+fn is_retriable(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.is_retriable())
+}
+
+/// What an error of the producer means.
+fn trouble(producer: &BaseProducer<Transactional>, error: &KafkaError) -> Trouble {
+    use RDKafkaErrorCode as Code;
+    let fatal = producer.client().fatal_error().map(|(code, _)| code);
+    let undelivered = producer.context().undelivered().clone();
+    // What has happened to a record says more than that its transaction cannot be committed.
+    let error = undelivered.as_ref().unwrap_or(error);
+    let codes = [fatal, error.rdkafka_error_code()];
+    let is_any = |of: &[Code]| codes.iter().flatten().any(|code| of.contains(code));
+    if is_any(&[Code::Fenced, Code::ProducerFenced]) {
+        return Trouble::Final(
+            "another start of the pipeline publishes in place of this one; let only one run"
+                .to_owned(),
+        );
+    }
+    let Problem { reason, remedy } = producer.context().context.problem(error);
+    match is_any(&[
+        Code::MessageSizeTooLarge,
+        Code::InvalidTimestamp,
+        Code::InvalidRecord,
+        Code::PolicyViolation,
+        Code::TopicAuthorizationFailed,
+        Code::ClusterAuthorizationFailed,
+        Code::TransactionalIdAuthorizationFailed,
+        Code::UnsupportedFeature,
+        Code::UnsupportedForMessageFormat,
+    ]) {
+        true => Trouble::Final(format!("{reason}; {remedy}")),
+        false => Trouble::Passing(reason),
+    }
+}
+
+/// Hears what a transactional producer has to say.
+pub(super) struct Transactional {
+    context: Context,
+    /// Why a record was not delivered, from the first one that was not.
+    undelivered: Mutex<Option<KafkaError>>,
+}
+
+impl Transactional {
+    fn undelivered(&self) -> MutexGuard<'_, Option<KafkaError>> {
+        let undelivered = self.undelivered.lock();
+        undelivered.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Transactional {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.context.stats_raw(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.context.generate_oauth_token(config)
+    }
+}
+
+impl ProducerContext for Transactional {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.undelivered().get_or_insert_with(|| error.clone());
+        }
+    }
+}

@@ -9,6 +9,8 @@ use thalweg::connectors::log::{Fsync, LogSink, LogSource};
 use thalweg::engine::sink::Sink;
 use thalweg::engine::source::{Found, ReadBatch, ReadStatus, Source};
 
+#[cfg(feature = "kafka")]
+use crate::kafka::KafkaBroker;
 use crate::ledger::{Verdict, judge_slot};
 use crate::notes;
 use crate::records::{EVENTS, Event, ROWS, TOTALS};
@@ -21,6 +23,9 @@ pub(crate) const PARTITIONS: u32 = 4;
 pub(crate) enum Kind {
     /// The embedded log
     Log,
+    /// Apache Kafka, which is killed and started again, too
+    #[cfg(feature = "kafka")]
+    Kafka,
 }
 
 /// A broker with the job's topics.
@@ -50,6 +55,8 @@ pub(crate) type Contents = Vec<Vec<(u64, Value)>>;
 pub(crate) fn open(kind: Kind, folder: &Path) -> Option<Arc<dyn Broker>> {
     match kind {
         Kind::Log => Some(Arc::new(Log(folder.join("log")))),
+        #[cfg(feature = "kafka")]
+        Kind::Kafka => Some(Arc::new(KafkaBroker::start()?)),
     }
 }
 

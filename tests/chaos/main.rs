@@ -4,6 +4,8 @@
 //! cargo test --release --test chaos -- --kills 25 --seed 1 --broker log
 //! ```
 //!
+//! `--broker kafka` wants `--features thalweg/kafka`, and a broker as `tests/brokers/start` gets it.
+//!
 //! While events are written to the job's input all the time, its processes are killed and stopped at
 //! random moments, in clusters and alone, and started again with other numbers of processes and
 //! workers. At the end the output is read back and compared with what the input must have become: see
@@ -12,10 +14,17 @@
 //!
 //! The program is both: with a pipeline's command as its first word it is the job.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests share fails by panicking"
+)]
+
 mod broker;
 mod cluster;
 mod feeder;
 mod job;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod ledger;
 mod notes;
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -24,6 +33,10 @@ mod process;
 mod proxy;
 mod random;
 mod records;
+#[cfg(feature = "kafka")]
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../brokers/running.rs"]
+mod running;
 mod storm;
 
 use std::process::ExitCode;

@@ -50,7 +50,7 @@ const NOON: EventTime = EventTime::from_seconds(1_767_268_800);
 
 /// Appends events, a second apart, that have come to pass by the time of day.
 fn append(log: &Path, numbers: std::ops::Range<u64>) {
-    let sink = LogSink::json(log, "events");
+    let sink = LogSink::<Event>::json(log, "events");
     let mut writer = sink.open().unwrap();
     for number in numbers {
         let at = EventTime::from_micros(NOON.as_micros() + number as i64 * 1_000_000);

@@ -25,7 +25,7 @@ fn check(job: &Job) {
         stopped.copy_to(&resumed);
         job.start_with_checkpoints(&resumed, workers)
             .ends_with(0, "");
-        job.assert_same(&resumed, &whole);
+        Job::assert_same(&resumed, &whole);
     }
 }
 

@@ -5,11 +5,20 @@ use std::path::{Path, PathBuf};
 
 use crate::process::{FLIGHTS, FRAUD, Process, generate, wait_until};
 
-/// A pipeline with its input, and the files that it writes.
+/// What the pipelines write.
+const FILES: [&str; 6] = [
+    "predictions.jsonl",
+    "alerts.jsonl",
+    "drift.jsonl",
+    "quality.jsonl",
+    "late.jsonl",
+    "dead_letters.jsonl",
+];
+
+/// A pipeline with its input.
 pub(crate) struct Job {
     program: &'static str,
     arguments: Vec<String>,
-    files: &'static [&'static str],
     folder: PathBuf,
 }
 
@@ -24,14 +33,6 @@ impl Job {
         Self {
             program: FRAUD,
             arguments,
-            files: &[
-                "predictions.jsonl",
-                "alerts.jsonl",
-                "drift.jsonl",
-                "quality.jsonl",
-                "late.jsonl",
-                "dead_letters.jsonl",
-            ],
             folder: folder.to_owned(),
         }
     }
@@ -41,13 +42,6 @@ impl Job {
         Self {
             program: FLIGHTS,
             arguments: Vec::new(),
-            files: &[
-                "predictions.jsonl",
-                "alerts.jsonl",
-                "drift.jsonl",
-                "late.jsonl",
-                "dead_letters.jsonl",
-            ],
             folder: folder.to_owned(),
         }
     }
@@ -97,8 +91,8 @@ impl Job {
     }
 
     /// Compares all that it writes.
-    pub(crate) fn assert_same(&self, one: &Place, other: &Place) {
-        for file in self.files {
+    pub(crate) fn assert_same(one: &Place, other: &Place) {
+        for file in FILES {
             let (one, other) = (one.read(file), other.read(file));
             let lines = |text: &str| text.lines().count();
             assert_eq!(lines(&one), lines(&other), "lines of {file}");

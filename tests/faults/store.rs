@@ -31,7 +31,7 @@ fn a_store_that_is_away_is_waited_for() {
     assert!(place.read("predictions.jsonl").len() < whole.read("predictions.jsonl").len());
     fs::rename(&away, &place.checkpoints).unwrap();
     process.ends_with(0, "see that the store can be reached");
-    job.assert_same(&place, &whole);
+    Job::assert_same(&place, &whole);
 }
 
 /// A small file system of memory, where that is allowed.
@@ -83,5 +83,5 @@ fn a_disk_that_is_full_is_waited_for() {
     assert!(place.read("predictions.jsonl").len() < whole.read("predictions.jsonl").len());
     disk.grow("size=2g");
     process.ends_with(0, "a checkpoint waits: ");
-    job.assert_same(&place, &whole);
+    Job::assert_same(&place, &whole);
 }

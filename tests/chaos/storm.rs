@@ -109,9 +109,6 @@ impl Storm<'_> {
                 break;
             }
             self.hit(&cluster);
-            if self.random.once_in(3) && self.broker.restart() {
-                println!("chaos: the broker was killed and started again");
-            }
         }
         self.end(cluster);
     }
@@ -136,8 +133,12 @@ impl Storm<'_> {
         thread::sleep(Duration::from_millis(self.random.below(millis_max)));
     }
 
-    /// Now and then has what is between the processes, or under them, fail for a while.
+    /// Now and then has what the job stands on fail for a while: broker, checkpoints, network.
     fn trouble(&mut self, cluster: &Cluster) {
+        if self.random.once_in(3) && self.broker.restart() {
+            println!("chaos: the broker was killed and started again");
+            return;
+        }
         let time = Duration::from_millis(self.random.below(3_500));
         if self.random.once_in(8) {
             println!("chaos: the checkpoints are away for {time:?}");

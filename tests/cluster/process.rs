@@ -131,6 +131,11 @@ impl Process {
         fs::read_to_string(&self.log).expect("it is UTF-8")
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is a child").is_some()
+    }
+
     /// Waits for its end; gives the exit code and what it has said.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut status = None;

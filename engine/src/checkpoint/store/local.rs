@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{Object, Store};
 use crate::checkpoint::error::{StoreError, StoreErrorKind};
@@ -19,11 +20,16 @@ const TOO_MANY_OPEN: [i32; 2] = [23, 24];
 
 /// A store in a local folder, which is made when it is first written to.
 ///
+/// A folder that goes away later, perhaps with the disk that it is on, is not made anew, but waited
+/// for: a new one would have nothing of what was written before.
+///
 /// A file is written under another name, synced, and linked to its own, which only one of several can
 /// do; then its folder is synced. So the file system must know hard links.
 #[derive(Debug)]
 pub struct Local {
     folder: PathBuf,
+    /// Device and number of the folder that was first written to.
+    known: OnceLock<(u64, u64)>,
     /// Folders that are known to be durable: whoever has made one may have ended before it was.
     durable: Mutex<HashSet<PathBuf>>,
 }
@@ -33,13 +39,14 @@ impl Local {
     pub fn new(folder: impl AsRef<Path>) -> Self {
         Self {
             folder: folder.as_ref().to_owned(),
+            known: OnceLock::new(),
             durable: Mutex::default(),
         }
     }
 
     /// Makes a folder of the store, if need be, and sees that it is durable.
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        make_folders(folder)?;
+        self.make_folders(folder)?;
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         if durable.contains(folder) {
             return Ok(());
@@ -49,6 +56,23 @@ impl Local {
         }
         durable.insert(folder.to_owned());
         Ok(())
+    }
+
+    /// Makes a folder of the store with all those above it.
+    fn make_folders(&self, folder: &Path) -> io::Result<()> {
+        let Some(known) = self.known.get() else {
+            make_folders(&self.folder)?;
+            let identity = identity(&self.folder)?;
+            self.known.get_or_init(|| identity);
+            return make_folders(folder);
+        };
+        if identity(&self.folder).is_ok_and(|now| now == *known) {
+            return make_folders(folder);
+        }
+        Err(io::Error::new(
+            ErrorKind::StaleNetworkFileHandle,
+            "the folder is not there any more",
+        ))
     }
 
     /// Links the file to its name, for good.
@@ -70,7 +94,7 @@ impl Local {
     /// Writes the content to a file of no name that matters, and syncs it.
     fn write_unfinished(&self, content: &[u8]) -> io::Result<PathBuf> {
         let folder = self.folder.join(UNFINISHED);
-        make_folders(&folder)?;
+        self.make_folders(&folder)?;
         let path = folder.join(format!("{:016x}", random()));
         let mut file = File::create_new(&path)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
@@ -83,6 +107,12 @@ impl Local {
             }
         }
     }
+}
+
+/// What tells a folder from others that come to stand in its place.
+fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(folder)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Makes a folder with all those above it, each durable.
@@ -257,6 +287,25 @@ mod tests {
         assert_eq!(store.list(UNFINISHED).expect("a list").len(), 1);
         store.sweep().expect("swept");
         assert_eq!(store.list(UNFINISHED).expect("a list"), []);
+    }
+
+    #[test]
+    fn a_folder_that_goes_away_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (here, away) = (folder.path().join("here"), folder.path().join("away"));
+        let store = Local::new(&here);
+        store.create("log/1", b"x").expect("it is there");
+        fs::rename(&here, &away).expect("it can be renamed");
+        for in_its_place in [false, true] {
+            let error = store.create("log/2", b"x").expect_err("it is away");
+            assert!(error.is_transient(), "{error}");
+            assert_eq!(here.exists(), in_its_place, "nothing is made anew");
+            let _ = fs::create_dir(&here);
+        }
+        fs::remove_dir(&here).expect("it is empty");
+        fs::rename(&away, &here).expect("it can be renamed");
+        store.create("log/2", b"x").expect("it is there again");
+        assert_eq!(store.list("log").expect("a list").len(), 2);
     }
 
     #[test]

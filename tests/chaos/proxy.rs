@@ -1,0 +1,120 @@
+//! A network that fails on demand: a proxy between one who connects and one who listens.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What the network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Fair,
+    /// Everything comes a little later.
+    Delay,
+    /// Nothing comes through, and nobody is told.
+    HalfOpen,
+    /// Connections are closed.
+    Cut,
+    /// Connections are reset.
+    Reset,
+    /// The proxy is no longer needed.
+    Over,
+}
+
+const DELAY: Duration = Duration::from_millis(60);
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// A proxy on a port of its own.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    weather: Arc<Mutex<Weather>>,
+}
+
+impl Proxy {
+    /// Passes connections on to `target`.
+    pub(crate) fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        listener.set_nonblocking(true).expect("it is a socket");
+        let address = listener.local_addr().expect("it is bound");
+        let weather = Arc::new(Mutex::new(Weather::Fair));
+        let seen = Arc::clone(&weather);
+        thread::spawn(move || {
+            while now(&seen) != Weather::Over {
+                match listener.accept() {
+                    Ok((near, _)) => pass_on(near, target, &seen),
+                    Err(_) => thread::sleep(GLANCE),
+                }
+            }
+        });
+        Self { address, weather }
+    }
+
+    pub(crate) fn set(&self, weather: Weather) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.set(Weather::Over);
+    }
+}
+
+fn now(weather: &Mutex<Weather>) -> Weather {
+    *weather.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a thread for each direction; without the target the connection is closed.
+fn pass_on(near: TcpStream, target: SocketAddr, weather: &Arc<Mutex<Weather>>) {
+    let Ok(far) = TcpStream::connect(target) else {
+        return;
+    };
+    for stream in [&near, &far] {
+        stream.set_nonblocking(false).expect("it is a socket");
+        stream.set_nodelay(true).expect("it is a socket");
+        stream.set_read_timeout(Some(GLANCE)).expect("it is a time");
+    }
+    let clone = |stream: &TcpStream| stream.try_clone().expect("there are descriptors");
+    let (near_again, far_again) = (clone(&near), clone(&far));
+    for (from, to) in [(near, far), (far_again, near_again)] {
+        let weather = Arc::clone(weather);
+        thread::spawn(move || pump(from, to, &weather));
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Mutex<Weather>) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match now(weather) {
+            Weather::Over | Weather::Cut => {
+                // Fails only when it is closed already.
+                let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                return;
+            }
+            Weather::Reset => {
+                // What closes with something unread is reset.
+                let _ = from.peek(&mut buffer);
+                return;
+            }
+            Weather::HalfOpen => thread::sleep(GLANCE),
+            fair => match from.read(&mut buffer) {
+                Ok(0) => {
+                    let _ = to.shutdown(Shutdown::Write);
+                    return;
+                }
+                Ok(bytes) => {
+                    if fair == Weather::Delay {
+                        thread::sleep(DELAY);
+                    }
+                    if to.write_all(&buffer[..bytes]).is_err() {
+                        return;
+                    }
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => return,
+            },
+        }
+    }
+}

@@ -74,7 +74,7 @@ impl<T> CorrectableFeatures<T> {
     fn newest(&self) -> EventTime {
         match self.open.back() {
             Some(open) => open.time,
-            None => EventTime::from_micros(self.settled.newest),
+            None => EventTime::from_micros(self.settled.newest()),
         }
     }
 }

@@ -96,12 +96,8 @@ impl Record4 {
     fn of(state: &KeyFeatures) -> Result<Self, postcard::Error> {
         let rows = state.rows();
         if state.slots() > Self::slots_max(rows) {
-            let mut packed = KeyFeatures {
-                extra: None,
-                ..state.clone()
-            };
+            let mut packed = state.clone();
             packed.lay_out(rows.next_power_of_two().max(SLOTS_MIN), state.wide_ids());
-            packed.extra.clone_from(&state.extra);
             return Self::of(&packed);
         }
         let (geometry, log) = (state.geometry(), state.log());

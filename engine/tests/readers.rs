@@ -254,7 +254,8 @@ fn a_reader_that_fails_on_the_worker_ends_the_run_by_its_source() {
             Ok(n as i64)
         }
     };
-    let cases: [(fn(u64) -> _, &str); 2] = [(broken, "there is no 500"), (panicking, "no 500")];
+    type Number = fn(u64) -> Result<i64, SourceError>;
+    let cases: [(Number, &str); 2] = [(broken, "there is no 500"), (panicking, "no 500")];
     for (numbers, part) in cases {
         for workers in [1, 2] {
             let source = Endless(numbers, Arc::default());

@@ -206,7 +206,8 @@ fn send<T>(
         value: record.value,
     };
     let producer = &mut line.producer;
-    producer.add(outgoing, sink.batch_records, sink.batch_bytes)?;
+    // What cannot be sent has been refused before the epoch was sealed.
+    producer.add(outgoing, sink.batch_records, sink.batch_bytes)??;
     while producer.in_flight().0 >= IN_FLIGHT_MAX || producer.in_flight().1 >= IN_FLIGHT_BYTES_MAX {
         producer.look(PATIENCE, &sink.reports)?;
     }

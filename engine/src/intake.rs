@@ -18,6 +18,7 @@ use crate::source::{
     EventTimes, Found, ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable,
 };
 use crate::time::EventTime;
+use crate::turns::{self, Defect};
 
 /// Batches a reader may be ahead of the worker.
 const BATCHES_AHEAD: usize = 16;
@@ -147,10 +148,17 @@ impl<T: Data> Opener<T> {
         let restored = self.restored();
         let place = restored.and_then(|restored| restored.partitions.get(&name));
         let (start, watermark) = match place {
+            Some(place) if turns::is_planted(Defect::WatermarkGoesBack) => {
+                (place.offset, EventTime::MIN)
+            }
             Some(place) => (place.offset, place.watermark.time),
             None => {
                 // One that was not there before is new.
                 let found = restored.map_or(found, |_| Found::Later);
+                let found = match turns::is_planted(Defect::NewPartitionFromEnd) {
+                    true => Found::AtStart,
+                    false => found,
+                };
                 let start = self.config.start_offset(of_source, found)?;
                 (start, EventTime::MIN)
             }
@@ -337,7 +345,7 @@ impl<T: Data> Intake<T> {
                 return Err(Stopped);
             }
             let wait = Duration::from_nanos(due_ns.saturating_sub(clock.now_ns()));
-            std::thread::sleep(wait.min(Duration::from_millis(20)));
+            turns::sleep(wait.min(Duration::from_millis(20)));
             self.look_at_the_clock(admitted);
         }
         Ok(())
@@ -377,7 +385,7 @@ impl<T: Data> Intake<T> {
         let rest = self.empty_batch(admitted.batch.status, 0);
         let mut batch = std::mem::replace(&mut admitted.batch, rest);
         batch.next_offset = self.next_offset;
-        while let Err(error) = self.batches.send_timeout(batch, patience) {
+        while let Err(error) = turns::send_timeout(&self.batches, batch, patience) {
             match error {
                 SendTimeoutError::Timeout(unsent) if !self.job.stop.is_stopped() => batch = unsent,
                 error => {

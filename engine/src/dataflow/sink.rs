@@ -31,6 +31,7 @@ use crate::state::{StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, StepMetrics};
 use crate::time::millis;
+use crate::turns;
 use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
@@ -271,7 +272,7 @@ impl<T> Away<T> {
         let mut unsent = Item::Records(records);
         // Another failure than a time-out means that the writer has given up, and it has said why.
         while let Err(SendTimeoutError::Timeout(item)) =
-            self.items.send_timeout(unsent, millis(100))
+            turns::send_timeout(&self.items, unsent, millis(100))
         {
             // Whoever watches over the worker is to know that it waits.
             job.pulse.hold_up(FIRST_WORKER, job.options.clock.now_ns());
@@ -372,7 +373,7 @@ impl<T: Data> End<T> {
         match (&self.outlet, &self.job.epochs) {
             (Outlet::Thread(away), _) => {
                 // Fails only when the writer has given up, and it has said why.
-                let _ = away.items.send(Item::EndOfEpoch(Box::new(save)));
+                let _ = turns::send(&away.items, Item::EndOfEpoch(Box::new(save)));
             }
             (_, Some(epochs)) => epochs.save(save),
             (_, None) => {}

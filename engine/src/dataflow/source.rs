@@ -17,7 +17,7 @@ use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
 use super::epoch::{Announcement, tick_in};
-use super::{Edge, Site, Tick};
+use super::{Edge, Site, Tick, activate_after};
 use crate::checkpoint::SourcePartition;
 use crate::epochs::Ack;
 use crate::intake::{Batch, Opened, Opener, Wake};
@@ -27,6 +27,7 @@ use crate::record::{Data, Packet, Record};
 use crate::source::{EventTimes, Found, ReadStatus, Source, SourceError, WatermarkPolicy};
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
+use crate::turns::{self, Defect};
 use crate::upkeep::{Passage, Upkeep};
 use crate::watermark::{Watermark, WatermarkMerge};
 
@@ -355,7 +356,8 @@ impl<T: Data> Feed<T> {
         let place = |partition: &Partition<T>| SourcePartition {
             name: partition.name.clone(),
             number: partition.number,
-            offset: partition.taken.load(Ordering::Relaxed),
+            offset: partition.taken.load(Ordering::Relaxed)
+                + u64::from(turns::is_planted(Defect::OffByOneOffset)),
             watermark: Watermark::active(partition.reached),
         };
         Ack::Source {
@@ -561,14 +563,15 @@ impl<T: Data> Feed<T> {
         if more || self.pending.load(Ordering::Acquire) {
             activator.activate();
         } else if held_back {
-            activator.activate_after(self.retry);
+            activate_after(activator, self.retry);
             self.retry = (self.retry * 2).min(RETRY_MAX);
         } else if options.clock.is_manual() {
-            activator.activate_after(Duration::from_millis(1));
+            activate_after(activator, Duration::from_millis(1));
         } else if self.probe.less_equal(&self.tick) || !self.given.is_empty() {
-            activator.activate_after(options.tick);
+            activate_after(activator, options.tick);
         } else if self.partitions.iter().any(|partition| partition.waiting) {
-            activator.activate_after(self.policy.idle_after.div_f64(10.0).max(options.tick));
+            let glance = self.policy.idle_after.div_f64(10.0).max(options.tick);
+            activate_after(activator, glance);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::checkpoint::{
     Generation, ManifestDraft, OutboxDraft, SourcePartition, SourceRecord, StepDraft,
 };
 use crate::job::JobContext;
+use crate::turns;
 use crate::watermark::WatermarkMerge;
 
 /// The note of a manifest that says which row of checkpoints it belongs to.
@@ -32,7 +33,7 @@ impl Epochs {
         };
         let mut book = Book::of(self);
         let clock = &job.options.clock;
-        for sealing in sealings {
+        while let Ok(sealing) = turns::recv(sealings) {
             if job.is_aborted() {
                 return;
             }

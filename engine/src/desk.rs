@@ -16,6 +16,7 @@ use crate::record::{Data, Record};
 use crate::sink::{Refused, SinkError, Writer};
 use crate::telemetry::StepMetrics;
 use crate::time::millis;
+use crate::turns;
 
 /// How long nothing may come before what was written is flushed.
 const QUIET: Duration = millis(20);
@@ -201,7 +202,7 @@ impl<T: Data> WriterThread<T> {
             return Ok(true);
         }
         let patience = if self.untold > 0 { SHORT_PAUSE } else { QUIET };
-        match self.items.recv_timeout(patience) {
+        match turns::recv_timeout(&self.items, patience) {
             Ok(item) => self.take(item)?,
             Err(RecvTimeoutError::Timeout) if self.untold > 0 => self.tell(),
             Err(RecvTimeoutError::Timeout) => self.desk.flush()?,

@@ -19,6 +19,7 @@ use crate::source::{
     EventTimes, Found, ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable,
 };
 use crate::time::EventTime;
+use crate::turns::{self, Defect};
 
 /// Batches a reader may be ahead of the worker.
 const BATCHES_AHEAD: usize = 16;
@@ -169,10 +170,17 @@ impl<T: Data> Opener<T> {
         let restored = self.restored();
         let place = restored.and_then(|restored| restored.partitions.get(&name));
         let (start, watermark) = match place {
+            Some(place) if turns::is_planted(Defect::WatermarkGoesBack) => {
+                (place.offset, EventTime::MIN)
+            }
             Some(place) => (place.offset, place.watermark.time),
             None => {
                 // One that was not there before is new.
                 let found = restored.map_or(found, |_| Found::Later);
+                let found = match turns::is_planted(Defect::NewPartitionFromEnd) {
+                    true => Found::AtStart,
+                    false => found,
+                };
                 let start = self.config.start_offset(of_source, found)?;
                 (start, EventTime::MIN)
             }

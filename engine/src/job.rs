@@ -4,7 +4,6 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,7 @@ use crate::source::Source;
 use crate::step_state::StepState;
 use crate::telemetry::{Health, Status, Telemetry};
 use crate::time::{EventTime, days, millis, secs};
+use crate::turns::{self, Thread};
 
 /// In which order a keyed step processes its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ pub(crate) struct JobContext {
     failure: Mutex<Option<Failure>>,
     /// The other processes, once the cluster is complete.
     peers: OnceLock<Arc<Peers>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<Thread>>,
     /// The configurations of sources, by number, as the first worker has made them.
     sources: Mutex<BTreeMap<u16, Box<dyn Any + Send>>>,
     endings: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
@@ -229,7 +229,7 @@ impl JobContext {
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
-        self.aborted.load(Ordering::SeqCst)
+        self.aborted.load(Ordering::SeqCst) || turns::is_killed()
     }
 
     /// Notes that the graph has come down: there is nothing left for it to ask for.
@@ -369,15 +369,12 @@ impl JobContext {
                 job.fail(format!("thread `{step}`: {reason}"));
             }
         };
-        match std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(guarded)
-        {
-            Ok(handle) => {
+        match turns::spawn(name, guarded) {
+            Ok(thread) => {
                 self.threads
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(handle);
+                    .push(thread);
             }
             Err(error) => self.fail(format!("cannot start thread `{name}`: {error}")),
         }
@@ -419,7 +416,7 @@ impl JobContext {
         let mut waited = Duration::ZERO;
         while waited < patience {
             let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            if threads.iter().all(JoinHandle::is_finished) {
+            if threads.iter().all(Thread::is_finished) {
                 return true;
             }
             drop(threads);
@@ -442,8 +439,8 @@ impl JobContext {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop();
-            let Some(handle) = next else { return };
-            if handle.join().is_err() {
+            let Some(thread) = next else { return };
+            if thread.join().is_err() {
                 self.fail("a thread panicked while it ended: this is a bug");
             }
         }

@@ -39,9 +39,21 @@ mod step_state;
 pub mod telemetry;
 pub mod testing;
 pub mod time;
+#[cfg_attr(
+    not(feature = "simulation"),
+    allow(unreachable_pub, reason = "only a simulation looks at it from outside")
+)]
+mod turns;
 mod upkeep;
 pub mod version;
 pub mod watermark;
 
 pub use epochs::{Checkpointing, Comparison};
+/// A job whose threads take turns in an order that comes from a seed, under a clock of its own.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use crate::turns::Defect;
+    pub use crate::turns::seat::{Process, Running, Turns, is_killed, is_planted, pass};
+}
+
 pub use runtime::{BuildResult, PlanError, RunError, plan, run};

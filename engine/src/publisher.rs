@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, select};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use crate::checkpoint::Epoch;
 use crate::desk::{Item, Progress, reject};
@@ -18,6 +18,7 @@ use crate::record::{Data, Record};
 use crate::sink::{EpochWriter, Refused, SinkError};
 use crate::telemetry::StepMetrics;
 use crate::time::{millis, secs};
+use crate::turns::{self, Defect};
 
 /// How long to wait before a sink that is away is tried again: at first, and at most.
 const RETRY_MIN: Duration = millis(50);
@@ -64,13 +65,10 @@ impl<T: Data> Publisher<T> {
         let sealed = self.epochs.subscribe();
         let items = self.items.clone();
         loop {
-            let outcome = select! {
-                recv(items) -> item => match item {
-                    Ok(item) => self.take(item),
-                    Err(_) => break,
-                },
-                recv(sealed) -> _ => Ok(()),
-                default(millis(20)) => Ok(()),
+            let outcome = match turns::recv_unless_told(&items, &sealed, millis(20)) {
+                Ok(item) => self.take(item),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             if outcome.and_then(|()| self.publish_sealed()).is_err() || self.job.is_aborted() {
                 return;
@@ -123,6 +121,10 @@ impl<T: Data> Publisher<T> {
             save.outbox = Some(outbox);
         }
         self.epoch = save.epoch + 1;
+        if turns::is_planted(Defect::EarlyOutboxDeletion) {
+            let epoch = self.epochs.number(save.epoch);
+            self.epochs.note_published(&self.step.id, epoch);
+        }
         self.note_unpublished();
         self.epochs.save(save);
     }
@@ -130,7 +132,7 @@ impl<T: Data> Publisher<T> {
     /// Publishes the epochs that have been sealed.
     fn publish_sealed(&mut self) -> Result<(), Broken> {
         while let Some((epoch, _)) = self.closed.front()
-            && *epoch < self.epochs.sealed()
+            && (*epoch < self.epochs.sealed() || turns::is_planted(Defect::PublishBeforeSeal))
         {
             let Some((epoch, outbox)) = self.closed.pop_front() else {
                 break;
@@ -166,7 +168,7 @@ impl<T: Data> Publisher<T> {
             if self.job.is_aborted() {
                 return Err(Broken);
             }
-            std::thread::sleep(wait);
+            turns::sleep(wait);
             wait = (wait * 2).min(RETRY_MAX);
         }
     }

@@ -9,6 +9,7 @@ use crate::job::Pace;
 use crate::record::Data;
 use crate::source::{ReadStatus, SourceError};
 use crate::time::{EventTime, millis};
+use crate::turns;
 
 /// Everything the thread needs.
 pub(crate) struct ReaderThread<T> {
@@ -79,7 +80,7 @@ impl<T: Data> ReaderThread<T> {
                 return Err(Stopped);
             }
             let wait = Duration::from_nanos(due_ns.saturating_sub(clock.now_ns()));
-            std::thread::sleep(wait.min(millis(20)));
+            turns::sleep(wait.min(millis(20)));
             self.intake.look_at_the_clock();
         }
         Ok(())
@@ -89,7 +90,7 @@ impl<T: Data> ReaderThread<T> {
     /// held.
     fn send(&mut self, status: ReadStatus) -> Result<(), Stopped> {
         let mut batch = self.intake.close(status);
-        while let Err(error) = self.batches.send_timeout(batch, millis(50)) {
+        while let Err(error) = turns::send_timeout(&self.batches, batch, millis(50)) {
             match error {
                 SendTimeoutError::Timeout(unsent) if !self.intake.job.stop.is_stopped() => {
                     batch = unsent;

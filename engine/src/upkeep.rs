@@ -13,6 +13,7 @@ use crate::intake::{Opened, Opener};
 use crate::record::Data;
 use crate::source::{Found, Source};
 use crate::time::millis;
+use crate::turns;
 
 /// How soon a stop is noticed.
 const GLANCE: Duration = millis(20);
@@ -133,7 +134,7 @@ impl<T: Data> Upkeep<T> {
 
     /// Waits a moment, then tells whether to go on.
     fn is_wanted(&self) -> bool {
-        let waited = self.worker.recv_timeout(GLANCE);
+        let waited = turns::recv_timeout(&self.worker, GLANCE);
         waited != Err(RecvTimeoutError::Disconnected) && !self.opener.job.stop.is_stopped()
     }
 

@@ -260,7 +260,10 @@ pub(crate) fn check(settings: &Settings, build: Build) -> Outcome {
             };
             format!("  {id}: {when}, {label}\n")
         });
-        Ok(format!("{text}ok: {steps}; sinks:\n{}", sinks.collect::<String>()))
+        Ok(format!(
+            "{text}ok: {steps}; sinks:\n{}",
+            sinks.collect::<String>()
+        ))
     })
 }
 

@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::generation::GenerationId;
 use super::part::{PartContent, PartSpec};
 use crate::key::KeyGroup;
+use crate::turns::{self, Defect};
 
 const MAGIC: [u8; 8] = *b"THALPART";
 /// The version that is written, and the newest that is read.
@@ -188,7 +189,7 @@ impl Header {
 
 impl Section {
     fn content(&self, stored: &[u8]) -> Result<Vec<u8>, Flaw> {
-        if xxh3_64(stored) != self.xxh3 {
+        if xxh3_64(stored) != self.xxh3 && !turns::is_planted(Defect::ChecksumIgnored) {
             return Err(Flaw::Damaged("the hash of a section is another"));
         }
         if self.stored_bytes == self.content_bytes {

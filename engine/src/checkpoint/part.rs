@@ -16,6 +16,7 @@ use super::log::{shown, store_error};
 use super::manifest::Epoch;
 use super::store::Store;
 use crate::key::KeyGroup;
+use crate::turns::{self, Defect};
 
 pub(super) const FOLDER: &str = "parts";
 /// How long a piece of a file's name is at most, but for its hash.
@@ -241,7 +242,7 @@ impl PartReader<'_> {
         if file.len() as u64 != part.bytes {
             return Err(self.damaged(part, &has_other_length(file.len() as u64, part)));
         }
-        if xxh3_64(&file) != part.xxh3 {
+        if xxh3_64(&file) != part.xxh3 && !turns::is_planted(Defect::ChecksumIgnored) {
             return Err(self.damaged(part, "its hash is not the one that the manifest names"));
         }
         Ok(file)

@@ -150,10 +150,6 @@ impl Write for Connection {
 pub(crate) enum Wire {
     Tcp(TcpStream),
     /// The near end of one whose far end is encrypted on its way to the network.
-    #[cfg_attr(
-        not(any(feature = "cluster-tls", test)),
-        expect(dead_code, reason = "nothing is encrypted")
-    )]
     Unix(UnixStream),
 }
 

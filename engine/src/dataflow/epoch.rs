@@ -18,7 +18,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
-use super::Tick;
+use super::{Tick, activate_after};
 use crate::epochs::{Ack, Epochs};
 use crate::job::JobContext;
 use crate::time::millis;
@@ -113,11 +113,12 @@ impl<'s> EpochSite<'s> {
                 let wait_ns = due_ns.saturating_sub(clock.now_ns());
                 if (wait_ns > 0 && !epochs.is_hurried()) || !epochs.may_close(turn.open) {
                     let wait = Duration::from_nanos(wait_ns).max(RETRY);
-                    own.activate_after(if clock.is_manual() {
+                    let wait = if clock.is_manual() {
                         RETRY
                     } else {
                         wait.min(epochs.interval()).max(RETRY)
-                    });
+                    };
+                    activate_after(&own, wait);
                     return;
                 }
                 turn.open += 1;

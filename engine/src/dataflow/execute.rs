@@ -24,6 +24,7 @@ use crate::flow::Flow;
 use crate::guard::last_panic;
 use crate::job::JobContext;
 use crate::time::millis;
+use crate::turns::{self, Seats};
 
 /// How often the workers of a cluster that has failed are looked after before they are left alone:
 /// one of them may hang.
@@ -78,8 +79,10 @@ pub(crate) fn run(
     let config = WorkerConfig::default().idle_spin(job.options.idle_spin);
     let shared = Arc::clone(job);
     let (ended, ends) = unbounded();
+    let seats = Seats::reserve(job.options.workers);
     let guards = execute_from(builders, Box::new(()), config, move |worker| {
         let local = worker.index() % shared.options.workers;
+        let _seat = seats.take(local);
         let guard = Leaving {
             job: Arc::clone(&shared),
             local,
@@ -111,7 +114,11 @@ fn work(
     let clock = &job.options.clock;
     job.pulse.turn(local, clock.now_ns());
     while !job.is_aborted() && worker.has_dataflows() {
-        worker.step_or_park(Some(millis(100)));
+        if turns::pass() {
+            worker.step();
+        } else {
+            worker.step_or_park(Some(millis(100)));
+        }
         job.pulse.turn(local, clock.now_ns());
         if local == 0 {
             let frontier = probe.with_frontier(|frontier| frontier.first().copied());
@@ -160,7 +167,7 @@ fn together(
 fn join(job: &JobContext, guards: WorkerGuards<()>, ends: &Receiver<()>) {
     let (mut left, mut looks) = (job.options.workers, 0);
     while left > 0 {
-        match ends.recv_timeout(millis(50)) {
+        match turns::recv_timeout(ends, millis(50)) {
             Ok(()) => left -= 1,
             Err(RecvTimeoutError::Timeout) if job.is_aborted() && job.peers().is_some() => {
                 looks += 1;

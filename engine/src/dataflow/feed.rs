@@ -13,7 +13,7 @@ use timely::scheduling::Activator;
 
 use super::epoch::tick_in;
 use super::source::Supply;
-use super::{Site, Tick};
+use super::{Site, Tick, activate_after};
 use crate::alignment::Aligned;
 use crate::checkpoint::SourcePartition;
 use crate::epochs::Ack;
@@ -23,6 +23,7 @@ use crate::record::{Data, Record};
 use crate::source::{ReadStatus, WatermarkPolicy};
 use crate::telemetry::StepMetrics;
 use crate::time::{EventTime, millis};
+use crate::turns::{self, Defect};
 use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Records taken in before other operators get their turn: so few that they are still in the nearest
@@ -182,7 +183,8 @@ impl<T: Data> Feed<T> {
         let place = |partition: &Partition<T>| SourcePartition {
             name: partition.name.clone(),
             number: partition.number,
-            offset: partition.taken.load(Ordering::Relaxed),
+            offset: partition.taken.load(Ordering::Relaxed)
+                + u64::from(turns::is_planted(Defect::OffByOneOffset)),
             watermark: Watermark::active(partition.reached),
         };
         Ack::Source {
@@ -391,16 +393,19 @@ impl<T: Data> Feed<T> {
         if more || self.pending.load(Ordering::Acquire) {
             activator.activate();
         } else if held_back {
-            activator.activate_after(self.retry);
+            activate_after(activator, self.retry);
             self.retry = (self.retry * 2).min(RETRY_MAX);
         } else if options.clock.is_manual() {
-            activator.activate_after(millis(1));
+            activate_after(activator, millis(1));
         } else if !self.given.is_empty() {
-            activator.activate_after(options.tick);
+            activate_after(activator, options.tick);
         } else if self.probe.less_equal(&self.tick) {
-            activator.activate_after(options.tick.max(IDLE));
+            activate_after(activator, options.tick.max(IDLE));
         } else if self.partitions.iter().any(|partition| partition.waiting) {
-            activator.activate_after(self.policy.idle_after.div_f64(10.0).max(options.tick));
+            activate_after(
+                activator,
+                self.policy.idle_after.div_f64(10.0).max(options.tick),
+            );
         }
     }
 }

@@ -30,18 +30,30 @@ mod wake;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use timely::scheduling::Activator;
 
 use self::epoch::EpochSite;
 use crate::job::JobContext;
 use crate::record::Packet;
+use crate::turns;
 
 /// The engine's time: nanoseconds of the job's clock, rounded down to whole ticks.
 pub(crate) type Tick = u64;
 
 /// An edge of the graph.
 pub(crate) type Edge<'s, T> = StreamVec<'s, Tick, Packet<T>>;
+
+/// Has an operator called again after a time; in a simulation, whose time timely does not know, at once.
+pub(crate) fn activate_after(activator: &Activator, wait: Duration) {
+    if turns::is_simulated() {
+        activator.activate();
+    } else {
+        activator.activate_after(wait);
+    }
+}
 
 /// Where operators are built: one worker's part of the graph.
 #[derive(Clone)]

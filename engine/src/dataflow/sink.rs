@@ -31,6 +31,7 @@ use crate::state::{StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, StepMetrics};
 use crate::time::millis;
+use crate::turns;
 use crate::watermark::{Watermark, WatermarkMerge};
 
 /// Batches the worker may be ahead of the writer.
@@ -171,7 +172,7 @@ fn open_epochs<T: Data>(
     loop {
         match config.open_epochs(slot) {
             Err(SinkError::Busy { .. }) if clock.now_ns() < deadline_ns && !job.is_aborted() => {
-                std::thread::sleep(millis(20));
+                turns::sleep(millis(20));
             }
             opened => return opened,
         }
@@ -295,7 +296,7 @@ impl<T> Away<T> {
         let mut unsent = item;
         // Another failure than a time-out means that the writer has given up, and it has said why.
         while let Err(SendTimeoutError::Timeout(item)) =
-            self.items.send_timeout(unsent, millis(100))
+            turns::send_timeout(&self.items, unsent, millis(100))
         {
             if job.is_aborted() {
                 return;

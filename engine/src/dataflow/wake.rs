@@ -7,7 +7,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::{Edge, Site};
+use super::{Edge, Site, activate_after};
 use crate::record::{Data, Packet};
 use crate::watermark::Watermark;
 
@@ -84,10 +84,10 @@ pub(crate) fn waking<'s, T: Data>(
                 });
             }
             if clock.is_manual() {
-                activator.activate_after(Duration::from_millis(1));
+                activate_after(&activator, Duration::from_millis(1));
             } else if armed_ns < alarm.next_ns {
                 armed_ns = alarm.next_ns;
-                activator.activate_after(Duration::from_nanos(armed_ns - now_ns));
+                activate_after(&activator, Duration::from_nanos(armed_ns - now_ns));
             }
         }
     });

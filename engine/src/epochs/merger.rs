@@ -7,6 +7,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use super::{Epochs, lock};
 use crate::checkpoint::{Compaction, PartRef, Piece};
 use crate::job::JobContext;
+use crate::turns;
 
 /// Makes one piece of those of a key group, for a step.
 pub(crate) type MergePieces = fn(&str, &[Piece]) -> Result<Vec<u8>, String>;
@@ -25,7 +26,7 @@ impl Merger {
         let shared = Arc::clone(job);
         job.spawn("checkpoint-merge", move || {
             let Some(epochs) = &shared.epochs else { return };
-            for compaction in &compactions {
+            while let Ok(compaction) = turns::recv(&compactions) {
                 if shared.is_over() {
                     return;
                 }

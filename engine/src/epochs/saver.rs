@@ -16,6 +16,7 @@ use crate::key::KeyGroup;
 use crate::publisher::Outbox;
 use crate::step_state::StepState;
 use crate::time::{millis, secs};
+use crate::turns;
 
 /// How long to wait before a call that failed is made again: at first, and at most.
 const RETRY_MIN: Duration = millis(10);
@@ -58,7 +59,7 @@ pub(super) fn run(
     saves: &Receiver<Save>,
 ) {
     loop {
-        match saves.recv_timeout(millis(20)) {
+        match turns::recv_timeout(saves, millis(20)) {
             Ok(save) => {
                 let reply = save.reply.clone();
                 let Some(saved) = write_all(job, epochs, writer, save) else {
@@ -174,7 +175,7 @@ pub(super) fn persist<R>(
         if job.is_aborted() {
             return None;
         }
-        std::thread::sleep(wait);
+        turns::sleep(wait);
         wait = (wait * 2).min(RETRY_MAX);
     }
 }

@@ -17,6 +17,7 @@ use crate::checkpoint::{
 };
 use crate::job::JobContext;
 use crate::time::secs;
+use crate::turns;
 use crate::watermark::WatermarkMerge;
 
 /// How often to look, while nothing is to be sealed, whether another generation has begun.
@@ -43,7 +44,7 @@ impl Epochs {
         let merger = Merger::start(job);
         let clock = &job.options.clock;
         loop {
-            let sealing = match sealings.recv_timeout(LOOK_EVERY) {
+            let sealing = match turns::recv_timeout(sealings, LOOK_EVERY) {
                 Ok(sealing) => sealing,
                 Err(RecvTimeoutError::Timeout) => {
                     // Where nothing happens there is nothing to lose it by.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{Object, Store};
 use crate::checkpoint::error::{StoreError, StoreErrorKind};
+use crate::turns;
 
 /// Where files are written before they get their names.
 const UNFINISHED: &str = "unfinished";
@@ -140,7 +141,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// A number that no other process draws.
 pub(in crate::checkpoint) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    turns::random().unwrap_or_else(|| RandomState::new().build_hasher().finish())
 }
 
 fn store_error(error: io::Error) -> StoreError {

@@ -1,0 +1,145 @@
+//! What must hold of what was published, worked out from the input alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thalweg_engine::testing::SimulatedStore;
+
+use crate::broker::{Broker, Entry};
+use crate::input::Input;
+use crate::pipeline::{EXCLUSIVE, LATE, TRANSACTIONAL};
+use crate::row::Row;
+
+/// The ids that are in time, with their keys, and those that are late.
+pub(crate) struct Expected {
+    keys: BTreeMap<u64, u64>,
+    late: BTreeSet<u64>,
+}
+
+impl Expected {
+    pub(crate) fn of(input: &Input) -> Self {
+        let (mut keys, mut late) = (BTreeMap::new(), BTreeSet::new());
+        for partition in 0..input.partitions() {
+            for (event, is_late) in input.judged(partition) {
+                if is_late {
+                    late.insert(event.id);
+                } else {
+                    keys.insert(event.id, event.key);
+                }
+            }
+        }
+        Self { keys, late }
+    }
+
+    /// Whether there is as much in all topics as there should be in the end.
+    pub(crate) fn is_there(&self, broker: &Broker) -> bool {
+        let topics = [
+            (TRANSACTIONAL, self.keys.len()),
+            (EXCLUSIVE, self.keys.len()),
+            (LATE, self.late.len()),
+        ];
+        topics.into_iter().all(|(topic, rows)| {
+            let entries = broker.published(topic).into_iter();
+            let published = entries.filter(|entry| matches!(entry, Entry::Row { .. }));
+            published.count() >= rows
+        })
+    }
+
+    /// Checks everything.
+    pub(crate) fn check(&self, broker: &Broker, store: &SimulatedStore) -> Result<(), String> {
+        for topic in [TRANSACTIONAL, EXCLUSIVE] {
+            let rows = in_order(topic, &broker.published(topic))?;
+            self.check_rows(topic, &rows)?;
+        }
+        let late = in_order(LATE, &broker.published(LATE))?;
+        let found: BTreeSet<u64> = late.iter().map(|row| row.id).collect();
+        if found.len() < late.len() {
+            return Err(format!("topic {LATE}: an event is there twice"));
+        }
+        if found != self.late {
+            return Err(format!(
+                "topic {LATE}: {found:?} instead of {:?}",
+                self.late
+            ));
+        }
+        check_log(store)
+    }
+
+    /// Each id once, and of each key the counts from 1 on and the sums that belong to them.
+    fn check_rows(&self, topic: &str, rows: &[Row]) -> Result<(), String> {
+        let wrong = |what: String| Err(format!("topic {topic}: {what}"));
+        let mut ids = BTreeSet::new();
+        let mut by_key = BTreeMap::<u64, Vec<Row>>::new();
+        for row in rows {
+            if !ids.insert(row.id) {
+                return wrong(format!("event {} is there twice", row.id));
+            }
+            match self.keys.get(&row.id) {
+                Some(key) if *key == row.key => {}
+                Some(_) => return wrong(format!("event {} has another key", row.id)),
+                None => return wrong(format!("event {} is late, and there", row.id)),
+            }
+            by_key.entry(row.key).or_default().push(*row);
+        }
+        if let Some(missing) = self.keys.keys().find(|id| !ids.contains(id)) {
+            return wrong(format!("event {missing} is lost"));
+        }
+        for rows in by_key.values_mut() {
+            rows.sort_by_key(|row| row.count);
+            let mut sum = 0;
+            for (count, row) in (1..).zip(rows) {
+                sum += row.id;
+                if (row.count, row.sum) != (count, sum) {
+                    return wrong(format!("{row:?} instead of count {count} and sum {sum}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a topic: epochs must come in order, the rows of each from the first on, and as many as its
+/// note says.
+fn in_order(topic: &str, entries: &[Entry]) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    let (mut open, mut next) = (0, 0);
+    for entry in entries {
+        let is_right = match *entry {
+            Entry::Row { epoch, index, row } => {
+                rows.push(row);
+                let is_next = (epoch, index) == (open, next);
+                let is_first = epoch > open && index == 0;
+                (open, next) = (epoch, index + 1);
+                is_next || is_first
+            }
+            Entry::Note { epoch, rows } => epoch == open && rows == next,
+        };
+        if !is_right {
+            return Err(format!("topic {topic}: {entry:?} is out of place"));
+        }
+    }
+    Ok(rows)
+}
+
+/// Every generation that has sealed an epoch has begun with a fence, and none has sealed one after the
+/// next one's fence.
+fn check_log(store: &SimulatedStore) -> Result<(), String> {
+    let mut fenced = 0;
+    for (name, content) in store.objects() {
+        if !name.starts_with("log/") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&content);
+        let body = text.split_once('\n').map_or("", |(_, body)| body);
+        let entry: serde_json::Value =
+            serde_json::from_str(body).map_err(|error| format!("{name}: {error}"))?;
+        let generation = entry["generation"]["number"].as_u64().unwrap_or_default();
+        if entry["kind"] == "fence" {
+            fenced = generation;
+        } else if generation != fenced {
+            return Err(format!(
+                "{name}: generation {generation} has sealed an epoch behind fence {fenced}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -27,8 +27,8 @@ type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send +
 type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 
-/// Writes records to a topic: in a job with checkpoints exactly once, otherwise out at once and at least
-/// once.
+/// Writes records to a topic, out at once and at least once; or, where it is asked for in a job with
+/// checkpoints ([`delivery`](Self::delivery)), exactly once.
 ///
 /// **Exactly once**, the records of an epoch are published as soon as it has been sealed; not all at once,
 /// as Pulsar's transactions are not used, but each of them once. How far has been published is read from
@@ -36,7 +36,7 @@ type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 /// namespace must keep messages for longer than the job may stand still. While the job runs, nobody else
 /// can write to the topic. While the brokers are away, or somebody else writes, epochs wait.
 ///
-/// **Immediately** ([`delivery`](Self::delivery)), every record is acknowledged by the broker. When a connection is lost, what it had not
+/// **Immediately**, every record is acknowledged by the broker. When a connection is lost, what it had not
 /// acknowledged is sent again, in order and with the same sequence numbers: a namespace that removes
 /// duplicates (`pulsar-admin namespaces set-deduplication`) holds each once. What a job had written
 /// before it was killed it may write again after a restart; so each record has a property,
@@ -126,7 +126,7 @@ impl<T: 'static> PulsarSink<T> {
             compression: Compression::default(),
             discover_every: DISCOVER_EVERY,
             reports: Arc::default(),
-            delivery: Delivery::ExactlyOnce,
+            delivery: Delivery::Immediate,
         }
     }
 
@@ -185,8 +185,8 @@ impl<T: 'static> PulsarSink<T> {
         self
     }
 
-    /// How records are delivered in a job with checkpoints: exactly once, and so not before their
-    /// epoch is sealed, unless set.
+    /// How records are delivered in a job with checkpoints: immediately unless set; exactly once, they
+    /// are seen when their epoch has been sealed, and nobody else can write to the topic meanwhile.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;

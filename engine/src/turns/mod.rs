@@ -91,18 +91,6 @@ pub(crate) fn send_timeout<T>(
     })
 }
 
-/// Sends, however long it takes; whether there is anybody to receive it.
-pub(crate) fn send<T>(to: &Sender<T>, item: T) -> bool {
-    let mut unsent = item;
-    loop {
-        match send_timeout(to, unsent, Duration::MAX) {
-            Ok(()) => return true,
-            Err(SendTimeoutError::Timeout(item)) => unsent = item,
-            Err(SendTimeoutError::Disconnected(_)) => return false,
-        }
-    }
-}
-
 /// Whether threads take turns here.
 pub(crate) fn is_simulated() -> bool {
     seat::is_taken()

@@ -41,7 +41,7 @@ mod storm;
 
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 /// Kills the processes of a job at random, and proves that nothing is lost or done twice.
 #[derive(Parser)]
@@ -53,9 +53,9 @@ struct Args {
     /// What the random choices and the input follow from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What the job reads from and writes to; unless given the log, and then for a few kills the others
-    #[arg(long, value_enum)]
-    broker: Option<broker::Kind>,
+    /// What the job reads from and writes to
+    #[arg(long, value_enum, default_value_t = broker::Kind::Log)]
+    broker: broker::Kind,
     /// As for other tests, the names of those to run
     #[arg(hide = true)]
     names: Vec<String>,
@@ -73,21 +73,7 @@ fn main() -> ExitCode {
     if !args.names.is_empty() && !args.names.iter().any(|name| "chaos".contains(name)) {
         return ExitCode::SUCCESS;
     }
-    let brokers = match args.broker {
-        Some(broker) => vec![(broker, args.kills)],
-        None => broker::Kind::value_variants()
-            .iter()
-            .map(|broker| match broker {
-                broker::Kind::Log => (broker::Kind::Log, args.kills),
-                #[cfg(feature = "kafka")]
-                other => (*other, args.kills.div_ceil(5)),
-            })
-            .collect(),
-    };
-    let runs = brokers
-        .into_iter()
-        .map(|(broker, kills)| storm::run(kills, args.seed, broker));
-    match runs.fold(true, |all, run| all & run) {
+    match storm::run(args.kills, args.seed, args.broker) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -101,7 +101,7 @@ impl Storm<'_> {
             }
             // Now and then before it has come back.
             if !self.random.once_in(5) {
-                self.wait_for_an_epoch(&mut cluster);
+                self.wait_for_epochs(&mut cluster);
                 self.trouble(&cluster);
             }
             self.pause(1_200);
@@ -113,19 +113,16 @@ impl Storm<'_> {
         self.end(cluster);
     }
 
-    /// Waits until the job gets on.
-    fn wait_for_an_epoch(&self, cluster: &mut Cluster) {
-        let before = self.place.epoch();
-        wait_until("an epoch has been sealed", || {
+    /// Waits until the job gets on. What was under way when a process was lost may still be sealed.
+    fn wait_for_epochs(&self, cluster: &mut Cluster) {
+        let before = self.place.epoch().unwrap_or(0);
+        wait_until("epochs have been sealed", || {
             for process in &mut cluster.all {
-                assert!(
-                    !process.has_ended(),
-                    "a process has ended: {}",
-                    process.said()
-                );
+                let said = process.said();
+                assert!(!process.has_ended(), "a process has ended: {said}");
             }
             thread::sleep(Duration::from_millis(100));
-            self.place.epoch() > before
+            self.place.epoch() >= Some(before + 3)
         });
     }
 
@@ -200,7 +197,7 @@ impl Storm<'_> {
     fn end(&mut self, mut cluster: Cluster) {
         let is_supervised = cluster.shape.is_supervised;
         if is_supervised && self.random.once_in(2) {
-            self.wait_for_an_epoch(&mut cluster);
+            self.wait_for_epochs(&mut cluster);
             println!("chaos: all are asked to stop");
             cluster
                 .all

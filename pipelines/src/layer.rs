@@ -15,7 +15,7 @@ use crate::topics::{Sharing, SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 23] = [
+pub(crate) const KEYS: [&str; 24] = [
     "out",
     "data",
     "model",

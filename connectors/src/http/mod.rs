@@ -11,7 +11,8 @@ mod sink;
 mod tests;
 #[cfg(feature = "http-tls")]
 mod tls;
-#[cfg(all(test, feature = "http-tls"))]
+#[cfg(test)]
+#[cfg(feature = "http-tls")]
 mod tls_tests;
 mod writer;
 

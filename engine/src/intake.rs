@@ -283,7 +283,6 @@ impl<T: Data> Intake<T> {
         item: Result<T, Undecodable>,
         admitted: &mut Admitted<T>,
     ) -> Result<(), Stopped> {
-        self.next_offset = offset + 1;
         let origin = Origin {
             source: self.source,
             partition: self.partition,
@@ -293,6 +292,7 @@ impl<T: Data> Intake<T> {
         let value = match item {
             Ok(value) => value,
             Err(bad) => {
+                self.next_offset = offset + 1;
                 let letter = DeadLetter::new(&self.step, origin, bad.reason, &bad.raw);
                 admitted.bury(origin, letter);
                 return Ok(());
@@ -301,12 +301,15 @@ impl<T: Data> Intake<T> {
         let time = match self.event_time(&value, admitted.latest) {
             Ok(time) => time,
             Err(reason) => {
+                self.next_offset = offset + 1;
                 let letter = DeadLetter::of_value(&self.step, origin, reason, &value);
                 admitted.bury(origin, letter);
                 return Ok(());
             }
         };
+        // What is handed over meanwhile does not go as far as this record.
         self.keep_pace(time, admitted)?;
+        self.next_offset = offset + 1;
         admitted.pen.read(origin);
         let watermark = self.watermark(admitted.greatest);
         let record = admitted.stamp(time, origin, value);

@@ -143,6 +143,7 @@ fn a_job_that_is_killed_publishes_everything_once() {
             killed += u64::from(kill_after(&job, time));
         }
     }
+    assert!(killed > 0, "the job was never killed in time");
     let cluster = Kafka::at(brokers);
     let topic = |name: &str| contents(&KafkaSource::json(&cluster, name).until_end());
     let (scored, count) = probabilities(topic("predictions"));

@@ -174,7 +174,9 @@ fn only_a_reader_that_is_always_ready_is_read_on_the_worker() {
 
 /// Numbers without end, of which some way on one makes the reader fail, if any.
 #[derive(Clone)]
-struct Endless(fn(u64) -> Result<i64, SourceError>, Arc<AtomicU64>);
+struct Endless(Numbers, Arc<AtomicU64>);
+
+type Numbers = fn(u64) -> Result<i64, SourceError>;
 
 impl Source<i64> for Endless {
     fn describe(&self) -> String {
@@ -254,7 +256,7 @@ fn a_reader_that_fails_on_the_worker_ends_the_run_by_its_source() {
             Ok(n as i64)
         }
     };
-    let cases: [(fn(u64) -> _, &str); 2] = [(broken, "there is no 500"), (panicking, "no 500")];
+    let cases: [(Numbers, &str); 2] = [(broken, "there is no 500"), (panicking, "no 500")];
     for (numbers, part) in cases {
         for workers in [1, 2] {
             let source = Endless(numbers, Arc::default());

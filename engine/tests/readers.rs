@@ -174,7 +174,9 @@ fn only_a_reader_that_is_always_ready_is_read_on_the_worker() {
 
 /// Numbers without end, of which some way on one makes the reader fail, if any.
 #[derive(Clone)]
-struct Endless(fn(u64) -> Result<i64, SourceError>, Arc<AtomicU64>);
+struct Endless(Numbers, Arc<AtomicU64>);
+
+type Numbers = fn(u64) -> Result<i64, SourceError>;
 
 impl Source<i64> for Endless {
     fn describe(&self) -> String {

@@ -8,6 +8,7 @@ mod faults;
 mod outputs;
 #[path = "../place.rs"]
 mod place;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod process;
 mod refusals;
 mod supervised;

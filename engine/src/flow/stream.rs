@@ -295,8 +295,8 @@ impl<'s, T: Data> Stream<'s, T> {
         let is_written_here =
             config.writers() == Writers::EachWorker || shared.site.job.options.is_first_process();
         if shared.site.planning && is_written_here {
-            let fences = shared.site.job.options.checkpoints.is_some()
-                && config.delivery() == Delivery::ExactlyOnce;
+            let delivery = shared.site.job.options.delivery(id, config.delivery());
+            let fences = delivery == Delivery::ExactlyOnce;
             match config.check() {
                 // Whoever writes it is fenced off before it is opened.
                 Err(SinkError::Busy { .. }) if fences => {}

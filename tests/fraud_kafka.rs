@@ -7,7 +7,6 @@
 
 #[path = "brokers/fraud.rs"]
 mod fraud;
-#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "place.rs"]
 mod place;
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -27,6 +27,9 @@ use serde_json::{Map, Value, json};
 
 const SEED: u64 = 42;
 
+/// Measures a part, and gives its figures by name.
+type Measure = fn() -> Value;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if cluster::run_if_child(&arguments) || recovery::run_if_child(&arguments) {
@@ -38,7 +41,7 @@ fn main() {
     }
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only.map(|at| arguments.get(at + 1).expect("--only names a part").as_str());
-    let parts: [(&str, fn() -> Value); 4] = [
+    let parts: [(&str, Measure); 4] = [
         ("throughput", epochs::throughput),
         ("latency", epochs::latency),
         ("recovery", recovery::measure),

@@ -100,7 +100,7 @@ pub(crate) fn contents<T: 'static>(source: &dyn Source<T>) -> Vec<Vec<(u64, T)>>
             .expect("it can be read");
         let mut batch = ReadBatch::new();
         while reader.read(&mut batch, 1_000).expect("it is whole") != ReadStatus::End {}
-        let value = |value: Result<T, _>| value.ok().expect("all of it can be decoded");
+        let value = |value: Result<T, _>| value.expect("all of it can be decoded");
         batch.into_iter().map(|(at, v)| (at, value(v))).collect()
     });
     read.collect()

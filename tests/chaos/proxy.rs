@@ -107,6 +107,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Mutex<Weather>) {
                     if fair == Weather::Delay {
                         thread::sleep(DELAY);
                     }
+                    // It may have come while the weather changed.
+                    while now(weather) == Weather::HalfOpen {
+                        thread::sleep(GLANCE);
+                    }
                     if to.write_all(&buffer[..bytes]).is_err() {
                         return;
                     }

@@ -13,6 +13,10 @@ use super::store::Store;
 
 const FOLDER: &str = "log";
 
+/// How often an entry is read before its store is said to be away: a start reads all since the oldest
+/// that is kept, and leaves one more behind when it fails.
+const READS: usize = 5;
+
 /// The log of one pipeline.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
@@ -62,7 +66,14 @@ impl Log {
     /// Reads an entry; none where it is not there.
     pub(super) fn read(&self, number: u64) -> Result<Option<Entry>, CheckpointError> {
         let file = Self::file(number);
-        let bytes = match self.store.read(&file) {
+        let mut read = self.store.read(&file);
+        for _ in 1..READS {
+            match read {
+                Err(error) if error.is_transient() => read = self.store.read(&file),
+                _ => break,
+            }
+        }
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(store_error("read", &*self.store, &file)(error)),

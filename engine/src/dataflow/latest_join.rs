@@ -59,6 +59,8 @@ pub(super) struct LatestJoin<K: Key, L: Data, R: Data> {
     replaced: HashMap<Number, Record<R>>,
     waiting: BTreeMap<Tick, Waiting<K, L, R>>,
     watermarks: WatermarkMerge,
+    /// The latest tick that each input has come with: see [`LatestJoin::wait_watermark`].
+    latest_ticks: Vec<Tick>,
     /// What differential is to be told next: of facts, and of values.
     pub(super) updates: (Vec<Update>, Vec<Update>),
     /// Of the tick that was taken in last and is still to be told.
@@ -97,6 +99,7 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
             replaced: HashMap::new(),
             waiting: BTreeMap::new(),
             watermarks: WatermarkMerge::new(seat.inputs),
+            latest_ticks: vec![FIRST; seat.inputs],
             updates: (Vec::new(), Vec::new()),
             open: None,
             pen: job.telemetry.ledger().pen(),
@@ -200,18 +203,28 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 
     /// Keeps facts until their tick is complete.
     pub(super) fn wait_facts(&mut self, tick: Tick, packet: Packet<(K, L)>) {
+        self.wait_watermark(tick, packet.from, packet.watermark);
         let waiting = self.waiting.entry(tick).or_default();
-        waiting.watermarks.push((packet.from, packet.watermark));
         waiting.facts.push(packet.records);
     }
 
     /// Keeps values until their tick is complete.
     pub(super) fn wait_values(&mut self, tick: Tick, packet: Packet<(K, R)>) {
-        let waiting = self.waiting.entry(tick).or_default();
         // The second half of the inputs.
         let input = self.seat.inputs / 2 + packet.from;
-        waiting.watermarks.push((input, packet.watermark));
+        self.wait_watermark(tick, input, packet.watermark);
+        let waiting = self.waiting.entry(tick).or_default();
         waiting.values.push(packet.records);
+    }
+
+    /// Keeps a watermark until all that its input sent before it is taken in. That may be in a later
+    /// tick than its own: a step in event-time order sends its packets in the tick of whatever has
+    /// moved its watermark, and ticks do not reach it in order.
+    fn wait_watermark(&mut self, tick: Tick, input: usize, watermark: Watermark) {
+        let latest = &mut self.latest_ticks[input];
+        *latest = tick.max(*latest);
+        let waiting = self.waiting.entry(*latest).or_default();
+        waiting.watermarks.push((input, watermark));
     }
 
     /// Whether a tick has been taken in and not been told yet.

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::super::relation_testing::{Done, Run, Seen, Step, execute, record};
 use super::*;
+use crate::job::{JobOptions, StopHandle};
+use crate::telemetry::StepKind;
 use crate::testing::check_format;
+use crate::time::secs;
 
 type Told = Record<Change<u64, i64, i64>>;
 
@@ -265,4 +268,31 @@ fn the_format_is_that_of_version_1() {
     );
     assert_eq!(read.facts[0].record, related.facts[0].record);
     assert_eq!(read.place, None);
+}
+
+#[test]
+fn a_watermark_waits_for_what_its_input_has_sent_before_it_in_a_later_tick() {
+    let job = JobContext::new(JobOptions::default(), Arc::default(), StopHandle::default());
+    let job = Arc::new(job);
+    let seat = Seat {
+        worker: 0,
+        workers: 1,
+        inputs: 2,
+        is_local: false,
+    };
+    let metrics = job.telemetry.step("join", StepKind::Keyed);
+    let mut join = LatestJoin::<u64, i64, i64>::new(seat, &job, metrics, secs(60));
+    let at = |second| Watermark::active(EventTime::from_seconds(second));
+    join.wait_values(3, Packet::local(0, Vec::new(), Watermark::END));
+    join.wait_facts(5, Packet::local(0, Vec::new(), at(10)));
+    join.wait_facts(4, Packet::local(0, Vec::new(), Watermark::END));
+    for (tick, expected) in [
+        (3, Watermark::START),
+        (4, Watermark::START),
+        (5, Watermark::END),
+    ] {
+        let watermark = join.take_in(tick);
+        assert_eq!(watermark, expected, "after tick {tick}");
+        assert!(join.close(Vec::new(), watermark).is_empty());
+    }
 }

@@ -102,7 +102,7 @@ struct Transactions {
 }
 
 impl Transactions {
-    fn take_over(&self) -> Result<Producer, Trouble> {
+    fn begin(&self) -> Result<Producer, Trouble> {
         let Output { broker, topic, .. } = &self.output;
         pass();
         if is_planted(Defect::StaleSlotNotFenced) {
@@ -124,7 +124,7 @@ impl Transactions {
     fn publish_all(&mut self, epoch: u64, all: &[Row]) -> Result<(), Trouble> {
         let mut producer = match self.producer.take() {
             Some(producer) => producer,
-            None => self.take_over()?,
+            None => self.begin()?,
         };
         if producer.published.is_none_or(|published| published < epoch) {
             let was_tried_again = self.transact(&producer, epoch, all)?;

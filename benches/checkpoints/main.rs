@@ -25,6 +25,11 @@ mod rounds;
 
 use serde_json::{Map, Value, json};
 
+/// As the ready programs have it.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SEED: u64 = 42;
 
 /// Measures a part, and gives its figures by name.

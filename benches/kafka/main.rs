@@ -34,6 +34,11 @@ use serde_json::{Value, json};
 use bare::Topic;
 use cpu::Measured;
 
+/// As the ready programs have it.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const RECORDS: usize = 2_000_000;
 /// The Python peer reads so many of them.
 const PEER_RECORDS: usize = 200_000;

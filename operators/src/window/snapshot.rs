@@ -97,7 +97,7 @@ impl Record4 {
         let rows = state.rows();
         if state.slots() > Self::slots_max(rows) {
             let mut packed = state.clone();
-            packed.lay_out(rows.next_power_of_two().max(SLOTS_MIN), state.wide_ids());
+            packed.pack();
             return Self::of(&packed);
         }
         let (geometry, log) = (state.geometry(), state.log());

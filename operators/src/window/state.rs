@@ -228,6 +228,14 @@ impl KeyFeatures {
         self.extra.get_or_insert_default()
     }
 
+    /// Leaves no more room in the log than its rows need.
+    pub(crate) fn pack(&mut self) {
+        if !self.is_new() {
+            let slots = self.rows().next_power_of_two().max(SLOTS_MIN);
+            self.lay_out(slots, self.wide_ids());
+        }
+    }
+
     /// Makes room for one more row, for ids of any width where `wide_ids` says so. Returns whether
     /// everything has moved.
     #[inline]

@@ -1,7 +1,10 @@
 //! The features operator over its keyed state, without a dataflow around it.
 
+use std::iter::zip;
+
 use thalweg::prelude::*;
-use thalweg_engine::state::{KeyedState, LOOK_AHEAD};
+use thalweg_engine::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
+use thalweg_engine::state::KeyedState;
 use thalweg_operators::features::{FeaturePlan, KeyFeatures};
 
 use super::payments::Payment;
@@ -40,14 +43,24 @@ impl Operator {
 
     /// Appends the row of each payment to `rows`.
     pub(crate) fn update(&mut self, payments: &[Payment], rows: &mut Vec<f64>) {
-        for payments in payments.chunks(LOOK_AHEAD) {
-            let keys = payments.iter().map(|payment| &payment.card);
-            let hashes = self
-                .cards
-                .look_ahead(keys, |states| self.plan.touch(payments.iter(), states));
-            for (payment, hash) in payments.iter().zip(hashes) {
-                let state = self.cards.entry_hashed(hash, &payment.card);
-                self.plan.update(state, payment, payment.at(), rows);
+        let mut ahead = [Ahead::default(); BLOCKS_UNDER_WAY];
+        for (block, range, stage) in stages(payments.len()) {
+            let (payments, ahead) = (&payments[range], &mut ahead[block % BLOCKS_UNDER_WAY]);
+            match stage {
+                Stage::LookUp => {
+                    let keys = payments.iter().map(|payment| &payment.card);
+                    *ahead = self.cards.look_ahead(keys);
+                }
+                Stage::Touch(reach) => {
+                    let states = self.cards.sighted(ahead);
+                    self.plan.touch(reach, payments.iter(), &states);
+                }
+                Stage::Process => {
+                    for (payment, hash) in zip(payments, ahead.hashes()) {
+                        let state = self.cards.entry_hashed(hash, &payment.card);
+                        self.plan.update(state, payment, payment.at(), rows);
+                    }
+                }
             }
         }
     }

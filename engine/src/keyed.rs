@@ -8,6 +8,7 @@ use crate::job::Order;
 use crate::key::Key;
 use crate::ledger::Fate;
 use crate::letters::Endings;
+use crate::look_ahead::Reach;
 use crate::record::{Data, Origin, Record};
 use crate::state::{KeyedState, State};
 use crate::time::EventTime;
@@ -42,9 +43,9 @@ pub trait KeyedStep<T: Data>: 'static {
         context: &mut Context<'_, Self::Out>,
     );
 
-    /// Looks at the states that the next records will need, as far as they are known already, so
-    /// that their memory is near when it is their turn: see [`KeyedState::look_ahead`].
-    fn touch(&self, _records: &[Record<T>], _states: &[Option<&Self::State>]) {}
+    /// Asks for the memory that records to come will need, given their states as far as they are
+    /// known already; see [`look_ahead`](crate::look_ahead).
+    fn touch(&self, _reach: Reach, _records: &[Record<T>], _states: &[Option<&Self::State>]) {}
 
     /// Called when the watermark has moved, after the records before it.
     fn advance(

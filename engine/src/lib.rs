@@ -25,6 +25,7 @@ pub mod key;
 pub mod keyed;
 pub mod ledger;
 pub mod letters;
+pub mod look_ahead;
 mod publisher;
 mod pulse;
 mod reader_thread;

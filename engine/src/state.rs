@@ -37,12 +37,6 @@ pub enum StateError {
     },
 }
 
-/// So many keys are near anyway: looking ahead at their states would be work for nothing.
-const FEW_KEYS: usize = 1_024;
-
-/// How many keys [`KeyedState::look_ahead`] takes.
-pub const LOOK_AHEAD: usize = 32;
-
 /// The state of one step on one worker: a value of `S` for every key seen.
 ///
 /// The values lie side by side, and an index of four bytes a key finds them, so little is empty and
@@ -155,36 +149,14 @@ impl<K: Key, S: State> KeyedState<K, S> {
         taken
     }
 
-    /// Gives the hashes of the keys whose turn is next, after `touch` has had a look at their states.
-    ///
-    /// Where there are many keys, most of an event's time is waiting for memory, one place after
-    /// the other. Looks at many states in a row do not wait for each other. Nothing depends on it,
-    /// and where there are few keys it is left out. Now and then a state is that of another key.
-    ///
-    /// # Panics
-    /// When there are more keys than [`LOOK_AHEAD`].
-    pub fn look_ahead<'a>(
-        &self,
-        keys: impl Iterator<Item = &'a K>,
-        touch: impl FnOnce(&[Option<&S>]),
-    ) -> [u64; LOOK_AHEAD] {
-        let mut hashes = [0; LOOK_AHEAD];
-        let mut states = [None; LOOK_AHEAD];
-        let mut count = 0;
-        for key in keys {
-            hashes[count] = key_hash(key);
-            count += 1;
-        }
-        if self.entries.len() < FEW_KEYS {
-            return hashes;
-        }
-        for (state, hash) in states.iter_mut().zip(hashes).take(count) {
-            // To compare the keys would be to wait for the first of them.
-            let place = self.index.find(hash, |_| true);
-            *state = place.map(|place| &self.entries[*place as usize].1);
-        }
-        touch(&states[..count]);
-        hashes
+    /// Where the entry of the key with this hash is, or that of a key with a like one.
+    pub(crate) fn place_by_hash(&self, hash: u64) -> Option<u32> {
+        self.index.find(hash, |_| true).copied()
+    }
+
+    /// Every key with its state, by place.
+    pub(crate) fn entries(&self) -> &[(K, S)] {
+        &self.entries
     }
 
     /// The state of `key`, if it has any.

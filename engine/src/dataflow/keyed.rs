@@ -2,6 +2,7 @@
 //! and hands them to the step's logic together with the key's state.
 
 use std::collections::BTreeMap;
+use std::iter::zip;
 use std::sync::Arc;
 
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -19,10 +20,9 @@ use crate::key::{Key, KeyGroup, LocalKey, key_hash};
 use crate::keyed::{Context, KeyedStep};
 use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
+use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
-use crate::state::{
-    KeyedState, LOOK_AHEAD, State, StateError, decode_all, encode_to, merge_pieces,
-};
+use crate::state::{KeyedState, State, StateError, decode_all, encode_to, merge_pieces};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -346,39 +346,50 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         let watermarks = (self.emitted, watermark);
         let endings = &mut self.endings;
         let mut context = Context::new(endings, watermarks, self.order, now_ns, ready.len());
+        let all = ready.len();
         let mut ready = ready.into_iter();
-        let mut keys = Vec::with_capacity(LOOK_AHEAD);
-        while !ready.as_slice().is_empty() {
-            let next = &ready.as_slice()[..LOOK_AHEAD.min(ready.len())];
-            let (key, step, state) = (&self.key, &self.step, &self.state);
-            let ahead = guard(|| {
-                keys.extend(next.iter().map(|record| key(&record.value)));
-                state.look_ahead(keys.iter(), |states| step.touch(next, states))
-            });
-            let hashes = ahead.unwrap_or_else(|_| {
-                // One of them panics: its turn will tell which.
-                keys.clear();
-                [0; LOOK_AHEAD]
-            });
-            let count = next.len();
-            let mut known = keys.drain(..).zip(hashes);
-            for record in ready.by_ref().take(count) {
-                let (key, hash) = match known.next() {
-                    Some(known) => known,
-                    None => match guard(|| (self.key)(&record.value)) {
-                        Ok(key) => {
-                            let hash = key_hash(&key);
-                            (key, hash)
-                        }
-                        Err(reason) => {
-                            context.reject(&record.with(()), Some(&record.value), reason);
-                            continue;
-                        }
-                    },
-                };
-                *at = Some(record.origin);
-                let state = self.state.entry_hashed(hash, &key);
-                self.step.process(&key, state, record, &mut context);
+        let mut ahead: [(Vec<S::Key>, Ahead); BLOCKS_UNDER_WAY] = Default::default();
+        for (block, range, stage) in stages(all) {
+            let (keys, looked_up) = &mut ahead[block % BLOCKS_UNDER_WAY];
+            let before = range.start - (all - ready.len());
+            let records = &ready.as_slice()[before..before + range.len()];
+            match stage {
+                Stage::LookUp => {
+                    let key = &self.key;
+                    let taken =
+                        guard(|| keys.extend(records.iter().map(|record| key(&record.value))));
+                    if taken.is_err() {
+                        // One of them panics: its turn will tell which.
+                        keys.clear();
+                    }
+                    *looked_up = self.state.look_ahead(keys.iter());
+                }
+                Stage::Touch(reach) => {
+                    let (step, states) = (&self.step, self.state.sighted(looked_up));
+                    // What panics here does so again in its turn, and is told of then.
+                    let _ = guard(|| step.touch(reach, records, &states));
+                }
+                Stage::Process => {
+                    let mut known = zip(keys.drain(..), looked_up.hashes());
+                    for record in ready.by_ref().take(range.len()) {
+                        let (key, hash) = match known.next() {
+                            Some(known) => known,
+                            None => match guard(|| (self.key)(&record.value)) {
+                                Ok(key) => {
+                                    let hash = key_hash(&key);
+                                    (key, hash)
+                                }
+                                Err(reason) => {
+                                    context.reject(&record.with(()), Some(&record.value), reason);
+                                    continue;
+                                }
+                            },
+                        };
+                        *at = Some(record.origin);
+                        let state = self.state.entry_hashed(hash, &key);
+                        self.step.process(&key, state, record, &mut context);
+                    }
+                }
             }
         }
         *at = None;

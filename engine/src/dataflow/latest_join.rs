@@ -12,6 +12,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::iter::zip;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ use crate::checkpoint::KeyGroups;
 use crate::job::JobContext;
 use crate::key::{Key, key_hash};
 use crate::ledger::{Fate, Pen};
+use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::state::{KeyedState, LOOK_AHEAD, StateError};
+use crate::state::{KeyedState, StateError};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
@@ -269,16 +271,29 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
         records: Vec<Record<(K, T)>>,
         insert: impl Fn(&mut Self, u64, K, Record<T>),
     ) {
+        let all = records.len();
         let mut records = records.into_iter();
-        while !records.as_slice().is_empty() {
-            let next = &records.as_slice()[..LOOK_AHEAD.min(records.len())];
-            let keys = next.iter().map(|record| &record.value.0);
-            let (count, hashes) = (next.len(), self.state.look_ahead(keys, |_| ()));
-            for (record, hash) in records.by_ref().take(count).zip(hashes) {
-                self.pen.mark(record.origin, Fate::Processed);
-                let blank = record.with(());
-                let (key, value) = record.value;
-                insert(self, hash, key, blank.with(value));
+        let mut ahead = [Ahead::default(); BLOCKS_UNDER_WAY];
+        for (block, range, stage) in stages(all) {
+            let looked_up = &mut ahead[block % BLOCKS_UNDER_WAY];
+            match stage {
+                Stage::LookUp => {
+                    let before = range.start - (all - records.len());
+                    let next = &records.as_slice()[before..before + range.len()];
+                    let keys = next.iter().map(|record| &record.value.0);
+                    *looked_up = self.state.look_ahead(keys);
+                }
+                Stage::Touch(_) => {}
+                Stage::Process => {
+                    for (record, hash) in
+                        zip(records.by_ref().take(range.len()), looked_up.hashes())
+                    {
+                        self.pen.mark(record.origin, Fate::Processed);
+                        let blank = record.with(());
+                        let (key, value) = record.value;
+                        insert(self, hash, key, blank.with(value));
+                    }
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use thalweg_engine::look_ahead::Reach;
 use thalweg_engine::time::EventTime;
 
 use super::extract::Extraction;
@@ -191,14 +192,24 @@ impl<T: 'static> FeaturePlan<T> {
         fits && self.program.accepts(state)
     }
 
-    /// Looks at what the next events will need of the states of their keys; see
-    /// [`KeyedState::look_ahead`](thalweg_engine::state::KeyedState::look_ahead).
-    pub fn touch<'a>(&self, events: impl Iterator<Item = &'a T>, states: &[Option<&KeyFeatures>]) {
-        self.program.touch(states);
-        for (event, state) in events.zip(states) {
-            if let Some(state) = state.filter(|state| state.has_indexes()) {
-                self.program
-                    .touch_indexes(state, |column| self.columns.id_of(event, column));
+    /// Asks for the memory that the next events will need of the states of their keys; see
+    /// [`look_ahead`](thalweg_engine::look_ahead).
+    pub fn touch<'a>(
+        &self,
+        reach: Reach,
+        events: impl Iterator<Item = &'a T>,
+        states: &[Option<&KeyFeatures>],
+    ) {
+        match reach {
+            Reach::State => self.program.touch_blocks(states),
+            Reach::Pointees => {
+                self.program.touch_rows(states);
+                for (event, state) in events.zip(states) {
+                    if let Some(state) = state.filter(|state| state.has_indexes()) {
+                        let id_of = |column| self.columns.id_of(event, column);
+                        self.program.touch_indexes(state, id_of);
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_engine::guard::guard;
 use thalweg_engine::key::Key;
 use thalweg_engine::keyed::{Context, KeyedStep};
+use thalweg_engine::look_ahead::Reach;
 use thalweg_engine::record::{Data, Record};
 use thalweg_engine::state::{KeyedState, State};
 use thalweg_engine::telemetry::{Counter, Telemetry};
@@ -198,12 +199,12 @@ impl<K: Key, T: Data, I: Data, const REFUSES: bool> KeyedStep<I>
 
     const TURNS_AWAY: bool = REFUSES;
 
-    fn touch(&self, records: &[Record<I>], states: &[Option<&KeyFeatures>]) {
+    fn touch(&self, reach: Reach, records: &[Record<I>], states: &[Option<&KeyFeatures>]) {
         if let Some(plan) = &self.0.plan {
             let events = records
                 .iter()
                 .map(|record| (self.0.rows.event)(&record.value));
-            plan.touch(events, states);
+            plan.touch(reach, events, states);
         }
     }
 

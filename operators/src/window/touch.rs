@@ -1,32 +1,49 @@
-//! Looking at the state of many keys ahead of their turn, so that they wait for memory together.
+//! Asking for the memory of the states of events to come.
 
 use std::hint::black_box;
+
+use prefetch_index::prefetch_index;
 
 use super::program::Program;
 use super::state::KeyFeatures;
 
 /// Lanes of 32 bits in a cache line.
 const LINE: usize = 16;
+/// A block of so many lines is asked for as a whole.
+const SMALL_BLOCK: usize = 8;
 
 impl Program {
-    /// Reads of each state what its next event will read: first the running values, then the rows
-    /// that they point to.
-    pub(crate) fn touch(&self, states: &[Option<&KeyFeatures>]) {
-        let states = || states.iter().flatten();
-        let mut seen = 0;
-        for state in states() {
-            let lines = state.block.chunks(LINE);
-            let lines = lines.take((self.shape.fixed as usize).div_ceil(LINE));
-            seen ^= lines.fold(0, |seen, line| seen ^ line[0]);
-        }
-        for state in states().filter(|state| state.shape() == self.shape && state.slots() > 0) {
-            let (geometry, fixed, log) = (state.geometry(), state.fixed(), state.log());
-            seen ^= log[geometry.row(state.tail).start];
-            for at in &self.pointers {
-                seen ^= log[geometry.row(fixed[*at]).start];
+    /// Asks for the running values of each state, for the place of the next row, and for what a
+    /// short log has beside its rows.
+    pub(crate) fn touch_blocks(&self, states: &[Option<&KeyFeatures>]) {
+        for state in states.iter().flatten() {
+            let lines = state.block.len().div_ceil(LINE);
+            let lines = lines.min((self.shape.fixed as usize / LINE + 1).max(SMALL_BLOCK));
+            for line in 0..lines {
+                prefetch_index(&*state.block, line * LINE);
+            }
+            if lines == SMALL_BLOCK && self.has_rows(state) {
+                let row = state.geometry().row(state.tail);
+                prefetch_index(state.log(), row.start);
             }
         }
-        black_box(seen);
+    }
+
+    /// Asks for the rows that the running values of each state point to.
+    pub(crate) fn touch_rows(&self, states: &[Option<&KeyFeatures>]) {
+        let large = |state: &&KeyFeatures| state.block.len() > SMALL_BLOCK * LINE;
+        for state in states.iter().copied().flatten().filter(large) {
+            if self.has_rows(state) {
+                let (geometry, fixed, log) = (state.geometry(), state.fixed(), state.log());
+                for at in &self.pointers {
+                    prefetch_index(log, geometry.row(fixed[*at]).start);
+                }
+            }
+        }
+    }
+
+    fn has_rows(&self, state: &KeyFeatures) -> bool {
+        state.shape() == self.shape && state.slots() > 0
     }
 
     /// Looks up the ids of the next event in the indexes of a key.

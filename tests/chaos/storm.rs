@@ -16,6 +16,9 @@ use crate::proxy::Weather;
 use crate::random::Random;
 use crate::records::{EVENTS, ROWS, Row, TOTALS, Total};
 
+/// How long the network to a broker fails at most.
+const LONG: Duration = Duration::from_secs(22);
+
 /// Runs the whole; whether nothing is lost, doubled or wrong. True where there is no such broker.
 pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> bool {
     let folder = tempfile::Builder::new().prefix("thalweg-chaos-").tempdir();
@@ -142,11 +145,15 @@ impl Storm<'_> {
             self.place.lose_checkpoints(time);
             return;
         }
-        let links = cluster.network.len() as u64;
-        if links == 0 || !self.random.once_in(4) {
+        let links: Vec<_> = cluster.network.iter().collect();
+        let (between, links, odds) = match self.broker.network() {
+            Some(network) if self.random.once_in(2) => ("job and broker", vec![network], 1),
+            _ => ("two processes", links, 4),
+        };
+        if links.is_empty() || !self.random.once_in(odds) {
             return;
         }
-        let link = &cluster.network[self.random.below(links) as usize];
+        let link = links[self.random.below(links.len() as u64) as usize];
         let weather = [
             Weather::Delay,
             Weather::HalfOpen,
@@ -154,7 +161,10 @@ impl Storm<'_> {
             Weather::Reset,
         ];
         let weather = weather[self.random.below(4) as usize];
-        println!("chaos: between two processes there is {weather:?} for {time:?}");
+        // Now and then for longer than clients wait for an answer.
+        let is_long = odds == 1 && self.random.once_in(6);
+        let time = if is_long { LONG } else { time };
+        println!("chaos: between {between} there is {weather:?} for {time:?}");
         link.set(weather);
         thread::sleep(time);
         link.set(Weather::Fair);

@@ -9,7 +9,6 @@ mod certificates;
 #[path = "cluster/process.rs"]
 mod process;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;

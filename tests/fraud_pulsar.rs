@@ -7,40 +7,15 @@
 
 #[path = "brokers/fraud.rs"]
 mod fraud;
+#[path = "brokers/pulsar_admin.rs"]
+mod pulsar_admin;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "brokers/running.rs"]
 mod running;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use thalweg::connectors::pulsar::{Pulsar, PulsarSource};
-
-/// Makes a topic, with the broker's admin interface.
-fn create_topic(web: &str, topic: &str, partitions: u32) {
-    let host = web.strip_prefix("http://").unwrap();
-    let body = partitions.to_string();
-    let mut said = String::new();
-    for _ in 0..50 {
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "PUT /admin/v2/persistent/public/default/{topic}/partitions HTTP/1.1\r\nhost: {host}\r\n\
-             connection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        said.clear();
-        stream.read_to_string(&mut said).unwrap();
-        if said.starts_with("HTTP/1.1 2") {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    panic!("{topic}: {said}");
-}
 
 #[test]
 fn payments_in_pulsar_are_scored_as_those_in_the_log_are() {
@@ -49,7 +24,7 @@ fn payments_in_pulsar_are_scored_as_those_in_the_log_are() {
     };
     let url = broker.address("THALWEG_TEST_PULSAR");
     for topic in ["payments", "labels", "predictions", "alerts"] {
-        create_topic(broker.address("THALWEG_TEST_PULSAR_WEB"), topic, 4);
+        broker.create_topic(topic, 4);
     }
     let kinds = "[source]\nkind = \"pulsar\"\n[sink]\nkind = \"pulsar\"\n";
     let section = format!("[pulsar]\nurl = \"{url}\"\npatience_ms = 30000\n");

@@ -58,7 +58,8 @@ struct Broken;
 impl<T: Data> Publisher<T> {
     /// Publishes what earlier runs have left, then whatever comes, until everything is published.
     pub(crate) fn run(mut self) {
-        let taken_over = self.insist(|writer| writer.take_over());
+        let resumed = self.resume();
+        let taken_over = resumed.and_then(|()| self.insist(|writer| writer.take_over()));
         if taken_over.and_then(|()| self.publish_restored()).is_err() {
             return;
         }
@@ -120,6 +121,7 @@ impl<T: Data> Publisher<T> {
             self.closed.push_back((save.epoch, Arc::clone(&outbox)));
             save.outbox = Some(outbox);
         }
+        save.published = self.writer.published();
         self.epoch = save.epoch + 1;
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
             let epoch = self.epochs.number(save.epoch);
@@ -170,6 +172,19 @@ impl<T: Data> Publisher<T> {
             }
             turns::sleep(wait);
             wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Tells the writer how far had been published when the checkpoint was taken.
+    fn resume(&mut self) -> Result<(), Broken> {
+        let epochs = Arc::clone(&self.epochs);
+        let restored = epochs.restored.as_ref();
+        match restored.and_then(|restored| restored.published(&self.step.id)) {
+            Some(published) => {
+                let resumed = self.writer.resume(published);
+                self.settle(resumed)
+            }
+            None => Ok(()),
         }
     }
 

@@ -179,6 +179,23 @@ pub trait Writer<T>: Send {
 
 /// Writes whole epochs, each exactly once.
 pub trait EpochWriter<T>: Send {
+    /// Takes in how far had been [published](Self::published) when the checkpoint was taken that the job
+    /// goes on from, if the writer has said so then. It comes before everything else. A writer that finds
+    /// less than this outside must end the run: what it goes by there is lost, and it would publish again.
+    ///
+    /// # Errors
+    /// When it cannot be read: this ends the run.
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let _ = published;
+        Ok(())
+    }
+
+    /// How far has been published, as far as the writer knows, in words of its own. They are kept with
+    /// each checkpoint. None unless a writer has something to say.
+    fn published(&self) -> Option<String> {
+        None
+    }
+
     /// Keeps whoever has published under this slot before from doing so any more. It comes first, on
     /// the thread that publishes.
     ///

@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
     command.args(arguments).env(SUPERVISED, token.to_string());
     let ward = Arc::new(Mutex::new(Ward::default()));
     listen_for(&ward);
-    let (mut in_a_row, mut pause) = (0, PAUSE_MIN);
+    let (mut in_a_row, mut pause, mut has_got_on) = (0, PAUSE_MIN, false);
     loop {
         let started_ns = clock.now_ns();
         let end = match attend(&ward, &mut command, &clock) {
@@ -122,11 +122,11 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
             }
         };
         let (status, code) = (end.status, exit_code(end.status));
-        if lock(&ward).asked > 0 || !is_worth_another_try(code) {
-            return code;
-        }
         if end.has_sealed || Duration::from_nanos(clock.now_ns() - started_ns) >= LONG {
-            (in_a_row, pause) = (0, PAUSE_MIN);
+            (in_a_row, pause, has_got_on) = (0, PAUSE_MIN, true);
+        }
+        if lock(&ward).asked > 0 || !is_worth_another_try(code, has_got_on) {
+            return code;
         }
         if in_a_row == restarts {
             error!(%status, restarts, "the program has broken down too often in a row: giving up");
@@ -259,9 +259,13 @@ fn exit_code(status: ExitStatus) -> u8 {
     code.unwrap_or(Outcome::Failed.code())
 }
 
-/// Whether a program that has ended in this way may do better the next time.
-fn is_worth_another_try(code: u8) -> bool {
-    let ends = [Outcome::Done, Outcome::Refused, Outcome::Superseded];
+/// Whether a program that has ended in this way may do better the next time. What has got on before and
+/// cannot start now may find a broker away, which comes back.
+fn is_worth_another_try(code: u8, has_got_on: bool) -> bool {
+    if code == Outcome::Refused.code() {
+        return has_got_on;
+    }
+    let ends = [Outcome::Done, Outcome::Superseded];
     !ends.map(Outcome::code).contains(&code) && i32::from(code) != INTERRUPTED
 }
 
@@ -280,7 +284,9 @@ mod tests {
             (101, true),
             (130, false),
         ] {
-            assert_eq!(is_worth_another_try(code), expected, "{code}");
+            assert_eq!(is_worth_another_try(code, false), expected, "{code}");
+            let expected = expected || code == 2;
+            assert_eq!(is_worth_another_try(code, true), expected, "{code}");
         }
     }
 }

@@ -13,6 +13,9 @@ use thalweg::engine::source::{Found, ReadBatch, ReadStatus, Source};
 use crate::kafka::KafkaBroker;
 use crate::ledger::{Verdict, judge_slot};
 use crate::notes;
+use crate::proxy::Proxy;
+#[cfg(feature = "pulsar")]
+use crate::pulsar::PulsarBroker;
 use crate::records::{EVENTS, Event, ROWS, TOTALS};
 
 /// Partitions of each topic.
@@ -26,6 +29,20 @@ pub(crate) enum Kind {
     /// Apache Kafka, which is killed and started again, too
     #[cfg(feature = "kafka")]
     Kafka,
+    /// Apache Pulsar, which is killed and started again, too
+    #[cfg(feature = "pulsar")]
+    Pulsar,
+}
+
+impl Kind {
+    /// How many kills there are where nothing is said: with brokers that take long to come back, a few.
+    pub(crate) fn kills(self) -> u32 {
+        match self {
+            Self::Log => 25,
+            #[cfg(any(feature = "kafka", feature = "pulsar"))]
+            _ => 5,
+        }
+    }
 }
 
 /// A broker with the job's topics.
@@ -46,6 +63,11 @@ pub(crate) trait Broker: Send + Sync {
     fn restart(&self) -> bool {
         false
     }
+
+    /// What is between it and the job, where there is something.
+    fn network(&self) -> Option<&Proxy> {
+        None
+    }
 }
 
 /// Values by partition, with their offsets.
@@ -57,6 +79,8 @@ pub(crate) fn open(kind: Kind, folder: &Path) -> Option<Arc<dyn Broker>> {
         Kind::Log => Some(Arc::new(Log(folder.join("log")))),
         #[cfg(feature = "kafka")]
         Kind::Kafka => Some(Arc::new(KafkaBroker::start()?)),
+        #[cfg(feature = "pulsar")]
+        Kind::Pulsar => Some(Arc::new(PulsarBroker::start()?)),
     }
 }
 

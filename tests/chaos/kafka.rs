@@ -1,4 +1,4 @@
-//! A real Kafka, which can be killed.
+//! A real Kafka, which can be killed, behind a network that can fail.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,22 @@ use thalweg::connectors::kafka::{EPOCH_HEADER, Kafka, KafkaSink, KafkaSource, Me
 use thalweg::engine::sink::Sink;
 
 use crate::broker::{Broker, Contents, PARTITIONS, contents};
-use crate::ledger::{Entry, Verdict, judge_slot};
+use crate::ledger::{Entry, Verdict, judge_places, judge_slot};
+use crate::proxy::Proxy;
 use crate::records::{EVENTS, Event, ROWS, TOTALS};
 use crate::running;
 
 /// Where sinks note how far they have published.
 const NOTES: &str = "thalweg-progress";
 
-pub(crate) struct KafkaBroker(running::Broker);
+/// How the topic of the notes is made, so that all of them stay.
+const NOTES_SETTINGS: [&str; 2] = ["cleanup.policy=compact", "min.compaction.lag.ms=86400000"];
+
+pub(crate) struct KafkaBroker {
+    broker: running::Broker,
+    /// What the job comes through.
+    network: Proxy,
+}
 
 /// What a note says.
 #[derive(Deserialize)]
@@ -30,20 +38,27 @@ impl KafkaBroker {
     /// Starts one, unless it is not to be had.
     pub(crate) fn start() -> Option<Self> {
         let broker = running::own("kafka")?;
-        for topic in [EVENTS, ROWS, TOTALS] {
-            let partitions = PARTITIONS.to_string();
-            let arguments = ["--create", "--topic", topic, "--partitions", &partitions];
+        let create = |topic: &str, partitions: u32, settings: &[&str]| {
+            let partitions = partitions.to_string();
+            let mut arguments = vec!["--create", "--topic", topic, "--partitions", &partitions];
+            arguments.extend(settings.iter().flat_map(|setting| ["--config", setting]));
             broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");
+        };
+        for topic in [EVENTS, ROWS, TOTALS] {
+            create(topic, PARTITIONS, &[]);
         }
-        Some(Self(broker))
+        create(NOTES, 1, &NOTES_SETTINGS);
+        let address = |name| broker.address(name).parse().expect("it is an address");
+        let network = Proxy::start_at(
+            address("THALWEG_TEST_KAFKA_FRONT"),
+            address("THALWEG_TEST_KAFKA_BACK"),
+        );
+        Some(Self { broker, network })
     }
 
+    /// Not through the network.
     fn kafka(&self) -> Kafka {
-        Kafka::at(self.address())
-    }
-
-    fn address(&self) -> &str {
-        self.0.address("THALWEG_TEST_KAFKA")
+        Kafka::at(self.broker.address("THALWEG_TEST_KAFKA"))
     }
 
     /// The bytes of a topic's values, with what is beside them.
@@ -53,8 +68,8 @@ impl KafkaBroker {
         all.flatten().map(|(_, message)| message).collect()
     }
 
-    /// What a slot has published, in order, each epoch with its note.
-    fn entries(&self, topic: &str) -> Vec<Entry> {
+    /// What a slot has published, in order, each epoch with its note; and the places of all its records.
+    fn entries(&self, topic: &str) -> (Vec<Entry>, Vec<(u64, u64)>) {
         let mut epochs: BTreeMap<u64, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
         for message in self.messages(topic) {
             let place = message.header(EPOCH_HEADER).expect("each has a place");
@@ -64,6 +79,11 @@ impl KafkaBroker {
             let of_epoch = epochs.entry(number(epoch)).or_default();
             of_epoch.push((number(index), message.value));
         }
+        let places = epochs
+            .iter()
+            .flat_map(|(epoch, records)| records.iter().map(move |(number, _)| (*epoch, *number)));
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
         let notes = self.messages(NOTES);
         let slot_of = |note: &Message<Vec<u8>>| {
             let key = note.key.clone().unwrap_or_default();
@@ -92,21 +112,16 @@ impl KafkaBroker {
         }
         let left = epochs.into_values().flatten();
         entries.extend(left.map(|(_, bytes)| Entry::Record { bytes }));
-        entries
+        (entries, places)
     }
 }
 
 impl Broker for KafkaBroker {
     fn arguments(&self) -> Vec<String> {
-        let words = [
-            "--source",
-            "kafka",
-            "--sink",
-            "kafka",
-            "--kafka",
-            self.address(),
-        ];
-        words.map(str::to_owned).to_vec()
+        let words = ["--source", "kafka", "--sink", "kafka", "--kafka"];
+        let mut words = words.map(str::to_owned).to_vec();
+        words.push(self.network.address.to_string());
+        words
     }
 
     fn input(&self) -> Box<dyn Sink<Event>> {
@@ -120,13 +135,19 @@ impl Broker for KafkaBroker {
 
     fn judge_slots(&self, verdict: &mut Verdict) {
         for topic in [ROWS, TOTALS] {
-            judge_slot(verdict, topic, &self.entries(topic));
+            let (entries, places) = self.entries(topic);
+            judge_slot(verdict, topic, &entries);
+            judge_places(verdict, topic, &places);
         }
     }
 
     fn restart(&self) -> bool {
-        self.0.kill();
-        self.0.start_again();
+        self.broker.kill();
+        self.broker.start_again();
         true
+    }
+
+    fn network(&self) -> Option<&Proxy> {
+        Some(&self.network)
     }
 }

@@ -37,7 +37,7 @@ impl Verdict {
         self.say(count, "too many", what);
     }
 
-    fn wrong(&mut self, count: usize, what: impl FnOnce() -> String) {
+    pub(crate) fn wrong(&mut self, count: usize, what: impl FnOnce() -> String) {
         self.wrong += count as u64;
         self.say(count, "wrong", what);
     }
@@ -173,6 +173,23 @@ fn judge_order(verdict: &mut Verdict, rows: &[Vec<Row>]) {
                 format!("event {} comes after what came after it", row.id)
             });
         }
+    }
+}
+
+/// Judges the places, epoch and number in it, of what a slot has published: from one to the next it is the
+/// next number, or the first one of a later epoch.
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
+pub(crate) fn judge_places(verdict: &mut Verdict, name: &str, places: &[(u64, u64)]) {
+    let mut last = None;
+    for place in places {
+        let (epoch, number) = *place;
+        let before = last.filter(|(before, _)| *before == epoch);
+        let expected = before.map_or(0, |(_, number)| number + 1);
+        let words = || format!("{name}: {place:?} follows {last:?}");
+        let is_again = last.is_some_and(|last| *place <= last);
+        verdict.duplicated(usize::from(is_again), words);
+        verdict.lost(usize::from(!is_again && number != expected), words);
+        last = Some(*place);
     }
 }
 

@@ -34,7 +34,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Passes connections on to `target`.
     pub(crate) fn start(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), target)
+    }
+
+    /// Passes connections to `front` on to `target`.
+    pub(crate) fn start_at(front: SocketAddr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind(front).expect("the port is free");
         listener.set_nonblocking(true).expect("it is a socket");
         let address = listener.local_addr().expect("it is bound");
         let weather = Arc::new(Mutex::new(Weather::Fair));

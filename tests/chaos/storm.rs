@@ -12,9 +12,20 @@ use crate::cluster::{Cluster, Place, Shape};
 use crate::feeder::Feeder;
 use crate::ledger::{Verdict, judge};
 use crate::process::{Process, wait_until};
-use crate::proxy::Weather;
+use crate::proxy::{Proxy, Weather};
 use crate::random::Random;
 use crate::records::{EVENTS, ROWS, Row, TOTALS, Total};
+
+/// The ways in which a network fails.
+const WEATHERS: [Weather; 4] = [
+    Weather::Delay,
+    Weather::HalfOpen,
+    Weather::Cut,
+    Weather::Reset,
+];
+/// How long the network to a broker fails: for a job that must bear it, and at most.
+const SHORT: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(22);
 
 /// Runs the whole; whether nothing is lost, doubled or wrong. True where there is no such broker.
 pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> bool {
@@ -42,6 +53,9 @@ pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> bool {
         done: 0,
         lives: 0,
     };
+    if let Some(network) = broker.network() {
+        storm.disturb(network);
+    }
     while storm.done < kills {
         storm.live();
     }
@@ -81,6 +95,25 @@ struct Storm<'a> {
 }
 
 impl Storm<'_> {
+    /// Has the network to the broker fail in every way, beneath a job that must bear it.
+    fn disturb(&mut self, network: &Proxy) {
+        let shape = Shape {
+            processes: 2,
+            workers: 2,
+            is_supervised: false,
+        };
+        let mut cluster = Cluster::start(self.place, self.broker, shape, "disturbed", &[]);
+        for weather in WEATHERS {
+            self.wait_for_epochs(&mut cluster);
+            println!("chaos: between job and broker there is {weather:?} for {SHORT:?}");
+            network.set(weather);
+            thread::sleep(SHORT);
+            network.set(Weather::Fair);
+        }
+        self.wait_for_epochs(&mut cluster);
+        cluster.kill();
+    }
+
     /// Starts a cluster of any shape, disturbs it, and ends it in one way or another.
     fn live(&mut self) {
         self.lives += 1;
@@ -142,19 +175,20 @@ impl Storm<'_> {
             self.place.lose_checkpoints(time);
             return;
         }
-        let links = cluster.network.len() as u64;
-        if links == 0 || !self.random.once_in(4) {
+        let links: Vec<_> = cluster.network.iter().collect();
+        let (between, links, odds) = match self.broker.network() {
+            Some(network) if self.random.once_in(2) => ("job and broker", vec![network], 1),
+            _ => ("two processes", links, 4),
+        };
+        if links.is_empty() || !self.random.once_in(odds) {
             return;
         }
-        let link = &cluster.network[self.random.below(links) as usize];
-        let weather = [
-            Weather::Delay,
-            Weather::HalfOpen,
-            Weather::Cut,
-            Weather::Reset,
-        ];
-        let weather = weather[self.random.below(4) as usize];
-        println!("chaos: between two processes there is {weather:?} for {time:?}");
+        let link = links[self.random.below(links.len() as u64) as usize];
+        let weather = WEATHERS[self.random.below(4) as usize];
+        // Now and then for longer than clients wait for an answer.
+        let is_long = odds == 1 && self.random.once_in(6);
+        let time = if is_long { LONG } else { time };
+        println!("chaos: between {between} there is {weather:?} for {time:?}");
         link.set(weather);
         thread::sleep(time);
         link.set(Weather::Fair);

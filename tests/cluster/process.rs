@@ -75,11 +75,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program with what it says going to a file in the folder.
     pub(crate) fn start(program: &str, folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        Self::spawn(command.args(arguments).env_remove("HOSTNAME"), folder, name)
+    }
+
+    /// Likewise of a command.
+    pub(crate) fn spawn(command: &mut Command, folder: &Path, name: &str) -> Self {
         let log = folder.join(format!("{name}.stderr"));
         let file = File::create(&log).expect("the folder is writable");
-        let child = Command::new(program)
-            .args(arguments)
-            .env_remove("HOSTNAME")
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

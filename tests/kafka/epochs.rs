@@ -282,6 +282,31 @@ fn what_can_never_be_sent_is_refused_before_it_is_sealed() {
 }
 
 #[test]
+fn notes_that_are_lost_end_the_run_instead_of_an_epoch_coming_again() {
+    let Some(broker) = broker::own() else {
+        return;
+    };
+    let place = Place::new(&broker, "lost");
+    let mut writer = place.writer();
+    let one = outbox(&mut *writer, &[1]);
+    publish(&mut *writer, 4, &one).unwrap();
+    let published = writer.published().unwrap();
+    drop(writer);
+    let resume = || {
+        let mut writer = place.sink.open_epochs(&place.slot).unwrap();
+        writer.resume(&published).unwrap();
+        insist(|| writer.take_over())
+    };
+    resume().unwrap();
+    let class = "org.apache.kafka.tools.TopicCommand";
+    broker.tool(class, &["--delete", "--topic", &place.notes], "");
+    let error = resume().unwrap_err().to_string();
+    assert!(error.contains("epoch 4 has been published"), "{error}");
+    assert!(error.contains("notes is nothing"), "{error}");
+    assert_eq!(broker.contents(&place.topic).len(), 1);
+}
+
+#[test]
 fn notes_in_a_topic_that_forgets_are_refused() {
     let Some(broker) = broker::shared() else {
         return;

@@ -181,6 +181,35 @@ fn records_of_others_in_between_are_passed_over() {
 }
 
 #[test]
+fn messages_that_are_removed_end_the_run_instead_of_an_epoch_coming_again() {
+    let Some(broker) = shared() else { return };
+    let place = Place::new(broker, "removed");
+    let mut writer = place.writer();
+    let one = outbox(&mut *writer, 0..100);
+    publish(&mut *writer, 4, &one);
+    let published = writer.published().unwrap();
+    drop(writer);
+    let resume = || {
+        let mut writer = place.untaken();
+        writer.resume(&published).unwrap();
+        insist(|| writer.take_over())
+    };
+    resume().unwrap();
+    // As retention does, in one of the partitions.
+    broker.admin(
+        "DELETE",
+        &format!("{}-partition-1/truncate", place.topic),
+        "",
+    );
+    let error = resume().unwrap_err().to_string();
+    assert!(error.contains("of epoch 4 has been published"), "{error}");
+    assert!(
+        error.contains("the last of this pipeline is none"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_broker_that_goes_away_in_an_epoch_gets_it_once() {
     let Some(broker) = own() else { return };
     let place = Place::new(&broker, "away");

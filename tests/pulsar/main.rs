@@ -12,6 +12,8 @@ mod interop;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/job.rs"]
 mod job;
+#[path = "../brokers/pulsar_admin.rs"]
+mod pulsar_admin;
 mod refusals;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/running.rs"]

@@ -26,6 +26,8 @@ pub(super) struct KafkaEpochs<T> {
     place: Place,
     /// None before it has taken over, and after trouble.
     transactions: Option<Transactions>,
+    /// The newest epoch that is known to have been published.
+    published: Option<Epoch>,
     bytes_max: usize,
     value: Vec<u8>,
     key: Vec<u8>,
@@ -45,6 +47,7 @@ impl<T: 'static> KafkaEpochs<T> {
                 .map_or(bytes_max, |most| most.min(bytes_max)),
             place,
             transactions: None,
+            published: None,
             value: Vec::new(),
             key: Vec::new(),
             id: String::new(),
@@ -93,13 +96,32 @@ impl<T: 'static> KafkaEpochs<T> {
         let records = outbox::records(outbox).map_err(Trouble::Final)?;
         let mut transactions = match self.transactions.take() {
             Some(transactions) => transactions,
-            None => Transactions::take_over(&self.place)?,
+            None => self.begin()?,
         };
-        if !transactions.has_published(epoch) {
+        if transactions.published() < Some(epoch) {
             transactions.publish(epoch, &records, &self.sink.reports())?;
         }
+        self.published = transactions.published();
         self.transactions = Some(transactions);
         Ok(())
+    }
+
+    /// Takes over, unless less is noted than has been published.
+    fn begin(&self) -> Result<Transactions, Trouble> {
+        let transactions = Transactions::take_over(&self.place)?;
+        let noted = transactions.published();
+        if let Some(published) = self.published
+            && noted < Some(published)
+        {
+            let noted = noted.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
+            return Err(Trouble::Final(format!(
+                "epoch {published} has been published, and the last that topic `{}` notes is {noted}: \
+                 notes have been removed; bring them back, or begin in another place of checkpoints \
+                 with an export of this one",
+                self.place.notes
+            )));
+        }
+        Ok(transactions)
     }
 
     fn in_trouble(&self, trouble: Trouble) -> SinkError {
@@ -112,9 +134,23 @@ impl<T: 'static> KafkaEpochs<T> {
 }
 
 impl<T: 'static> EpochWriter<T> for KafkaEpochs<T> {
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let epoch = published.parse().map_err(|_| SinkError::Write {
+            what: self.sink.what(),
+            reason: format!("the checkpoint says that `{published}` has been published: no epoch"),
+        })?;
+        self.published = Some(Epoch(epoch));
+        Ok(())
+    }
+
+    fn published(&self) -> Option<String> {
+        self.published.map(|epoch| epoch.to_string())
+    }
+
     fn take_over(&mut self) -> Result<(), SinkError> {
-        match Transactions::take_over(&self.place) {
+        match self.begin() {
             Ok(transactions) => {
+                self.published = transactions.published();
                 self.transactions = Some(transactions);
                 Ok(())
             }

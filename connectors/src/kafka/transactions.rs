@@ -119,9 +119,9 @@ impl Transactions {
         })
     }
 
-    /// Whether the epoch has been published.
-    pub(super) fn has_published(&self, epoch: Epoch) -> bool {
-        self.published.is_some_and(|note| note.epoch >= epoch.0)
+    /// The newest epoch that has been published.
+    pub(super) fn published(&self) -> Option<Epoch> {
+        self.published.map(|note| Epoch(note.epoch))
     }
 
     /// Publishes an epoch, with a note of it.

@@ -4,9 +4,13 @@
 //! its epoch and its number among those of its partition. Only one producer may write to a partition at
 //! a time; so the last record there tells how far has been published, and what is behind it is left.
 //!
+//! Each checkpoint keeps how far that was: where less is found later, messages have been removed, and
+//! nothing is published.
+//!
 //! After any trouble the producers are given up and others look for the end anew. Their names are the
 //! broker's: under the same name, a namespace that removes duplicates would take new records for old.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thalweg_engine::checkpoint::Epoch;
@@ -50,6 +54,8 @@ pub(super) struct PulsarEpochs<T> {
     partitions: Vec<String>,
     /// None before they have been taken over, and after trouble.
     lines: Option<Vec<Line>>,
+    /// By partition, how far is known to have been published.
+    published: BTreeMap<String, Place>,
     /// The partition of the next records without a key.
     turn: usize,
     value: Vec<u8>,
@@ -71,6 +77,7 @@ impl<T: 'static> PulsarEpochs<T> {
             client,
             partitions,
             lines: None,
+            published: BTreeMap::new(),
             turn: 0,
             value: Vec::new(),
             key: Vec::new(),
@@ -136,6 +143,47 @@ impl<T: 'static> PulsarEpochs<T> {
         self.partitions.iter().map(take).collect()
     }
 
+    /// Likewise, unless less is there than has been published.
+    fn begin(&mut self) -> Result<Vec<Line>, SinkError> {
+        let what = self.sink.what();
+        let lines = self.take_lines().map_err(|problem| SinkError::Away {
+            what: what.clone(),
+            reason: problem.reason,
+        })?;
+        for (topic, line) in self.partitions.iter().zip(&lines) {
+            let published = self.published.get(topic).copied();
+            if let Some((epoch, number)) = published
+                && line.published < published
+            {
+                let last = match line.published {
+                    None => "none".to_owned(),
+                    Some((epoch, number)) => format!("record {number} of epoch {epoch}"),
+                };
+                return Err(SinkError::Write {
+                    what,
+                    reason: format!(
+                        "record {number} of epoch {epoch} has been published in `{topic}`, where the \
+                         last of this pipeline is {last}: messages have been removed; keep them for \
+                         longer than the job stands still, and begin in another place of checkpoints \
+                         with an export of this one"
+                    ),
+                });
+            }
+        }
+        self.note_published(&lines);
+        Ok(lines)
+    }
+
+    fn note_published(&mut self, lines: &[Line]) {
+        for (topic, line) in self.partitions.iter().zip(lines) {
+            if let Some(place) = line.published
+                && self.published.get(topic) != Some(&place)
+            {
+                self.published.insert(topic.clone(), place);
+            }
+        }
+    }
+
     fn try_publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
         let what = self.sink.what();
         let broken = |reason| SinkError::Write {
@@ -148,8 +196,7 @@ impl<T: 'static> PulsarEpochs<T> {
         };
         let records = outbox::records(outbox).map_err(broken)?;
         let lines = self.lines.take();
-        let lines = lines.map_or_else(|| self.take_lines(), Ok);
-        let mut lines = lines.map_err(|problem| away(problem.reason))?;
+        let mut lines = lines.map_or_else(|| self.begin(), Ok)?;
         let mut numbers = vec![0; lines.len()];
         for record in records {
             let partition = record.partition.unwrap_or_default() as usize;
@@ -176,6 +223,7 @@ impl<T: 'static> PulsarEpochs<T> {
                 looked.map_err(away)?;
             }
         }
+        self.note_published(&lines);
         self.lines = Some(lines);
         Ok(())
     }
@@ -279,17 +327,22 @@ fn place_in(properties: &[KeyValue], slot: &str) -> Option<Place> {
 }
 
 impl<T: 'static> EpochWriter<T> for PulsarEpochs<T> {
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let published = serde_json::from_str(published);
+        self.published = published.map_err(|error| SinkError::Write {
+            what: self.sink.what(),
+            reason: format!("how far the checkpoint says that it was published: {error}"),
+        })?;
+        Ok(())
+    }
+
+    fn published(&self) -> Option<String> {
+        serde_json::to_string(&self.published).ok()
+    }
+
     fn take_over(&mut self) -> Result<(), SinkError> {
-        match self.take_lines() {
-            Ok(lines) => {
-                self.lines = Some(lines);
-                Ok(())
-            }
-            Err(problem) => Err(SinkError::Away {
-                what: self.sink.what(),
-                reason: problem.reason,
-            }),
-        }
+        self.lines = Some(self.begin()?);
+        Ok(())
     }
 
     fn stage(

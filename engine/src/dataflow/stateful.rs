@@ -248,6 +248,7 @@ impl Boundary {
             state,
             replaces_waiting: had_waiting || has_waiting,
             outbox: None,
+            published: None,
             reply: self.reply.clone(),
         }
     }

@@ -24,6 +24,8 @@ pub(crate) enum Ack {
         worker: usize,
         parts: Vec<PartRef>,
         watermarks: WatermarkMerge,
+        /// How far a sink has published, in its own words.
+        published: Option<String>,
     },
     /// What a sink has to publish.
     Outbox { sink: String, parts: Vec<PartRef> },

@@ -141,8 +141,13 @@ impl Epochs {
         let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
         let checkpoints = checkpoints.map_err(cannot_begin)?;
         let restored = decision.restored.as_ref();
-        let restored =
-            restored.map(|manifest| Restored::load(&checkpoints, manifest, graph, groups));
+        let restored = restored.map(|manifest| {
+            let mut restored = Restored::load(&checkpoints, manifest, graph, groups)?;
+            if restored::lineage(manifest) != Some(decision.lineage) {
+                restored.forget_published();
+            }
+            Ok(restored)
+        });
         Ok(Self {
             pipeline: config.pipeline.clone(),
             start_token: config.start_token,

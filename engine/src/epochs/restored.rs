@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::decision::cannot_begin;
-use super::sealer::LINEAGE;
+use super::sealer::{LINEAGE, PUBLISHED};
 use crate::checkpoint::{
     Checkpoints, Epoch, KeyGroups, Manifest, Piece, Pieces, SourcePartition, SourceRecord,
 };
@@ -21,6 +21,8 @@ pub(crate) struct Restored {
     pub(crate) sources: BTreeMap<String, RestoredSource>,
     states: BTreeMap<String, StepState>,
     outboxes: BTreeMap<String, Vec<(Epoch, Vec<u8>)>>,
+    /// How far sinks had published, in their own words.
+    published: BTreeMap<String, String>,
 }
 
 /// How far a source has been read.
@@ -81,10 +83,15 @@ impl Restored {
             };
             (source.id.clone(), restored)
         });
+        let published = manifest.steps.iter().filter_map(|step| {
+            let words = step.notes.get(PUBLISHED)?.as_str()?;
+            Some((step.id.clone(), words.to_owned()))
+        });
         Ok(Self {
             sources: sources.collect(),
             states,
             outboxes,
+            published: published.collect(),
         })
     }
 
@@ -96,6 +103,16 @@ impl Restored {
     /// What a sink has still to publish of earlier runs, oldest first.
     pub(crate) fn outboxes(&self, sink: &str) -> &[(Epoch, Vec<u8>)] {
         self.outboxes.get(sink).map_or(&[], Vec::as_slice)
+    }
+
+    /// How far a sink had published, in its own words.
+    pub(crate) fn published(&self, sink: &str) -> Option<&str> {
+        self.published.get(sink).map(String::as_str)
+    }
+
+    /// Forgets how far sinks had published: under other slots, nothing has been.
+    pub(super) fn forget_published(&mut self) {
+        self.published.clear();
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Save {
     pub(crate) replaces_waiting: bool,
     /// What a sink has to publish.
     pub(crate) outbox: Option<Arc<Outbox>>,
+    /// How far it has published, in its own words.
+    pub(crate) published: Option<String>,
     pub(crate) reply: Reply,
 }
 
@@ -124,6 +126,7 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
         worker: save.worker,
         parts,
         watermarks: save.state.watermarks.into_iter().next()?,
+        published: save.published,
     }];
     if let Some(outbox) = save.outbox {
         let slot = KeyGroup(0);

@@ -27,6 +27,8 @@ const LOOK_EVERY: Duration = secs(2);
 pub(super) const LINEAGE: &str = "lineage";
 /// The note that says which start has sealed it, where restarts are to know.
 pub(super) const START: &str = "start";
+/// The note of a sink that says how far it has published, in its own words.
+pub(super) const PUBLISHED: &str = "published";
 
 /// An epoch that is over everywhere, with all that was said about it.
 pub(crate) struct Sealing {
@@ -131,6 +133,7 @@ struct StepBook {
     kind: String,
     /// By worker.
     watermarks: BTreeMap<usize, WatermarkMerge>,
+    published: Option<String>,
 }
 
 impl Book {
@@ -189,10 +192,12 @@ impl Book {
                     worker,
                     parts: written,
                     watermarks,
+                    published,
                 } => {
                     let known = self.steps.entry(step.clone()).or_default();
                     known.kind = kind;
                     known.watermarks.insert(worker, watermarks);
+                    known.published = published.or(known.published.take());
                     parts.entry(step).or_default().extend(written);
                 }
                 Ack::Outbox { sink, parts } => outboxes.push(OutboxDraft { sink, parts }),
@@ -204,11 +209,16 @@ impl Book {
             partitions: source.partitions.values().cloned().collect(),
             notes: BTreeMap::from([("number".to_owned(), json!(source.number))]),
         };
-        let step = |(id, step): (&String, &StepBook)| StepDraft {
-            id: id.clone(),
-            kind: step.kind.clone(),
-            parts: parts.remove(id).unwrap_or_default(),
-            notes: BTreeMap::from([("watermarks".to_owned(), json!(step.watermarks))]),
+        let step = |(id, step): (&String, &StepBook)| {
+            let watermarks = ("watermarks".to_owned(), json!(step.watermarks));
+            let published = step.published.as_ref();
+            let published = published.map(|words| (PUBLISHED.to_owned(), json!(words)));
+            StepDraft {
+                id: id.clone(),
+                kind: step.kind.clone(),
+                parts: parts.remove(id).unwrap_or_default(),
+                notes: published.into_iter().chain([watermarks]).collect(),
+            }
         };
         ManifestDraft {
             sources: self.sources.iter().map(source).collect(),

@@ -254,6 +254,23 @@ impl<T: Data> Writer<T> for Once<T> {
 }
 
 impl<T: Data> EpochWriter<T> for Once<T> {
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let expected: u64 = published.parse().unwrap();
+        let outside = self.0.0.lock().unwrap();
+        match outside.get(&self.1).is_some_and(|slot| slot.0 >= expected) {
+            true => Ok(()),
+            false => Err(SinkError::Write {
+                what: "the outside".to_owned(),
+                reason: format!("epoch {expected} is lost"),
+            }),
+        }
+    }
+
+    fn published(&self) -> Option<String> {
+        let outside = self.0.0.lock().unwrap();
+        outside.get(&self.1).map(|slot| slot.0.to_string())
+    }
+
     fn stage(
         &mut self,
         records: &[Record<T>],
@@ -490,6 +507,19 @@ fn a_job_that_is_stopped_goes_on_where_it_was() {
     }
     to_end(options(1, Order::EventTime, Some(&store)), &outputs);
     outputs.assert_same(&whole, "at the end");
+}
+
+#[test]
+fn what_is_lost_outside_ends_the_run_instead_of_being_published_again() {
+    let (store, outputs) = (SimulatedStore::new(1), Outputs::default());
+    let with = || options(2, Order::EventTime, Some(&store));
+    to_end(with(), &outputs);
+    outputs.sums.0.lock().unwrap().clear();
+    let (outcome, _) = ended(with(), &outputs, &StopHandle::default(), false);
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("sink `sums.out`"), "{error}");
+    assert!(error.contains("is lost"), "{error}");
+    assert!(outputs.sums.values().is_empty());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 # How a Kafka broker is set up and run. Sourced by ../start.
 #
-# One node, in KRaft mode, with four listeners: plain, TLS, and two that want credentials, one of them
-# over TLS. The user is `alice`, her password `alice-secret`; any unsecured token is taken, too.
+# One node, in KRaft mode, with five listeners: plain, TLS, two that want credentials, one of them over
+# TLS, and one behind a network. The user is `alice`, her password `alice-secret`; any unsecured token is
+# taken, too. The network is a test's own: it listens at FRONT, where clients are told to go, and passes
+# on to BACK.
 
 ready='Kafka Server started'
 
@@ -10,8 +12,9 @@ kafka_java() { # main class, arguments
 }
 
 configure() {
-    local plain tls sasl sasl_tls controller
+    local plain tls sasl sasl_tls controller front back
     plain=$(free_port) tls=$(free_port) sasl=$(free_port) sasl_tls=$(free_port) controller=$(free_port)
+    front=$(free_port) back=$(free_port)
     rm -rf "$dir/data" "$dir/broker.p12"
     keytool -genkeypair -alias broker -keyalg EC -dname CN=localhost -validity 365 \
         -ext san=dns:localhost,ip:127.0.0.1 -ext bc:c -storetype PKCS12 \
@@ -26,8 +29,9 @@ node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$controller
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAIN
-listeners=PLAIN://127.0.0.1:$plain,TLS://127.0.0.1:$tls,SASL://127.0.0.1:$sasl,SASL_TLS://127.0.0.1:$sasl_tls,CONTROLLER://127.0.0.1:$controller
-listener.security.protocol.map=PLAIN:PLAINTEXT,TLS:SSL,SASL:SASL_PLAINTEXT,SASL_TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+listeners=PLAIN://127.0.0.1:$plain,TLS://127.0.0.1:$tls,SASL://127.0.0.1:$sasl,SASL_TLS://127.0.0.1:$sasl_tls,BEHIND://127.0.0.1:$back,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAIN://127.0.0.1:$plain,TLS://127.0.0.1:$tls,SASL://127.0.0.1:$sasl,SASL_TLS://127.0.0.1:$sasl_tls,BEHIND://127.0.0.1:$front
+listener.security.protocol.map=PLAIN:PLAINTEXT,TLS:SSL,SASL:SASL_PLAINTEXT,SASL_TLS:SASL_SSL,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PKCS12
 ssl.keystore.location=$dir/broker.p12
 ssl.keystore.password=thalweg
@@ -65,6 +69,8 @@ THALWEG_TEST_KAFKA=127.0.0.1:$plain
 THALWEG_TEST_KAFKA_TLS=127.0.0.1:$tls
 THALWEG_TEST_KAFKA_SASL=127.0.0.1:$sasl
 THALWEG_TEST_KAFKA_SASL_TLS=127.0.0.1:$sasl_tls
+THALWEG_TEST_KAFKA_FRONT=127.0.0.1:$front
+THALWEG_TEST_KAFKA_BACK=127.0.0.1:$back
 THALWEG_TEST_KAFKA_DIR=$dir
 THALWEG_TEST_KAFKA_JARS=$jars
 ADDRESSES

@@ -2,7 +2,8 @@
 #
 # Broker and bookie in one process, metadata in RocksDB, no functions, no stream storage. It listens
 # plainly and with TLS, takes clients without credentials and those with the token that `addresses`
-# names, refuses those with another one, and keeps what has been read.
+# names, refuses those with another one, and keeps what has been read. It listens once more, behind a
+# network of a test's own: that listens at FRONT, where clients are told to go, and passes on to BACK.
 
 ready='messaging service is ready'
 
@@ -14,8 +15,9 @@ key=dGhhbHdlZy10ZXN0cy1vbmx5LTMyLWJ5dGUta2V5ISE=
 token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.iFkV8di-5VLiDB2Oa4yYQbYKP_xw2JsyOo7awKtQovY
 
 configure() {
-    local broker tls web bookie
+    local broker tls web bookie front back
     broker=$(free_port) tls=$(free_port) web=$(free_port) bookie=$(free_port)
+    front=$(free_port) back=$(free_port)
     rm -rf "$dir/data" "$dir/broker.p12"
     keytool -genkeypair -alias broker -keyalg EC -dname CN=localhost -validity 365 \
         -ext san=dns:localhost,ip:127.0.0.1 -storetype PKCS12 \
@@ -36,7 +38,9 @@ tokenSecretKey=data:;base64,$key
 anonymousUserRole=anonymous
 webServicePort=$web
 bindAddress=127.0.0.1
-advertisedAddress=127.0.0.1
+advertisedListeners=direct:pulsar://127.0.0.1:$broker,direct:pulsar+ssl://127.0.0.1:$tls,behind:pulsar://127.0.0.1:$front
+internalListenerName=direct
+bindAddresses=behind:pulsar://127.0.0.1:$back
 managedLedgerDefaultEnsembleSize=1
 managedLedgerDefaultWriteQuorum=1
 managedLedgerDefaultAckQuorum=1
@@ -59,6 +63,8 @@ SETTINGS
     cat >"$dir/addresses" <<ADDRESSES
 THALWEG_TEST_PULSAR=pulsar://127.0.0.1:$broker
 THALWEG_TEST_PULSAR_TLS=pulsar+ssl://localhost:$tls
+THALWEG_TEST_PULSAR_FRONT=pulsar://127.0.0.1:$front
+THALWEG_TEST_PULSAR_BACK=pulsar://127.0.0.1:$back
 THALWEG_TEST_PULSAR_TOKEN=$token
 THALWEG_TEST_PULSAR_WEB=http://127.0.0.1:$web
 THALWEG_TEST_PULSAR_DIR=$dir

@@ -29,8 +29,8 @@ pub enum SinkError {
         /// What to do about it.
         remedy: String,
     },
-    /// It is away for now. While an epoch is published, the call is made again until it is back;
-    /// otherwise this ends the run.
+    /// It is away for now. A job that is to start waits for it, and while an epoch is published, the call
+    /// is made again until it is back; otherwise this ends the run.
     #[error("cannot reach {what} now: {reason}")]
     Away {
         /// What was being written.

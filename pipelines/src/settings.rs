@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thalweg_connectors::file::FileSink;
 use thalweg_engine::checkpoint::Location;
@@ -42,6 +43,7 @@ pub struct Settings {
     cluster: Option<ClusterOptions>,
     checkpoints: CheckpointSettings,
     deliveries: Deliveries,
+    start_timeout: Duration,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -94,6 +96,7 @@ impl Settings {
             cluster: None,
             checkpoints: CheckpointSettings::default(),
             deliveries: Deliveries::default(),
+            start_timeout: options.start_timeout,
             notes: Arc::default(),
         }
     }
@@ -300,6 +303,7 @@ impl Settings {
                 // A backfill takes none.
                 .filter(|_| !self.is_backfill),
             deliveries: self.deliveries.clone(),
+            start_timeout: self.start_timeout,
             ..JobOptions::default()
         }
     }
@@ -321,6 +325,7 @@ impl Settings {
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
         self.checkpoints = self.checkpoints.under(layer);
+        self.start_timeout = layer.deployment.start_timeout.unwrap_or(self.start_timeout);
         if !self.is_backfill {
             self.deliveries = layer.delivery.clone().unwrap_or_default();
         }

@@ -9,7 +9,10 @@ pub(super) use crate::broker::Problem;
 impl Problem {
     /// A problem with `code`, which the client has described as `reason`.
     pub(super) fn of_code(code: Option<RDKafkaErrorCode>, reason: String) -> Self {
-        Self::new(reason, remedy(code))
+        Self {
+            may_pass: may_pass(code),
+            ..Self::new(reason, remedy(code))
+        }
     }
 }
 
@@ -19,6 +22,39 @@ pub(super) type Requirement = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// The problem that something is not as it is required to be.
 pub(super) fn unmet(reason: String) -> Problem {
     Problem::new(reason, "see to what it requires")
+}
+
+/// Whether it may be otherwise a little later: nobody has answered, or the cluster is not ready.
+fn may_pass(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode as Code;
+    is_silence(code)
+        || matches!(
+            code,
+            Some(
+                Code::LeaderNotAvailable
+                    | Code::BrokerNotAvailable
+                    | Code::NotLeaderForPartition
+                    | Code::NetworkException
+                    | Code::RequestTimedOut
+                    | Code::CoordinatorLoadInProgress
+                    | Code::CoordinatorNotAvailable
+                    | Code::NotCoordinator
+            )
+        )
+}
+
+/// Whether it is that no broker answers.
+pub(super) fn is_silence(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Some(
+            Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::AllBrokersDown
+                | Code::Resolve
+        )
+    )
 }
 
 fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {

@@ -77,6 +77,42 @@ fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
     }
 }
 
+/// Whether brokers refuse a batch for what one of its records is, which is so however often it is sent.
+pub(super) fn is_of_the_record(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidMessageSize
+                | Code::InvalidTimestamp
+                | Code::InvalidRecord
+                | Code::InvalidDifferentRecord
+                | Code::PolicyViolation
+        )
+    )
+}
+
+/// Whether they name the very record then, and not only its batch.
+pub(super) fn names_the_record(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::InvalidTimestamp | Code::InvalidRecord)
+    )
+}
+
+/// Why a record of so many bytes is not written.
+pub(super) fn refusal(error: &KafkaError, bytes: usize) -> String {
+    match is_too_large(error) {
+        true => format!(
+            "a record of {bytes} bytes is too large; raise the property `message.max.bytes`, and the \
+             topic's `max.message.bytes`"
+        ),
+        false => format!("the brokers refuse the record: {}", in_words(error)),
+    }
+}
+
 /// Whether a record, or a batch of them, is larger than the client or a broker takes.
 pub(super) fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)

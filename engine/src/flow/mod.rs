@@ -18,7 +18,7 @@ pub use stream::Stream;
 use crate::dataflow::unary::{SideEdges, Sides, unary};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
-use crate::letters::{DeadLetter, LateEvent, Letter};
+use crate::letters::{DeadLetter, LateEvent, Letter, log_letter};
 use crate::record::{Data, Packet};
 use crate::runtime::PlanError;
 use crate::sink::{Delivery, Sink, SinkError};
@@ -206,26 +206,6 @@ impl<'s> Flow<'s> {
         };
         (building.graph, error)
     }
-}
-
-/// Logs a dead letter that nothing keeps.
-fn log_letter(letter: &DeadLetter) {
-    let DeadLetter {
-        step,
-        source,
-        partition,
-        offset,
-        reason,
-        ..
-    } = letter;
-    tracing::warn!(
-        step,
-        source,
-        partition,
-        offset,
-        reason,
-        "a dead letter is not kept"
-    );
 }
 
 /// The step id of the sink of dead letters that the flow leaves alone.

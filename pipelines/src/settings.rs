@@ -206,6 +206,11 @@ impl Settings {
         &self.topics
     }
 
+    #[cfg(test)]
+    pub(crate) fn topics_mut(&mut self) -> &mut Topics {
+        &mut self.topics
+    }
+
     /// Tells the span of event time that the sources cover, so that progress can be shown as a
     /// share of it. A span that ends before it begins is disregarded.
     pub fn progress_span(&self, first: EventTime, last: EventTime) {
@@ -335,6 +340,7 @@ impl Settings {
         topics.until_end = layer.until_end.unwrap_or(topics.until_end);
         topics.start = layer.start.unwrap_or(topics.start);
         topics.subscription = layer.subscription.or(topics.subscription);
+        topics.limits = layer.limits.over(topics.limits);
         if let Some(log) = &layer.log {
             topics.log.clone_from(log);
         }

@@ -14,7 +14,8 @@ mod place;
 mod running;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use thalweg::connectors::kafka::{Kafka, KafkaSource};
@@ -69,6 +70,90 @@ fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
         "{complaint}"
     );
     assert!(!complaint.contains("canary"), "{complaint}");
+}
+
+/// Starts the program; what it complains of goes to a file.
+fn start(arguments: &[&str], said: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraud"));
+    let said = fs::File::create(said).unwrap();
+    let command = command.args(arguments).stdout(Stdio::null()).stderr(said);
+    command.spawn().unwrap()
+}
+
+#[test]
+fn a_job_waits_for_its_broker_and_starts_when_it_is_there() {
+    let Some(broker) = running::own("kafka") else {
+        return;
+    };
+    let brokers = broker.address("THALWEG_TEST_KAFKA");
+    for topic in ["payments", "labels", "predictions", "alerts"] {
+        let arguments = ["--create", "--topic", topic, "--partitions", "1"];
+        broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (out, settings, said) = (text("out"), text("settings.toml"), text("said"));
+    fs::write(
+        &settings,
+        format!("{KINDS}[kafka]\nbrokers = \"{brokers}\"\npatience_ms = 500\n"),
+    )
+    .unwrap();
+    let generate = ["generate", "--events", "200", "--settings", &settings];
+    succeed(&generate);
+    broker.kill();
+    let run = ["run", "--settings", &settings, "--until-end", "--out", &out];
+    let mut job = start(&run, said.as_ref());
+    let said = || fs::read_to_string(&said).unwrap();
+    while said().matches("cannot start yet: ").count() < 8 {
+        assert_eq!(job.try_wait().unwrap(), None, "{}", said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    broker.start_again();
+    let ended = job.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", said());
+    assert!(said().contains("check that the brokers run"), "{}", said());
+    assert_eq!(fraud::summary(out.as_ref())["fates"]["records_in"], 400);
+}
+
+#[test]
+fn a_broker_that_stays_away_ends_the_start_and_its_supervisor_tries_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (out, settings, said) = (text("out"), text("settings.toml"), text("said"));
+    // Port 9 of this machine, where nobody listens.
+    fs::write(
+        &settings,
+        format!("{KINDS}[kafka]\nbrokers = \"127.0.0.1:9\"\npatience_ms = 100\n"),
+    )
+    .unwrap();
+    let run = [
+        "run",
+        "--settings",
+        &settings,
+        "--out",
+        &out,
+        "--start-timeout",
+        "1s",
+    ];
+    let supervised = ["--supervise", "--restarts", "1"];
+    let mut job = start(&[&run[..], &supervised].concat(), said.as_ref());
+    let ended = job.wait().unwrap();
+    let said = fs::read_to_string(&said).unwrap();
+    assert_eq!(ended.code(), Some(5), "{said}");
+    assert_eq!(said.matches("starting it again").count(), 1, "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: "));
+    let error = error.unwrap_or_default();
+    assert!(
+        error.contains("127.0.0.1:9") && error.contains("check that the brokers run"),
+        "{said}"
+    );
+    // What will not pass is not tried again.
+    let none = ["--source", "kafka", "--sink", "fax"];
+    let mut job = start(
+        &[&run[..], &supervised, &none].concat(),
+        text("none").as_ref(),
+    );
+    assert_eq!(job.wait().unwrap().code(), Some(2));
 }
 
 /// How often the job is killed, unless the environment says otherwise.
@@ -181,5 +266,8 @@ fn what_is_wrong_with_the_settings_of_kafka_is_told_before_anything_starts() {
     assert!(!complaint.contains("canary"), "{complaint}");
     let nested = "[kafka]\nbrokers = \"b:1\"\npatience = 5";
     let complaint = check(nested, &["--source", "kafka"]);
-    assert!(complaint.contains("`patience_ms`"), "{complaint}");
+    assert!(
+        complaint.contains("unknown key `patience`: the nearest known key is `patience_ms`"),
+        "{complaint}"
+    );
 }

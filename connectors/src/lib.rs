@@ -46,3 +46,6 @@ pub mod stdout;
 #[cfg(test)]
 #[cfg(any(feature = "http", feature = "registry"))]
 mod testing;
+#[cfg(feature = "http-tls")]
+#[cfg(any(feature = "http", feature = "registry"))]
+mod tls;

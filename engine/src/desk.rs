@@ -13,9 +13,9 @@ use crate::job::JobContext;
 use crate::ledger::{Fate, Pen};
 use crate::letters::DeadLetter;
 use crate::record::{Data, Record};
-use crate::sink::{Refused, SinkError, Writer};
+use crate::sink::{Refused, RefusedLate, SinkError, Writer};
 use crate::telemetry::StepMetrics;
-use crate::time::millis;
+use crate::time::{EventTime, millis};
 use crate::turns;
 
 /// How long nothing may come before what was written is flushed.
@@ -33,6 +33,10 @@ pub(crate) struct Desk<T> {
     refused: Refused,
     pen: Pen,
     is_dirty: bool,
+    /// Whether the fate of all that was written is known.
+    is_settled: bool,
+    /// The event time of what was written last.
+    time: EventTime,
     is_broken: bool,
     /// Where the requests are that are not answered before the writer has completed everything.
     _unanswered: Option<Answers>,
@@ -56,6 +60,8 @@ impl<T: Data> Desk<T> {
             refused: Refused::default(),
             pen,
             is_dirty: false,
+            is_settled: true,
+            time: EventTime::default(),
             is_broken: false,
             _unanswered,
         }
@@ -74,12 +80,34 @@ impl<T: Data> Desk<T> {
         self.pen.mark_all(origins, Fate::Processed);
         let latencies_ns = records.iter().map(|r| now_ns.saturating_sub(r.ingested_ns));
         self.step.records(latencies_ns);
-        if self.refused.is_empty() {
+        self.time = records.last().map_or(self.time, |record| record.time);
+        let mut letters = self.look_back()?;
+        let refused = self.refused.take().into_iter();
+        letters.extend(
+            refused
+                .map(|(index, reason)| reject(&self.step, &mut self.pen, &records[index], reason)),
+        );
+        Ok(letters)
+    }
+
+    /// Makes everything visible, and gives dead letters of what turns out not to be written.
+    pub(crate) fn flush(&mut self) -> Result<Vec<Record<DeadLetter>>, Broken> {
+        if !std::mem::take(&mut self.is_dirty) {
             return Ok(Vec::new());
         }
-        let refused = self.refused.take().into_iter();
-        Ok(refused
-            .map(|(index, reason)| reject(&self.step, &mut self.pen, &records[index], reason))
+        let flushed = self.writer.flush();
+        self.settle(flushed)?;
+        self.look_back()
+    }
+
+    fn look_back(&mut self) -> Result<Vec<Record<DeadLetter>>, Broken> {
+        let mut late = Vec::new();
+        let looked = self.writer.look_back(&mut late);
+        self.is_settled = *looked.as_ref().unwrap_or(&false);
+        self.settle(looked.map(drop))?;
+        let late = late.into_iter();
+        Ok(late
+            .map(|refused| reject_late(&self.step, &mut self.pen, refused, self.time))
             .collect())
     }
 }
@@ -97,15 +125,28 @@ pub(crate) fn reject<T: Data>(
     record.with(letter)
 }
 
-impl<T> Desk<T> {
-    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return Ok(());
-        }
-        let flushed = self.writer.flush();
-        self.settle(flushed)
+/// Makes a dead letter of a record that a writer had taken in before it was refused.
+pub(crate) fn reject_late(
+    step: &StepMetrics,
+    pen: &mut Pen,
+    refused: RefusedLate,
+    time: EventTime,
+) -> Record<DeadLetter> {
+    let RefusedLate {
+        origin,
+        reason,
+        raw,
+    } = refused;
+    pen.mark(origin, Fate::Dead);
+    Record {
+        time,
+        origin,
+        ingested_ns: 0,
+        value: DeadLetter::new(&step.id, origin, reason, &raw),
     }
+}
 
+impl<T> Desk<T> {
     fn settle(&mut self, outcome: Result<(), SinkError>) -> Result<(), Broken> {
         outcome.map_err(|error| {
             self.is_broken = true;
@@ -176,6 +217,7 @@ pub(crate) struct WriterThread<T> {
     pub(crate) items: Receiver<Item<T>>,
     pub(crate) answers: Answers,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) written: u64,
     /// Batches written that the worker has not been woken for.
     pub(crate) untold: u64,
 }
@@ -197,7 +239,7 @@ impl<T: Data> WriterThread<T> {
                 };
                 self.take(item)?;
             }
-            self.desk.flush()?;
+            self.flush()?;
             self.answers.answer(asked);
             return Ok(true);
         }
@@ -205,7 +247,7 @@ impl<T: Data> WriterThread<T> {
         match turns::recv_timeout(&self.items, patience) {
             Ok(item) => self.take(item)?,
             Err(RecvTimeoutError::Timeout) if self.untold > 0 => self.tell(),
-            Err(RecvTimeoutError::Timeout) => self.desk.flush()?,
+            Err(RecvTimeoutError::Timeout) => self.flush()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(false),
         }
         Ok(true)
@@ -215,7 +257,7 @@ impl<T: Data> WriterThread<T> {
         match item {
             Item::Records(records) => self.write(&records),
             Item::EndOfEpoch(save) => {
-                self.desk.flush()?;
+                self.flush()?;
                 if let Some(epochs) = &self.desk.job.epochs {
                     epochs.save(*save);
                 }
@@ -227,13 +269,32 @@ impl<T: Data> WriterThread<T> {
     fn write(&mut self, records: &[Record<T>]) -> Result<(), Broken> {
         let letters = self.desk.write(records)?;
         let has_letters = !letters.is_empty();
-        self.progress.add_letters(letters);
-        self.progress.written.fetch_add(1, Ordering::Release);
+        self.written += 1;
         self.untold += 1;
+        self.note(letters);
         if has_letters || self.untold >= BATCHES_UNTOLD {
             self.tell();
         }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Broken> {
+        let was_settled = self.desk.is_settled;
+        let letters = self.desk.flush()?;
+        self.note(letters);
+        if !was_settled {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Notes how far the writer is. The last batch is not over before the fate of all records is known:
+    /// dead letters that are still to come need a tick to come in.
+    fn note(&self, letters: Vec<Record<DeadLetter>>) {
+        self.progress.add_letters(letters);
+        let open = u64::from(!self.desk.is_settled);
+        let written = self.written.saturating_sub(open);
+        self.progress.written.store(written, Ordering::Release);
     }
 
     fn tell(&mut self) {

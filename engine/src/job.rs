@@ -78,6 +78,9 @@ pub struct JobOptions {
     pub checkpoints: Option<Checkpointing>,
     /// How sinks deliver, where that is not left to them.
     pub deliveries: Deliveries,
+    /// How long to wait, before the job starts, for what sources and sinks need and cannot reach yet, such
+    /// as a broker.
+    pub start_timeout: Duration,
     /// The cluster to run in with other processes, which build the same flow.
     pub cluster: Option<ClusterOptions>,
 }
@@ -127,6 +130,7 @@ impl Default for JobOptions {
             late: None,
             checkpoints: None,
             deliveries: Deliveries::default(),
+            start_timeout: secs(180),
             cluster: None,
         }
     }

@@ -70,6 +70,26 @@ impl DeadLetter {
     }
 }
 
+/// Logs a dead letter that nothing keeps.
+pub(crate) fn log_letter(letter: &DeadLetter) {
+    let DeadLetter {
+        step,
+        source,
+        partition,
+        offset,
+        reason,
+        ..
+    } = letter;
+    tracing::warn!(
+        step,
+        source,
+        partition,
+        offset,
+        reason,
+        "a dead letter is not kept"
+    );
+}
+
 /// What tells of a record by its place.
 pub(crate) trait Letter {
     /// The number of the source, the partition, and where the partition's name is put down.

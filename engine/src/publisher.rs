@@ -9,15 +9,16 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use crate::checkpoint::Epoch;
-use crate::desk::{Item, Progress, reject};
+use crate::desk::{Item, Progress, reject, reject_late};
 use crate::epochs::{Epochs, Save};
 use crate::flushes::Answers;
 use crate::job::JobContext;
 use crate::ledger::{Fate, Pen};
+use crate::letters::log_letter;
 use crate::record::{Data, Record};
 use crate::sink::{EpochWriter, Refused, SinkError};
 use crate::telemetry::StepMetrics;
-use crate::time::{millis, secs};
+use crate::time::{EventTime, millis, secs};
 use crate::turns::{self, Defect};
 
 /// How long to wait before a sink that is away is tried again: at first, and at most.
@@ -42,6 +43,10 @@ pub(crate) struct Publisher<T> {
     pub(crate) epoch: u64,
     /// A request to make everything visible, and the epoch with which it will be.
     pub(crate) request: Option<(u64, u64)>,
+    /// The event time of what was staged last.
+    pub(crate) time: EventTime,
+    /// Whether no more records will come.
+    pub(crate) is_over: bool,
 }
 
 /// What an epoch has to publish.
@@ -76,6 +81,9 @@ impl<T: Data> Publisher<T> {
             }
             self.answer();
         }
+        self.is_over = true;
+        let (_, untaken) = self.progress.take();
+        untaken.iter().for_each(|letter| log_letter(&letter.value));
         while let Some((epoch, _)) = self.closed.front() {
             if !self.epochs.wait_sealed(*epoch, &self.job) || self.publish_sealed().is_err() {
                 return;
@@ -107,6 +115,7 @@ impl<T: Data> Publisher<T> {
         self.pen.mark_all(origins, Fate::Processed);
         let ingested_ns = records.iter().map(|record| record.ingested_ns);
         self.open.ingested_ns.extend(ingested_ns);
+        self.time = records.last().map_or(self.time, |record| record.time);
         let letters = refused
             .take()
             .into_iter()
@@ -150,19 +159,26 @@ impl<T: Data> Publisher<T> {
         Ok(())
     }
 
-    /// Makes a call until the sink is there for it, or the job has ended.
+    /// Makes a call until the sink is there for it, or the job has ended. That it is away is told once,
+    /// and so is that it is back.
     fn insist(
         &mut self,
         mut call: impl FnMut(&mut dyn EpochWriter<T>) -> Result<(), SinkError>,
     ) -> Result<(), Broken> {
-        let mut wait = RETRY_MIN;
+        let (mut wait, mut has_waited) = (RETRY_MIN, false);
         loop {
             let outcome = call(&mut *self.writer);
             let Err(SinkError::Away { .. }) = &outcome else {
+                if has_waited && outcome.is_ok() {
+                    tracing::info!(sink = self.step.id, "epochs are published again");
+                }
                 return self.settle(outcome);
             };
             if let Err(error) = outcome {
-                tracing::warn!(sink = self.step.id, "an epoch waits: {error}");
+                match std::mem::replace(&mut has_waited, true) {
+                    false => tracing::warn!(sink = self.step.id, "an epoch waits: {error}"),
+                    true => tracing::debug!(sink = self.step.id, "an epoch waits: {error}"),
+                }
                 self.job
                     .telemetry
                     .set_info("publishing_waits", &error.to_string());
@@ -202,11 +218,27 @@ impl<T: Data> Publisher<T> {
             return Err(Broken);
         }
         self.insist(|writer| writer.publish(epoch, bytes))?;
+        self.bury_left_out();
         if self.epochs.failpoint.is_hit(&self.job, "after publish") {
             return Err(Broken);
         }
         self.epochs.note_published(&self.step.id, epoch);
         Ok(())
+    }
+
+    /// Gives dead letters of what was left out of an epoch. Where nothing comes any more for them to come
+    /// with, they are logged.
+    fn bury_left_out(&mut self) {
+        let left_out = self.writer.left_out().into_iter();
+        let letters: Vec<_> = left_out
+            .map(|refused| reject_late(&self.step, &mut self.pen, refused, self.time))
+            .collect();
+        if self.is_over {
+            letters.iter().for_each(|letter| log_letter(&letter.value));
+        } else if !letters.is_empty() {
+            self.progress.add_letters(letters);
+            self.progress.wake();
+        }
     }
 
     fn note_unpublished(&self) {

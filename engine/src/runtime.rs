@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::dataflow::execute;
 use crate::flow::{Flow, Graph};
@@ -10,6 +11,15 @@ use crate::job::{Failure, JobContext, JobOptions, StopHandle};
 use crate::key::KEY_GROUPS;
 use crate::start::start;
 use crate::telemetry::Telemetry;
+use crate::time::{millis, secs};
+use crate::turns;
+
+/// How long to wait before looking again whether a job can start: at first, and at most, after twice as
+/// long each time.
+const PAUSE_MIN: Duration = millis(500);
+const PAUSE_MAX: Duration = secs(10);
+/// How often to look meanwhile whether it is still to.
+const GLANCE: Duration = millis(20);
 
 /// What a closure that builds a flow returns.
 pub type BuildResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -19,6 +29,18 @@ pub type BuildResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 pub struct PlanError {
     /// One line for each thing that is wrong, naming it and the remedy.
     pub errors: Vec<String>,
+    /// Whether all of it may pass by itself, such as that a broker is away.
+    pub may_pass: bool,
+}
+
+impl PlanError {
+    /// What will not pass.
+    pub(crate) fn of(errors: Vec<String>) -> Self {
+        Self {
+            errors,
+            may_pass: false,
+        }
+    }
 }
 
 impl fmt::Display for PlanError {
@@ -36,6 +58,9 @@ pub enum RunError {
     /// It could not start.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// It could not start in time, as something that it needs is away. It may do so another time.
+    #[error("{0}; waited for {1:?}")]
+    Away(PlanError, Duration),
     /// It broke while it ran.
     #[error("{0}")]
     Failed(String),
@@ -61,13 +86,12 @@ pub fn plan(
             "{} workers cannot share {KEY_GROUPS} key groups: give 1 to {KEY_GROUPS} workers",
             options.workers
         );
-        let errors = vec![error];
-        return Err(PlanError { errors });
+        return Err(PlanError::of(vec![error]));
     }
     if let Some(cluster) = &options.cluster {
         let errors = cluster.check(options.workers);
         if !errors.is_empty() {
-            return Err(PlanError { errors });
+            return Err(PlanError::of(errors));
         }
     }
     let job = JobContext::new(options.clone(), Arc::default(), StopHandle::default());
@@ -82,18 +106,23 @@ pub fn plan(
 ///
 /// In a cluster, all processes begin and end together: the run waits for the others at both ends.
 ///
+/// What a source or a sink needs and cannot reach yet, such as a broker, is waited for, for
+/// [`JobOptions::start_timeout`] at most.
+///
 /// # Errors
-/// [`RunError::Plan`] when nothing was started, [`RunError::Failed`] when the run broke,
+/// [`RunError::Plan`] when nothing was started, [`RunError::Away`] when it may be another time, [`RunError::Failed`] when the run broke,
 /// [`RunError::Lost`] when it ended because of other processes of the cluster, and
 /// [`RunError::Superseded`] when it must not be started again, as another one has taken its place.
-/// After all but the first there may be threads left that hang: the process should end soon.
+/// After all but the first two there may be threads left that hang: the process should end soon.
 pub fn run(
     options: JobOptions,
     telemetry: Arc<Telemetry>,
     stop: StopHandle,
     build: impl Fn(&mut Flow<'_>) -> BuildResult + Send + Sync + 'static,
 ) -> Result<(), RunError> {
-    let graph = plan(&options, &build)?;
+    let Some(graph) = plan_in_time(&options, &stop, &build)? else {
+        return Ok(());
+    };
     let Some((job, links)) = start(options, telemetry, stop, &graph)? else {
         return Ok(());
     };
@@ -123,20 +152,58 @@ pub fn run(
     })
 }
 
+/// Plans the flow, again and again while what it needs is away; nothing when the job was asked to stop
+/// meanwhile.
+fn plan_in_time(
+    options: &JobOptions,
+    stop: &StopHandle,
+    build: impl Fn(&mut Flow<'_>) -> BuildResult,
+) -> Result<Option<Graph>, RunError> {
+    let clock = &options.clock;
+    let begun_ns = clock.now_ns();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let error = match plan(options, &build) {
+            Ok(graph) => return Ok(Some(graph)),
+            Err(error) if error.may_pass => error,
+            Err(error) => return Err(error.into()),
+        };
+        let waited = || Duration::from_nanos(clock.now_ns().saturating_sub(begun_ns));
+        if waited() >= options.start_timeout {
+            return Err(RunError::Away(error, waited()));
+        }
+        for reason in &error.errors {
+            tracing::warn!(waiting_at_most = ?options.start_timeout, "cannot start yet: {reason}");
+        }
+        let until = (waited() + pause).min(options.start_timeout);
+        while waited() < until {
+            if stop.is_stopped() {
+                return Ok(None);
+            }
+            turns::sleep(GLANCE);
+        }
+        pause = (2 * pause).min(PAUSE_MAX);
+    }
+}
+
 fn finish<'s>(
     flow: &mut Flow<'s>,
     build: impl Fn(&mut Flow<'s>) -> BuildResult,
 ) -> Result<Graph, PlanError> {
     let outcome = guard(|| build(flow));
-    let (graph, mut errors) = flow.finish();
+    let (graph, mut error) = flow.finish();
+    let mut add = |reason| {
+        error.errors.push(reason);
+        error.may_pass = false;
+    };
     match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => errors.push(error.to_string()),
-        Err(reason) => errors.push(format!("the flow cannot be built: {reason}")),
+        Ok(Err(reason)) => add(reason.to_string()),
+        Err(reason) => add(format!("the flow cannot be built: {reason}")),
     }
-    if errors.is_empty() {
+    if error.errors.is_empty() {
         Ok(graph)
     } else {
-        Err(PlanError { errors })
+        Err(error)
     }
 }

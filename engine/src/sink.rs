@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::Epoch;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 
 /// Why a sink cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,8 @@ pub enum SinkError {
         /// What to do about it.
         remedy: String,
     },
-    /// It is away for now. While an epoch is published, the call is made again until it is back;
-    /// otherwise this ends the run.
+    /// It is away for now. A job that is to start waits for it, and while an epoch is published, the call
+    /// is made again until it is back; otherwise this ends the run.
     #[error("cannot reach {what} now: {reason}")]
     Away {
         /// What was being written.
@@ -159,6 +159,20 @@ pub trait Writer<T>: Send {
     /// When the sink is broken: this ends the run.
     fn flush(&mut self) -> Result<(), SinkError>;
 
+    /// Looks what has become of the records that earlier calls have taken in: those of which it turns out
+    /// only now that they are not written, such as when a broker refuses them, are added to `refused`, and
+    /// become dead letters. Tells whether the fate of all is known, as it is at once unless a writer says
+    /// otherwise; after a flush it must be.
+    ///
+    /// Called after every write and every flush.
+    ///
+    /// # Errors
+    /// When the sink is broken: this ends the run.
+    fn look_back(&mut self, refused: &mut Vec<RefusedLate>) -> Result<bool, SinkError> {
+        let _ = refused;
+        Ok(true)
+    }
+
     /// Whether what was written is visible to readers once it has been flushed, as it is unless a writer
     /// says otherwise, or only once it has been completed. In the latter case no source is told before
     /// that anything is done.
@@ -225,6 +239,23 @@ pub trait EpochWriter<T>: Send {
     /// # Errors
     /// [`SinkError::Away`] to be called again with the same outbox; any other one ends the run.
     fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError>;
+
+    /// The records of the epoch published last that were left out of it, as the other side refuses them:
+    /// they become dead letters. None unless a writer says otherwise.
+    fn left_out(&mut self) -> Vec<RefusedLate> {
+        Vec::new()
+    }
+}
+
+/// A record that a writer had taken in before it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedLate {
+    /// Which record it is.
+    pub origin: Origin,
+    /// Why it is not written.
+    pub reason: String,
+    /// Its bytes, as they were to be written.
+    pub raw: Vec<u8>,
 }
 
 /// The records of one call that a writer does not write, by their place among those of the call,

@@ -19,6 +19,16 @@ pub enum SourceError {
         /// What to do about it.
         remedy: String,
     },
+    /// It cannot be reached now. A job that is to start waits for it.
+    #[error("cannot reach {what} now: {reason}; {remedy}")]
+    Away {
+        /// What should have been opened.
+        what: String,
+        /// What happened.
+        reason: String,
+        /// What to do about it if it does not pass.
+        remedy: String,
+    },
     /// It broke while it was being read.
     #[error("cannot read on from {what}: {reason}")]
     Read {

@@ -50,7 +50,7 @@ pub(crate) fn start(
         Err(FormError::Superseded(reason)) => return Err(RunError::Superseded(reason)),
         Err(FormError::Refused(reason)) => {
             let errors = reason.lines().map(str::to_owned).collect();
-            return Err(PlanError { errors }.into());
+            return Err(PlanError::of(errors).into());
         }
     };
     let epochs = beginning.epochs;

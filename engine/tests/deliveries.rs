@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex};
 use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location};
 use thalweg_engine::flow::Flow;
 use thalweg_engine::job::{JobOptions, StopHandle};
+use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Deliveries, Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
-use thalweg_engine::testing::Events;
+use thalweg_engine::sink::{
+    Deliveries, Delivery, EpochWriter, Refused, RefusedLate, Sink, SinkError, Writer,
+};
+use thalweg_engine::telemetry::Telemetry;
+use thalweg_engine::testing::{Collect, Events};
 use thalweg_engine::time::{EventTime, secs};
 use thalweg_engine::{Checkpointing, plan, run};
 
@@ -127,6 +131,168 @@ fn a_sink_that_is_away_has_its_epochs_tried_again() {
     let published = ["publish 1 [1, 2]?", "publish 1 [1, 2]"];
     assert_eq!(calls[..2], ["take over?", "take over"]);
     assert_eq!(calls[2..], published);
+}
+
+/// A sink that tells only later what it does not write: odd numbers, at the flush; or, where it delivers
+/// exactly once, as it publishes.
+#[derive(Clone)]
+struct Later {
+    delivery: Delivery,
+    taken: Arc<Mutex<Vec<Record<i64>>>>,
+    late: Arc<Mutex<Vec<RefusedLate>>>,
+}
+
+impl Later {
+    fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            taken: Arc::default(),
+            late: Arc::default(),
+        }
+    }
+
+    fn refuse_odd(&self) {
+        let taken = self.taken.lock().unwrap().split_off(0);
+        let odd = taken.into_iter().filter(|record| record.value % 2 != 0);
+        self.late
+            .lock()
+            .unwrap()
+            .extend(odd.map(|record| RefusedLate {
+                origin: record.origin,
+                reason: "it is odd".to_owned(),
+                raw: record.value.to_string().into_bytes(),
+            }));
+    }
+}
+
+impl Sink<i64> for Later {
+    fn describe(&self) -> String {
+        "even numbers".to_owned()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer<i64>>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn open_epochs(&self, _: &str) -> Result<Box<dyn EpochWriter<i64>>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Writer<i64> for Later {
+    fn write(&mut self, records: &[Record<i64>], _: &mut Refused) -> Result<(), SinkError> {
+        self.taken.lock().unwrap().extend_from_slice(records);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.refuse_odd();
+        Ok(())
+    }
+
+    fn look_back(&mut self, refused: &mut Vec<RefusedLate>) -> Result<bool, SinkError> {
+        refused.append(&mut self.late.lock().unwrap());
+        Ok(self.taken.lock().unwrap().is_empty())
+    }
+}
+
+impl EpochWriter<i64> for Later {
+    fn stage(
+        &mut self,
+        records: &[Record<i64>],
+        outbox: &mut Vec<u8>,
+        _: &mut Refused,
+    ) -> Result<(), SinkError> {
+        self.taken.lock().unwrap().extend_from_slice(records);
+        outbox.extend(records.iter().map(|record| record.value as u8));
+        Ok(())
+    }
+
+    fn publish(&mut self, _: Epoch, _: &[u8]) -> Result<(), SinkError> {
+        self.refuse_odd();
+        Ok(())
+    }
+
+    fn left_out(&mut self) -> Vec<RefusedLate> {
+        self.late.lock().unwrap().split_off(0)
+    }
+}
+
+#[test]
+fn what_turns_out_later_not_to_be_written_is_a_dead_letter_to_the_last_record() {
+    for numbers in [vec![1], (0..1_001).collect::<Vec<i64>>()] {
+        let (dead, telemetry) = (
+            Collect::<DeadLetter>::default(),
+            Arc::<Telemetry>::default(),
+        );
+        let options = JobOptions {
+            batch_records: 7,
+            dead_letters: Some(Arc::new(dead.clone())),
+            ..JobOptions::default()
+        };
+        let events = numbers.clone();
+        let build = move |flow: &mut Flow<'_>| {
+            flow.source("in", Events::new(events.clone()))
+                .event_time(|n| EventTime::from_seconds(*n), secs(1))
+                .sink("out", Later::new(Delivery::Immediate));
+            Ok(())
+        };
+        run(
+            options,
+            Arc::clone(&telemetry),
+            StopHandle::default(),
+            build,
+        )
+        .unwrap();
+        let told: Vec<_> = dead
+            .values()
+            .into_iter()
+            .map(|letter| (letter.raw, letter.reason))
+            .collect();
+        let odd = numbers.iter().filter(|n| *n % 2 != 0);
+        let expected: Vec<_> = odd
+            .map(|n| (n.to_string(), "it is odd".to_owned()))
+            .collect();
+        assert_eq!(told, expected);
+        let fates = telemetry.ledger().fates();
+        assert!(fates.balance(), "{fates:?}");
+        assert_eq!(fates.dead_letters as usize, expected.len());
+    }
+}
+
+#[test]
+fn what_is_left_out_of_an_epoch_counts_as_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = CheckpointOptions::new(Location::folder(folder.path()));
+    let options = JobOptions {
+        checkpoints: Some(Checkpointing::new("test", options)),
+        ..JobOptions::default()
+    };
+    let telemetry = Arc::<Telemetry>::default();
+    let build = move |flow: &mut Flow<'_>| {
+        flow.source("in", Events::new([1_i64, 2, 3]))
+            .event_time(|n| EventTime::from_seconds(*n), secs(1))
+            .sink("out", Later::new(Delivery::ExactlyOnce));
+        Ok(())
+    };
+    run(
+        options,
+        Arc::clone(&telemetry),
+        StopHandle::default(),
+        build,
+    )
+    .unwrap();
+    let fates = telemetry.ledger().fates();
+    assert!(fates.balance(), "{fates:?}");
+    assert_eq!((fates.processed, fates.dead_letters), (1, 2));
 }
 
 /// Plans a job with a sink that can deliver exactly once and one that cannot.

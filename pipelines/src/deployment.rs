@@ -15,7 +15,7 @@ use thalweg_engine::time::{millis, secs};
 use crate::value;
 
 /// The keys of these settings.
-pub(crate) const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 18] = [
     "processes",
     "process",
     "hosts",
@@ -29,6 +29,7 @@ pub(crate) const KEYS: [&str; 17] = [
     "connect-timeout",
     "peer-timeout",
     "stall-timeout",
+    "start-timeout",
     "supervise",
     "restarts",
     "admin",
@@ -83,6 +84,9 @@ pub(crate) struct DeploymentArgs {
     /// After how long without progress the cluster is given up [default: 30s]
     #[arg(long, value_name = "TIME")]
     stall_timeout: Option<OsString>,
+    /// How long to wait at the start for a broker that is away [default: 3m]
+    #[arg(long, value_name = "TIME")]
+    start_timeout: Option<OsString>,
     /// Start the program again when it breaks down
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
@@ -112,6 +116,7 @@ impl DeploymentArgs {
             &self.connect_timeout,
             &self.peer_timeout,
             &self.stall_timeout,
+            &self.start_timeout,
             &self.supervise,
             &self.restarts,
             &self.admin,
@@ -147,6 +152,7 @@ pub(crate) struct DeploymentLayer {
     connect_timeout: Option<Duration>,
     peer_timeout: Option<Duration>,
     stall_timeout: Option<Duration>,
+    pub(crate) start_timeout: Option<Duration>,
     supervise: Option<bool>,
     restarts: Option<usize>,
     admin: Option<SocketAddr>,
@@ -170,6 +176,7 @@ impl DeploymentLayer {
             "connect-timeout" => self.connect_timeout = Some(value::duration(text)?),
             "peer-timeout" => self.peer_timeout = Some(patience(text)?),
             "stall-timeout" => self.stall_timeout = Some(patience(text)?),
+            "start-timeout" => self.start_timeout = Some(value::duration(text)?),
             "supervise" => self.supervise = Some(value::switch(text)?),
             "restarts" => self.restarts = Some(number(text, "a number of restarts")?),
             "admin" => self.admin = Some(address(text)?),
@@ -195,6 +202,7 @@ impl DeploymentLayer {
             connect_timeout: self.connect_timeout.or(lower.connect_timeout),
             peer_timeout: self.peer_timeout.or(lower.peer_timeout),
             stall_timeout: self.stall_timeout.or(lower.stall_timeout),
+            start_timeout: self.start_timeout.or(lower.start_timeout),
             supervise: self.supervise.or(lower.supervise),
             restarts: self.restarts.or(lower.restarts),
             admin: self.admin.or(lower.admin),

@@ -19,6 +19,8 @@ Exit codes:
     3  the cluster does not hold together: a process is missing, gone, stopped or hung; starting
        all of them again helps, which --supervise does
     4  another start of the pipeline, with the same checkpoints, has taken over
+    5  could not start within --start-timeout, as a broker is away; starting again may help, which
+       --supervise does
   130  interrupted twice; the first interrupt ends the run in good order, with 0";
 
 /// What a pipeline of this name can be asked to do.

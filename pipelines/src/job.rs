@@ -180,12 +180,8 @@ fn log_start(settings: &Settings) {
 
 fn report_failure(error: &RunError, settings: &Settings) -> Outcome {
     match error {
-        RunError::Plan(PlanError { errors }) => {
-            print_errors(errors.iter().map(String::as_str));
-            // A folder that was made for nothing goes again; one with files in it stays.
-            let _ = std::fs::remove_dir(settings.out());
-            Outcome::Refused
-        }
+        RunError::Plan(error) => not_started(error, settings, Outcome::Refused),
+        RunError::Away(error, _) => not_started(error, settings, Outcome::Away),
         other => {
             print_errors([other.to_string().as_str()]);
             match other {
@@ -195,6 +191,13 @@ fn report_failure(error: &RunError, settings: &Settings) -> Outcome {
             }
         }
     }
+}
+
+fn not_started(error: &PlanError, settings: &Settings, outcome: Outcome) -> Outcome {
+    print_errors(error.errors.iter().map(String::as_str));
+    // A folder that was made for nothing goes again; one with files in it stays.
+    let _ = std::fs::remove_dir(settings.out());
+    outcome
 }
 
 /// Writes the summary and shows it, in a cluster for all processes in the first of them; a run that

@@ -11,11 +11,11 @@ use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::deployment::{self, DeploymentLayer};
-use crate::topics::{Sharing, SinkKind, SourceKind, TopicStart};
+use crate::topics::{Limits, Sharing, SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.
-pub(crate) const KEYS: [&str; 24] = [
+pub(crate) const KEYS: [&str; 27] = [
     "out",
     "data",
     "model",
@@ -32,6 +32,9 @@ pub(crate) const KEYS: [&str; 24] = [
     "until-end",
     "start",
     "subscription",
+    "value-bytes-max",
+    "json-depth-max",
+    "decompressed-bytes-max",
     "kafka",
     "pulsar",
     "checkpoint",
@@ -67,6 +70,8 @@ pub(crate) struct Layer {
     pub(crate) start: Option<TopicStart>,
     /// How topics of Pulsar are shared with others.
     pub(crate) subscription: Option<Sharing>,
+    /// How much of what topics hold is decoded.
+    pub(crate) limits: Limits,
     /// Brokers of Kafka.
     pub(crate) kafka: Option<String>,
     /// Where checkpoints are kept: a path or a URL.
@@ -138,6 +143,11 @@ impl Layer {
             "until-end" => self.until_end = Some(value::switch(text(value)?)?),
             "start" => self.start = Some(TopicStart::parse(text(value)?)?),
             "subscription" => self.subscription = Some(Sharing::parse(text(value)?)?),
+            "value-bytes-max" => self.limits.value_bytes = Some(value::bytes(text(value)?)?),
+            "json-depth-max" => self.limits.json_depth = Some(value::json_depth(text(value)?)?),
+            "decompressed-bytes-max" => {
+                self.limits.decompressed_bytes = Some(value::bytes(text(value)?)?);
+            }
             "kafka" => self.kafka = Some(text(value)?.to_owned()),
             key if deployment::KEYS.contains(&key) => self.deployment.set(key, text(value)?)?,
             "pulsar" => self.pulsar = Some(text(value)?.to_owned()),
@@ -170,6 +180,12 @@ impl Layer {
             ("until-end", self.until_end.is_some()),
             ("start", self.start.is_some()),
             ("subscription", self.subscription.is_some()),
+            ("value-bytes-max", self.limits.value_bytes.is_some()),
+            ("json-depth-max", self.limits.json_depth.is_some()),
+            (
+                "decompressed-bytes-max",
+                self.limits.decompressed_bytes.is_some(),
+            ),
             (
                 "kafka",
                 self.kafka.is_some() || self.kafka_section.is_some(),
@@ -203,6 +219,7 @@ impl Layer {
             until_end: self.until_end.or(lower.until_end),
             start: self.start.or(lower.start),
             subscription: self.subscription.or(lower.subscription),
+            limits: self.limits.over(lower.limits),
             kafka: self.kafka.or(lower.kafka),
             kafka_section: self.kafka_section.or(lower.kafka_section),
             deployment: self.deployment.over(lower.deployment),
@@ -280,6 +297,9 @@ mod tests {
             "true",
             "newest",
             "failover",
+            "64KiB",
+            "5",
+            "1MiB",
             "k:9092",
             "pulsar://p:6650",
             "s3://b/c",
@@ -313,6 +333,11 @@ mod tests {
             until_end: Some(true),
             start: Some(TopicStart::Newest),
             subscription: Some(Sharing::Failover),
+            limits: Limits {
+                value_bytes: Some(65_536),
+                json_depth: Some(5),
+                decompressed_bytes: Some(1_048_576),
+            },
             kafka: Some("k:9092".into()),
             kafka_section: None,
             deployment: DeploymentLayer::default(),

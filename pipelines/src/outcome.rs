@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     Lost,
     /// Another start of the pipeline has taken over.
     Superseded,
+    /// It could not start in time, as something that it needs is away.
+    Away,
 }
 
 impl Outcome {
@@ -27,6 +29,7 @@ impl Outcome {
             Self::Refused => 2,
             Self::Lost => 3,
             Self::Superseded => 4,
+            Self::Away => 5,
         }
     }
 }

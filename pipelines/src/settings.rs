@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thalweg_connectors::file::FileSink;
 use thalweg_engine::checkpoint::Location;
@@ -42,6 +43,7 @@ pub struct Settings {
     cluster: Option<ClusterOptions>,
     checkpoints: CheckpointSettings,
     deliveries: Deliveries,
+    start_timeout: Duration,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -94,6 +96,7 @@ impl Settings {
             cluster: None,
             checkpoints: CheckpointSettings::default(),
             deliveries: Deliveries::default(),
+            start_timeout: options.start_timeout,
             notes: Arc::default(),
         }
     }
@@ -203,6 +206,11 @@ impl Settings {
         &self.topics
     }
 
+    #[cfg(test)]
+    pub(crate) fn topics_mut(&mut self) -> &mut Topics {
+        &mut self.topics
+    }
+
     /// Tells the span of event time that the sources cover, so that progress can be shown as a
     /// share of it. A span that ends before it begins is disregarded.
     pub fn progress_span(&self, first: EventTime, last: EventTime) {
@@ -300,6 +308,7 @@ impl Settings {
                 // A backfill takes none.
                 .filter(|_| !self.is_backfill),
             deliveries: self.deliveries.clone(),
+            start_timeout: self.start_timeout,
             ..JobOptions::default()
         }
     }
@@ -321,6 +330,7 @@ impl Settings {
         self.keeps_features = layer.keep_features.unwrap_or(self.keeps_features);
         self.batch_records = layer.batch.unwrap_or(self.batch_records);
         self.checkpoints = self.checkpoints.under(layer);
+        self.start_timeout = layer.deployment.start_timeout.unwrap_or(self.start_timeout);
         if !self.is_backfill {
             self.deliveries = layer.delivery.clone().unwrap_or_default();
         }
@@ -330,6 +340,7 @@ impl Settings {
         topics.until_end = layer.until_end.unwrap_or(topics.until_end);
         topics.start = layer.start.unwrap_or(topics.start);
         topics.subscription = layer.subscription.or(topics.subscription);
+        topics.limits = layer.limits.over(topics.limits);
         if let Some(log) = &layer.log {
             topics.log.clone_from(log);
         }

@@ -37,6 +37,9 @@ const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
             ("until-end", "until-end"),
             ("start", "start"),
             ("subscription", "subscription"),
+            ("value-bytes-max", "value-bytes-max"),
+            ("json-depth-max", "json-depth-max"),
+            ("decompressed-bytes-max", "decompressed-bytes-max"),
         ],
     ),
     ("sink", &[("kind", "sink"), ("delivery", "delivery")]),
@@ -152,12 +155,17 @@ fn unknown(
     key: &str,
     known: impl Iterator<Item = &'static str>,
 ) -> String {
-    let plain = key.replace('_', "-").to_lowercase();
-    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(&plain, known));
     format!(
         "{file}: unknown key `{key}` under [{section}]: the nearest known key is `{}`",
-        nearest.unwrap_or_default()
+        nearest(key, known).unwrap_or_default()
     )
+}
+
+/// The known key that is most like another one.
+pub(crate) fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let plain = |key: &str| key.replace('_', "-").to_lowercase();
+    let key = plain(key);
+    known.min_by_key(|known| strsim::damerau_levenshtein(&key, &plain(known)))
 }
 
 fn set(layer: &mut Layer, key: &str, value: &Value, place: &str, errors: &mut Vec<String>) {

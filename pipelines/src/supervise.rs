@@ -281,6 +281,7 @@ mod tests {
             (2, false),
             (3, true),
             (4, false),
+            (5, true),
             (101, true),
             (130, false),
         ] {

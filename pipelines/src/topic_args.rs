@@ -5,13 +5,16 @@ use std::ffi::{OsStr, OsString};
 use clap::Args;
 
 /// What these options are called among clap's arguments.
-pub(crate) const TOPIC_OPTIONS: [&str; 8] = [
+pub(crate) const TOPIC_OPTIONS: [&str; 11] = [
     "source",
     "sink",
     "log",
     "until_end",
     "start",
     "subscription",
+    "value_bytes_max",
+    "json_depth_max",
+    "decompressed_bytes_max",
     "kafka",
     "pulsar",
 ];
@@ -40,6 +43,16 @@ pub(crate) struct TopicArgs {
     /// exclusive, failover or key-shared
     #[arg(long, value_name = "KIND")]
     subscription: Option<OsString>,
+    /// Bytes of a record beyond which it is a dead letter, such as 64KiB [default: 1MiB]
+    #[arg(long, value_name = "BYTES")]
+    value_bytes_max: Option<OsString>,
+    /// How deep JSON may be nested, 1 to 128 [default: 128]
+    #[arg(long, value_name = "N")]
+    json_depth_max: Option<OsString>,
+    /// Bytes, decompressed, beyond which a message of Pulsar or a batch of them is a dead letter
+    /// [default: 32MiB]
+    #[arg(long, value_name = "BYTES")]
+    decompressed_bytes_max: Option<OsString>,
     /// Brokers of Kafka, host:port separated by commas
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<OsString>,
@@ -58,6 +71,9 @@ impl TopicArgs {
             ("until-end", &self.until_end),
             ("start", &self.start),
             ("subscription", &self.subscription),
+            ("value-bytes-max", &self.value_bytes_max),
+            ("json-depth-max", &self.json_depth_max),
+            ("decompressed-bytes-max", &self.decompressed_bytes_max),
             ("kafka", &self.kafka),
             ("pulsar", &self.pulsar),
         ];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thalweg_connectors::codec::{Decode, JsonDecoder, Limited};
 use thalweg_connectors::file::FileSink;
 #[cfg(feature = "kafka")]
 use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource, Start};
@@ -17,8 +18,12 @@ use thalweg_engine::time::EventTime;
 
 use crate::layer::Section;
 use crate::settings::Settings;
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
+use crate::settings_file::nearest;
 use crate::value;
 
+/// Bytes of a record beyond which it is dead-lettered, unless set otherwise.
+const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Partitions of a topic that is made when it is first written to.
 const PARTITIONS: u32 = 4;
 
@@ -177,6 +182,26 @@ impl Sharing {
     }
 }
 
+/// How much of what topics hold is decoded, where that is set: beyond it, records are dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) value_bytes: Option<usize>,
+    pub(crate) json_depth: Option<usize>,
+    /// Of a message or a batch of them, in Pulsar only.
+    pub(crate) decompressed_bytes: Option<usize>,
+}
+
+impl Limits {
+    /// These on top of others: what they leave open, the others decide.
+    pub(crate) fn over(self, lower: Self) -> Self {
+        Self {
+            value_bytes: self.value_bytes.or(lower.value_bytes),
+            json_depth: self.json_depth.or(lower.json_depth),
+            decompressed_bytes: self.decompressed_bytes.or(lower.decompressed_bytes),
+        }
+    }
+}
+
 /// The settings of topics.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Topics {
@@ -187,6 +212,7 @@ pub(crate) struct Topics {
     pub(crate) start: TopicStart,
     /// The kind of subscription that topics of Pulsar are read with, if with any.
     pub(crate) subscription: Option<Sharing>,
+    pub(crate) limits: Limits,
     /// Where Kafka is, and how to get in.
     pub(crate) kafka: Section,
     /// Where Pulsar is, and how to get in.
@@ -202,6 +228,7 @@ impl Topics {
             until_end: false,
             start: TopicStart::default(),
             subscription: None,
+            limits: Limits::default(),
             kafka: Section::default(),
             pulsar: Section::default(),
         }
@@ -210,7 +237,7 @@ impl Topics {
     /// Whether what is asked for can be had.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_start()?;
-        self.check_subscription()?;
+        self.check_pulsar_only()?;
         self.check_kafka()?;
         self.check_pulsar()
     }
@@ -272,19 +299,28 @@ impl Topics {
         Ok(())
     }
 
-    fn check_subscription(&self) -> Result<(), String> {
+    /// Refuses what has a meaning in Pulsar only, where topics are not read from there.
+    fn check_pulsar_only(&self) -> Result<(), String> {
         #[cfg(feature = "pulsar")]
         if self.source == SourceKind::Pulsar {
             return Ok(());
         }
-        match self.subscription {
-            None => Ok(()),
-            Some(_) => Err(
+        if self.subscription.is_some() {
+            return Err(
                 "a subscription is set, but topics are not read from Pulsar: leave --subscription \
                  out, or give --source pulsar"
                     .to_owned(),
-            ),
+            );
         }
+        if self.limits.decompressed_bytes.is_some() {
+            return Err(
+                "a limit on decompressed bytes is set, but topics are not read from Pulsar: leave \
+                 --decompressed-bytes-max out, as the log compresses nothing, and the client of Kafka \
+                 decompresses no more than the brokers take in at once (`max.message.bytes`)"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// The cluster, of settings that were checked.
@@ -311,7 +347,25 @@ fn check_section<C: DeserializeOwned>(section: &Section, name: &str) -> Result<(
     let cluster = section.0.clone().try_into::<C>();
     cluster
         .map(|_| ())
-        .map_err(|error| format!("settings of [{name}]: {}", error.message()))
+        .map_err(|error| format!("settings of [{name}]: {}", with_nearest(error.message())))
+}
+
+/// An error about a section, with the nearest known key in place of all where there is none of this
+/// name.
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
+fn with_nearest(error: &str) -> String {
+    let unknown = error.strip_prefix("unknown field `");
+    let unknown = unknown.and_then(|rest| rest.split_once('`'));
+    let found = unknown.and_then(|(key, rest)| {
+        let known = rest.split('`').skip(1).step_by(2);
+        Some((key, nearest(key, known)?))
+    });
+    match found {
+        Some((key, nearest)) => {
+            format!("unknown key `{key}`: the nearest known key is `{nearest}`")
+        }
+        None => error.to_owned(),
+    }
 }
 
 /// A topic to read from, of whichever kind the settings say.
@@ -398,11 +452,28 @@ impl Settings {
         topic: &str,
         check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
     ) -> TopicSource<T> {
+        let depth = self.topics().limits.json_depth;
+        let decoder = move || {
+            // How large a record may be is the source's matter.
+            let json = Limited::new(JsonDecoder).bytes_max(usize::MAX);
+            depth.map_or(json.clone(), |depth| json.json_depth_max(depth))
+        };
+        self.topic_source_of(topic, decoder, check)
+    }
+
+    /// As [`topic_source`](Self::topic_source), of records in another format than JSON.
+    pub fn topic_source_of<T: 'static, D: Decode<T> + 'static>(
+        &self,
+        topic: &str,
+        decoder: impl Fn() -> D + Send + Sync + 'static,
+        check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
+    ) -> TopicSource<T> {
         let topics = self.topics();
+        let bytes = topics.limits.value_bytes.unwrap_or(VALUE_BYTES_MAX);
         match topics.source {
             SourceKind::Log => {
-                let source = LogSource::json(&topics.log, topic).check_with(check);
-                let source = source.start(topics.start.in_log());
+                let source = LogSource::decoded(&topics.log, topic, decoder).check_with(check);
+                let source = source.value_bytes_max(bytes).start(topics.start.in_log());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
                 } else {
@@ -411,7 +482,8 @@ impl Settings {
             }
             #[cfg(feature = "kafka")]
             SourceKind::Kafka => {
-                let source = KafkaSource::json(&topics.kafka(), topic).check_with(check);
+                let source = KafkaSource::decoded(&topics.kafka(), topic, decoder);
+                let source = source.check_with(check).value_bytes_max(bytes);
                 let source = source.group(self.name()).start(topics.start.in_kafka());
                 TopicSource(Box::new(if topics.until_end {
                     source.until_end()
@@ -421,7 +493,12 @@ impl Settings {
             }
             #[cfg(feature = "pulsar")]
             SourceKind::Pulsar => {
-                let source = PulsarSource::json(&topics.pulsar(), topic).check_with(check);
+                let source = PulsarSource::decoded(&topics.pulsar(), topic, decoder);
+                let source = source.check_with(check).value_bytes_max(bytes);
+                let source = match topics.limits.decompressed_bytes {
+                    Some(bytes) => source.decompressed_bytes_max(bytes),
+                    None => source,
+                };
                 let source = source.start(topics.start.in_pulsar());
                 let source = match topics.subscription {
                     Some(kind) => source.subscription(self.name(), kind.in_pulsar()),
@@ -523,6 +600,78 @@ mod tests {
         topics.subscription = Some(Sharing::Failover);
         let error = topics.check().expect_err("the log has no subscriptions");
         assert!(error.contains("give --source pulsar"), "{error}");
+        topics.subscription = None;
+        topics.limits.decompressed_bytes = Some(1);
+        let error = topics.check().expect_err("nothing is compressed");
+        assert!(error.contains("--decompressed-bytes-max"), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "kafka")]
+    fn an_unknown_key_of_a_section_is_refused_with_the_nearest_known_one() {
+        let mut topics = Topics::in_log("log");
+        let mut refusal = |text: &str| {
+            topics.kafka = Section(text.parse().expect("it is TOML"));
+            topics.check().expect_err("a key is unknown")
+        };
+        assert_eq!(
+            refusal("brokers = \"b:1\"\nPatience-ms = 5"),
+            "settings of [kafka]: unknown key `Patience-ms`: the nearest known key is `patience_ms`"
+        );
+        let sasl =
+            "brokers = \"b:1\"\n[sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\npassword = \"p\"";
+        assert_eq!(
+            refusal(sasl),
+            "settings of [kafka]: unknown key `user`: the nearest known key is `username`"
+        );
+        assert_eq!(
+            refusal("brokers = \"b:1\"\n[tls]\nca_file = \"p\""),
+            "settings of [kafka]: unknown key `ca_file`: the nearest known key is `ca`"
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_the_limits_is_a_dead_letter() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut settings = Settings::new("t").with_log(folder.path()).until_end();
+        settings.topics_mut().limits = Limits {
+            value_bytes: Some(20),
+            json_depth: Some(2),
+            decompressed_bytes: None,
+        };
+        let sink = settings.topic_sink("values", |_: &serde_json::Value| "k");
+        let mut writer = sink.open().expect("it can be written");
+        let values = ["[[1]]", "[[[1]]]", "\"0123456789012345678\"", "7"];
+        let records: Vec<_> = values
+            .into_iter()
+            .map(|text| Record {
+                time: EventTime::default(),
+                origin: Origin::default(),
+                ingested_ns: 0,
+                value: serde_json::from_str(text).expect("it is JSON"),
+            })
+            .collect();
+        let written = writer.write(&records, &mut Refused::default());
+        written
+            .and_then(|()| writer.close())
+            .expect("it can be written");
+        let source = settings.topic_source("values", |_: &serde_json::Value| Ok(()));
+        let mut batch = ReadBatch::new();
+        for partition in 0..4 {
+            let mut reader = source.open(partition, 0).expect("it can be read");
+            while reader.read(&mut batch, 9).expect("it is whole") != ReadStatus::End {}
+        }
+        let reasons = batch.into_iter().map(|(_, value)| value.err());
+        let reasons: Vec<_> = reasons.map(|bad| bad.map(|bad| bad.reason)).collect();
+        assert_eq!(reasons[0], None);
+        let deep = reasons[1].as_deref().expect("it is too deep");
+        assert!(deep.contains("more than 2 deep"), "{deep}");
+        let large = reasons[2].as_deref().expect("it is too large");
+        assert!(
+            large.contains("21 bytes, more than the limit of 20"),
+            "{large}"
+        );
+        assert_eq!(reasons[3], None);
     }
 
     #[test]

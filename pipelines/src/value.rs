@@ -55,6 +55,28 @@ fn number_up_to(text: &str, most: usize, what: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("`{text}` is not {what}: give a whole number from 1 to {most}"))
 }
 
+/// Reads a number of bytes: `4096`, `64KiB`, `1MiB`.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (digits, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .unwrap_or((text, 1));
+    let number = digits.trim().parse::<usize>().ok();
+    let number = number.and_then(|number| number.checked_mul(unit));
+    number.filter(|number| *number > 0).ok_or_else(|| {
+        format!("`{text}` is not a number of bytes: give one such as `65536`, `64KiB` or `1MiB`")
+    })
+}
+
+/// How deep JSON is ever read.
+const JSON_DEPTH_MAX: usize = 128;
+
+/// Reads how deep JSON may be nested.
+pub(crate) fn json_depth(text: &str) -> Result<usize, String> {
+    number_up_to(text, JSON_DEPTH_MAX, "a depth of JSON")
+}
+
 /// The most checkpoints that can be kept.
 const RETAIN_MAX: usize = 10_000;
 
@@ -218,6 +240,27 @@ pub(crate) fn log_level(text: &str) -> Result<LevelFilter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("4096"), Ok(4_096));
+        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!(bytes("2 MiB"), Ok(2_097_152));
+        for text in [
+            "",
+            "0",
+            "-1",
+            "1MB",
+            "KiB",
+            "99999999999999999999",
+            "9999999999999GiB",
+        ] {
+            let error = bytes(text).expect_err(text);
+            assert!(error.contains("give one such as `65536`"), "{error}");
+        }
+        assert_eq!(json_depth("128"), Ok(128));
+        assert!(json_depth("129").is_err_and(|error| error.contains("from 1 to 128")));
+    }
 
     #[test]
     fn rates_are_multiples_or_max() {

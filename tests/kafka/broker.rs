@@ -54,18 +54,22 @@ impl Broker {
 
     /// Makes a topic that takes so many bytes at once.
     pub(crate) fn narrow_topic(&self, name: &str, bytes_max: &str) -> String {
+        self.topic_with(name, "max.message.bytes", bytes_max)
+    }
+
+    /// Makes a topic of one partition with a setting of its own.
+    pub(crate) fn topic_with(&self, name: &str, setting: &str, value: &str) -> String {
         let topic = format!("{name}-{:x}", unique());
-        self.create(&topic, 1, bytes_max);
+        self.create(&topic, 1, setting, value);
         topic
     }
 
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) {
-        self.create(topic, partitions, "8000000");
+        self.create(topic, partitions, "max.message.bytes", "8000000");
     }
 
-    fn create(&self, topic: &str, partitions: i32, bytes_max: &str) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
-            .set("max.message.bytes", bytes_max);
+    fn create(&self, topic: &str, partitions: i32, setting: &str, value: &str) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set(setting, value);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = block_on(self.admin().create_topics([&new], &options));
         made.unwrap().into_iter().for_each(|one| drop(one.unwrap()));

@@ -130,7 +130,7 @@ fn a_topic_passes_over_what_has_no_form_or_is_too_large() {
 }
 
 /// A text that compression makes little shorter.
-fn noise(id: u64, chars: usize) -> String {
+pub(crate) fn noise(id: u64, chars: usize) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut text = String::new();
     for part in 0_u64.. {

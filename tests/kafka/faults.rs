@@ -5,10 +5,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use thalweg_connectors::kafka::{ID_HEADER, Kafka, KafkaSink, KafkaSource, Start};
+use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::sink::{Refused, Sink};
+use thalweg_engine::time::EventTime;
 
 use crate::broker::{own, shared};
 use crate::flows::ids;
-use crate::job::{Event, Running, wait_for};
+use crate::job::{Event, Running, logs_of, wait_for};
 
 #[test]
 fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
@@ -37,6 +40,44 @@ fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
     let fates = running.stop();
     assert_eq!((fates.records_in, fates.processed), (240_000, 240_000));
     assert!(ids(&broker.contents(&output)).into_iter().eq(0..240_000));
+}
+
+#[test]
+fn an_outage_is_told_once_and_so_is_its_end() {
+    let Some(broker) = own() else { return };
+    let sink = KafkaSink::<Event>::json(&broker.kafka(), broker.topic("out", 1));
+    let record = |id| Record {
+        time: EventTime::default(),
+        origin: Origin::default(),
+        ingested_ns: 0,
+        value: Event { id },
+    };
+    let logs = logs_of(|| {
+        let mut writer = sink.open().unwrap();
+        let mut refused = Refused::default();
+        writer.write(&[record(0)], &mut refused).unwrap();
+        writer.flush().unwrap();
+        broker.kill();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(5));
+                broker.start_again();
+            });
+            writer.write(&[record(1)], &mut refused).unwrap();
+            writer.flush().unwrap();
+        });
+    });
+    let warned = |what: &str| {
+        let lines = logs.lines().filter(|line| line.contains("WARN"));
+        lines.filter(|line| line.contains(what)).count()
+    };
+    assert_eq!(
+        warned("trying again until the brokers can be reached"),
+        1,
+        "{logs}"
+    );
+    assert_eq!(warned("the brokers can be reached again"), 1, "{logs}");
+    assert_eq!(warned("kafka: "), 2, "{logs}");
 }
 
 const BROKERS: &str = "THALWEG_TEST_PIPELINE_BROKERS";

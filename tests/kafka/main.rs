@@ -15,6 +15,7 @@ mod interop;
 #[path = "../brokers/job.rs"]
 mod job;
 mod refusals;
+mod rejections;
 #[path = "../brokers/running.rs"]
 mod running;
 mod secrets;

@@ -112,9 +112,9 @@ fn a_payload_that_swells_beyond_its_bound_is_one_dead_letter() {
     };
     let items = read_all(&source());
     assert!(items.iter().all(|(_, _, item)| item.is_ok()), "{items:?}");
-    let items = read_all(&source().payload_bytes_max(1_000_000));
+    let items = read_all(&source().decompressed_bytes_max(1_000_000));
     let reason = items[0].2.as_ref().unwrap_err();
-    assert!(reason.contains("`payload_bytes_max`"), "{reason}");
+    assert!(reason.contains("`decompressed_bytes_max`"), "{reason}");
     assert_eq!(items[1].2, Ok(Event { id: 8 }));
 }
 

@@ -65,6 +65,25 @@ pub(crate) fn write_id(origin: Origin, id: &mut String) {
     };
 }
 
+/// The origin that an id tells.
+#[cfg(feature = "kafka")]
+pub(crate) fn read_id(id: &str) -> Option<Origin> {
+    let mut parts = id.split('-');
+    if id.starts_with("derived-") {
+        let (sequence, index) = (parts.nth(1)?, parts.next()?);
+        return Some(Origin {
+            index: index.parse().ok()?,
+            ..Origin::derived(sequence.parse().ok()?)
+        });
+    }
+    Some(Origin {
+        source: parts.next()?.parse().ok()?,
+        partition: parts.next()?.parse().ok()?,
+        offset: parts.next()?.parse().ok()?,
+        index: parts.next()?.parse().ok()?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +99,14 @@ mod tests {
         };
         write_id(origin, &mut id);
         assert_eq!(id, "1-2-3-4");
+        #[cfg(feature = "kafka")]
+        assert_eq!(read_id(&id), Some(origin));
         write_id(Origin::derived(7), &mut id);
         assert_eq!(id, "derived-7-0");
+        #[cfg(feature = "kafka")]
+        {
+            assert_eq!(read_id(&id), Some(Origin::derived(7)));
+            assert_eq!(read_id("1-2-x-4"), None);
+        }
     }
 }

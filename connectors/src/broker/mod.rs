@@ -8,6 +8,8 @@ mod topics;
 
 #[cfg(feature = "pulsar")]
 pub use delivery::SLOT_HEADER;
+#[cfg(feature = "kafka")]
+pub(crate) use delivery::read_id;
 pub(crate) use delivery::write_id;
 pub use delivery::{EPOCH_HEADER, ID_HEADER, Reports};
 pub(crate) use problem::Problem;

@@ -8,6 +8,8 @@ use thalweg_engine::source::SourceError;
 pub(crate) struct Problem {
     pub(crate) reason: String,
     pub(crate) remedy: String,
+    /// Whether it may pass by itself, such as that the broker is away.
+    pub(crate) may_pass: bool,
 }
 
 impl Problem {
@@ -15,22 +17,40 @@ impl Problem {
         Self {
             reason: reason.into(),
             remedy: remedy.into(),
+            may_pass: false,
         }
     }
 
     pub(crate) fn of_source(self, what: impl Into<String>) -> SourceError {
-        SourceError::Open {
-            what: what.into(),
-            reason: self.reason,
-            remedy: self.remedy,
+        let what = what.into();
+        let Self { reason, remedy, .. } = self;
+        match self.may_pass {
+            true => SourceError::Away {
+                what,
+                reason,
+                remedy,
+            },
+            false => SourceError::Open {
+                what,
+                reason,
+                remedy,
+            },
         }
     }
 
     pub(crate) fn of_sink(self, what: impl Into<String>) -> SinkError {
-        SinkError::Open {
-            what: what.into(),
-            reason: self.reason,
-            remedy: self.remedy,
+        let what = what.into();
+        let Self { reason, remedy, .. } = self;
+        match self.may_pass {
+            true => SinkError::Away {
+                what,
+                reason: format!("{reason}; {remedy}"),
+            },
+            false => SinkError::Open {
+                what,
+                reason,
+                remedy,
+            },
         }
     }
 }

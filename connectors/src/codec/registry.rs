@@ -7,8 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use ureq::Agent;
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
 
 use crate::backoff::{Backoff, jitter};
+#[cfg(feature = "http-tls")]
+use crate::tls;
 
 /// Bytes of an answer that are taken in.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
@@ -36,6 +40,9 @@ impl SchemaKind {
 }
 
 /// A schema registry, and what it has answered so far; clones share both.
+///
+/// With `https://`, its certificate must be signed by one of the public authorities, or one of those that
+/// `ca` names.
 ///
 /// A registry that cannot be reached is asked again, after waits that grow, for about a minute.
 ///
@@ -85,17 +92,25 @@ impl Registry {
     /// The registry at an address such as `http://localhost:8081`; `https://` needs the feature
     /// `http-tls`.
     pub fn new(url: impl Into<String>) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(10)))
-            .http_status_as_error(false)
-            .build();
         Self {
             url: url.into().trim_end_matches('/').to_owned(),
             authorization: None,
-            agent: config.into(),
+            agent: config().build().into(),
             backoff: Backoff::default(),
             schemas: Arc::default(),
         }
+    }
+
+    /// A file of certificates (PEM) that are trusted instead of those of the public authorities, where
+    /// the address begins with `https://`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds no certificate.
+    #[cfg(feature = "http-tls")]
+    pub fn ca(mut self, file: impl AsRef<std::path::Path>) -> Result<Self, String> {
+        let trusting = tls::trusting(Some(file.as_ref()))?;
+        self.agent = config().tls_config(trusting).build().into();
+        Ok(self)
     }
 
     /// Sends a user and a password with every request.
@@ -225,6 +240,12 @@ impl Registry {
             )),
         }
     }
+}
+
+fn config() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(10)))
+        .http_status_as_error(false)
 }
 
 /// The number of a schema in an answer.

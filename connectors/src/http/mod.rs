@@ -9,8 +9,6 @@ mod message;
 mod sink;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "http-tls")]
-mod tls;
 #[cfg(test)]
 #[cfg(feature = "http-tls")]
 mod tls_tests;

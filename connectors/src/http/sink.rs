@@ -11,10 +11,10 @@ use ureq::Agent;
 use ureq::http::Uri;
 
 use super::message::{EventMode, Form};
-#[cfg(feature = "http-tls")]
-use super::tls;
 use super::writer::HttpWriter;
 use crate::backoff::Backoff;
+#[cfg(feature = "http-tls")]
+use crate::tls;
 
 /// What to do about a certificate that is not trusted.
 pub(super) const TRUST: &str = "name the authority of the server's certificate with `ca`";

@@ -118,3 +118,24 @@ fn a_file_without_certificates_is_named() {
         check(write(&sink), &[part]);
     }
 }
+
+#[test]
+#[cfg(feature = "registry")]
+fn a_schema_registry_has_an_authority_of_its_own_too() {
+    use crate::codec::Registry;
+
+    let (server, other) = (Server::start(), Server::start());
+    let registry = || {
+        let quick = std::time::Duration::from_millis(1);
+        Registry::new(&server.url).retries(0, quick, quick)
+    };
+    // It is asked, and answers with nothing.
+    let asked = registry().ca(server.ca()).unwrap().newest_of("a-value");
+    assert!(asked.unwrap_err().contains("answer to /subjects/a-value"));
+    for doubting in [registry(), registry().ca(other.ca()).unwrap()] {
+        let refused = doubting.newest_of("a-value").unwrap_err();
+        assert!(refused.to_lowercase().contains("certificate"), "{refused}");
+    }
+    let missing = registry().ca("/no/such.pem").err().unwrap();
+    assert!(missing.contains("/no/such.pem"), "{missing}");
+}

@@ -2,6 +2,8 @@
 //! its own, which its reader empties on its own thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thalweg_engine::clock::Clock;
 use thalweg_engine::time::EventTime;
 
 use super::context::Context;
@@ -19,15 +22,18 @@ use super::settings::Kafka;
 /// The group of a client whose source names none. Nothing is noted down for it.
 const NO_GROUP: &str = "thalweg";
 /// Events of the client that are served at once: while it reads, and while it is asked something.
-const EVENTS_AT_ONCE: usize = 16;
+const EVENTS_AT_ONCE: usize = 64;
 const EVENTS_MEANWHILE: usize = 2_000;
+/// How often they are while it reads: looking costs as much as a record, and all readers look at the same
+/// place.
+const SERVE_EVERY_NS: u64 = 50_000_000;
 /// How long one attempt at a question takes.
 const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// What a consumer sets. Much is fetched ahead of the readers, within bounds for each partition; a
 /// fetch waits on the broker for a few milliseconds only, since another partition's data may come
 /// meanwhile; and one whose queue was full goes on as soon as there is room.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 11] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // What retention has removed is not passed over.
@@ -38,6 +44,8 @@ const DEFAULTS: [(&str, &str); 10] = [
     ("queued.min.messages", "50000"),
     ("queued.max.messages.kbytes", "16384"),
     ("allow.auto.create.topics", "false"),
+    // Figures of the client for who operates the brokers, which cost something for every record.
+    ("enable.metrics.push", "false"),
     // How long a commit waits for a coordinator: the client is no member of its group otherwise.
     ("session.timeout.ms", "6000"),
 ];
@@ -46,6 +54,9 @@ const DEFAULTS: [(&str, &str); 10] = [
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Context>>,
     patience: Duration,
+    clock: Clock,
+    /// When its events are to be served next.
+    serve_at_ns: AtomicU64,
     assigned: Mutex<BTreeSet<(String, i32)>>,
 }
 
@@ -62,6 +73,8 @@ impl Client {
         let client = Self {
             consumer: Arc::new(consumer),
             patience: kafka.how_long_to_wait(),
+            clock: Clock::system(),
+            serve_at_ns: AtomicU64::default(),
             assigned: Mutex::default(),
         };
         if kafka.waits_for_token() {
@@ -71,9 +84,23 @@ impl Client {
         Ok(client)
     }
 
-    /// Serves the client's own events: logs, errors, requests for a token.
+    /// Serves the client's own events, if they are due: logs, errors, requests for a token.
     pub(super) fn serve(&self) {
-        self.serve_events(EVENTS_AT_ONCE);
+        let (now_ns, at_ns) = (self.clock.now_ns(), self.serve_at_ns.load(Relaxed));
+        let next_ns = now_ns + SERVE_EVERY_NS;
+        let is_due = now_ns >= at_ns
+            && self
+                .serve_at_ns
+                .compare_exchange(at_ns, next_ns, Relaxed, Relaxed)
+                .is_ok();
+        if is_due {
+            self.serve_events(EVENTS_AT_ONCE);
+        }
+    }
+
+    /// Notes that a record has come.
+    pub(super) fn note_answer(&self) {
+        self.consumer.context().note_answer();
     }
 
     fn serve_events(&self, most: usize) {

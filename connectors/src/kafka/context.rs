@@ -2,25 +2,33 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedMessage};
 use rdkafka::producer::ProducerContext;
 
 use super::oauth;
-use super::problem::{Problem, in_words, is_too_large};
+use super::outage::Outage;
+use super::problem::{Problem, in_words, is_of_the_record, is_silence};
 use super::scrubber::Scrubber;
 use crate::broker::Reports;
 
 /// What a record is sent with, by which its report is known: that it is one of many, or that its
-/// sender waits for what the brokers say to its size.
+/// sender waits for what the brokers say to it.
 pub(super) const AMONG_OTHERS: usize = 0;
 pub(super) const ALONE: usize = 1;
+
+/// A record that the brokers have refused, or a batch that it was in.
+pub(super) struct Bounced {
+    pub(super) message: OwnedMessage,
+    pub(super) error: KafkaError,
+    /// Whether it was sent [`ALONE`], so that it is this one that they refuse.
+    pub(super) was_alone: bool,
+}
 
 /// Hears what a client has to say. Nothing passes through it with a secret in it.
 #[derive(Default)]
@@ -32,8 +40,9 @@ pub(super) struct Context {
     reports: Arc<Reports>,
     /// Why a record was not delivered, from the first one that was not.
     undelivered: Mutex<Option<String>>,
-    /// Whether the brokers have found a record that was sent [`ALONE`] too large.
-    has_refused: AtomicBool,
+    /// What the brokers have refused, in the order in which they did.
+    bounced: Mutex<Vec<Bounced>>,
+    outage: Outage,
 }
 
 impl Context {
@@ -52,14 +61,9 @@ impl Context {
 
     /// An error of a call; where nobody has answered, in the words in which the client complained.
     pub(super) fn problem(&self, error: &KafkaError) -> Problem {
-        use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
-        let is_silence = matches!(
-            code,
-            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AllBrokersDown)
-        );
         match lock(&self.complaint).clone() {
-            Some((code, complaint)) if is_silence => Problem::of_code(code, complaint),
+            Some((code, complaint)) if is_silence(code) => Problem::of_code(code, complaint),
             _ => Problem::of_code(code, self.clean(&in_words(error))),
         }
     }
@@ -83,13 +87,21 @@ impl Context {
         )
     }
 
+    /// Notes that a broker has answered.
+    pub(super) fn note_answer(&self) {
+        if self.outage.end() {
+            tracing::warn!("kafka: the brokers can be reached again");
+        }
+    }
+
     pub(super) fn forget_complaints(&self) {
+        self.note_answer();
         *lock(&self.complaint) = None;
     }
 
-    /// Whether the record that was last sent [`ALONE`] has been refused for its size.
-    pub(super) fn take_refusal(&self) -> bool {
-        self.has_refused.swap(false, Ordering::Relaxed)
+    /// Takes out what the brokers have refused.
+    pub(super) fn take_bounced(&self) -> Vec<Bounced> {
+        std::mem::take(&mut *lock(&self.bounced))
     }
 
     pub(super) fn undelivered(&self) -> Option<String> {
@@ -124,8 +136,14 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let reason = self.clean(reason);
-        tracing::warn!("kafka: {reason}");
         let code = error.rdkafka_error_code();
+        match is_silence(code) {
+            true if self.outage.begin() => {
+                tracing::warn!("kafka: {reason}; trying again until the brokers can be reached");
+            }
+            true => tracing::debug!("kafka: {reason}"),
+            false => tracing::warn!("kafka: {reason}"),
+        }
         let mut complaint = lock(&self.complaint);
         // That no broker is left says less than what happened to the last of them.
         if code != Some(RDKafkaErrorCode::AllBrokersDown) || complaint.is_none() {
@@ -154,9 +172,17 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
         match result {
-            Ok(_) => self.reports.count_delivered(),
-            Err((error, _)) if sent == ALONE && is_too_large(error) => {
-                self.has_refused.store(true, Ordering::Relaxed);
+            Ok(_) => {
+                self.note_answer();
+                self.reports.count_delivered();
+            }
+            Err((error, message)) if is_of_the_record(error) => {
+                let bounced = Bounced {
+                    message: message.detach(),
+                    error: error.clone(),
+                    was_alone: sent == ALONE,
+                };
+                lock(&self.bounced).push(bounced);
             }
             Err((error, message)) => {
                 self.reports.count_failed();

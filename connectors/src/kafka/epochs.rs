@@ -5,13 +5,13 @@
 //! is left to do.
 
 use thalweg_engine::checkpoint::Epoch;
-use thalweg_engine::record::Record;
-use thalweg_engine::sink::{EpochWriter, Refused, SinkError};
+use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::sink::{EpochWriter, Refused, RefusedLate, SinkError};
 
 use super::sink::{Headers, KafkaSink};
-use super::transactions::{Place, Transactions, Trouble};
+use super::transactions::{Exceptions, Place, Transactions, Trouble};
 use crate::broker::outbox::{self, Staged};
-use crate::broker::{ID_HEADER, write_id};
+use crate::broker::{ID_HEADER, read_id, write_id};
 
 /// What the client takes at once unless it is set (`message.max.bytes`).
 const BYTES_MAX: usize = 1_000_000;
@@ -33,6 +33,8 @@ pub(super) struct KafkaEpochs<T> {
     key: Vec<u8>,
     id: String,
     headers: Headers,
+    /// What the brokers refuse of the epoch published last.
+    left_out: Vec<RefusedLate>,
 }
 
 impl<T: 'static> KafkaEpochs<T> {
@@ -52,6 +54,7 @@ impl<T: 'static> KafkaEpochs<T> {
             key: Vec::new(),
             id: String::new(),
             headers: Headers::default(),
+            left_out: Vec::new(),
         }
     }
 
@@ -94,15 +97,35 @@ impl<T: 'static> KafkaEpochs<T> {
 
     fn try_publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), Trouble> {
         let records = outbox::records(outbox).map_err(Trouble::Final)?;
-        let mut transactions = match self.transactions.take() {
-            Some(transactions) => transactions,
-            None => self.begin()?,
-        };
-        if transactions.published() < Some(epoch) {
-            transactions.publish(epoch, &records, &self.sink.reports())?;
+        let mut exceptions = Exceptions::default();
+        loop {
+            let mut transactions = match self.transactions.take() {
+                Some(transactions) => transactions,
+                None => self.begin()?,
+            };
+            if transactions.published() < Some(epoch) {
+                let reports = self.sink.reports();
+                match transactions.publish(epoch, &records, &exceptions, &reports) {
+                    Ok(()) => {}
+                    // The transaction is given up with its producer, and done again without them.
+                    Err(Trouble::Refused(verdicts)) => {
+                        exceptions.add(verdicts);
+                        continue;
+                    }
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+            self.published = transactions.published();
+            self.transactions = Some(transactions);
+            break;
         }
-        self.published = transactions.published();
-        self.transactions = Some(transactions);
+        let refused = exceptions.refused.into_iter();
+        self.left_out
+            .extend(refused.map(|(index, reason)| RefusedLate {
+                origin: origin_of(&records[index]),
+                reason,
+                raw: records[index].value.to_vec(),
+            }));
         Ok(())
     }
 
@@ -129,6 +152,7 @@ impl<T: 'static> KafkaEpochs<T> {
         match trouble {
             Trouble::Passing(reason) => SinkError::Away { what, reason },
             Trouble::Final(reason) => SinkError::Write { what, reason },
+            Trouble::Refused(verdicts) => unreachable!("invariant: {verdicts:?} are left out"),
         }
     }
 }
@@ -176,4 +200,16 @@ impl<T: 'static> EpochWriter<T> for KafkaEpochs<T> {
         let published = self.try_publish(epoch, outbox);
         published.map_err(|trouble| self.in_trouble(trouble))
     }
+
+    fn left_out(&mut self) -> Vec<RefusedLate> {
+        std::mem::take(&mut self.left_out)
+    }
+}
+
+/// The origin of a record, which its id tells.
+fn origin_of(record: &Staged<'_>) -> Origin {
+    let mut headers = record.headers.iter();
+    let id = headers.find(|(name, _)| *name == ID_HEADER);
+    let id = id.and_then(|(_, id)| std::str::from_utf8(id).ok());
+    id.and_then(read_id).unwrap_or(Origin::derived(0))
 }

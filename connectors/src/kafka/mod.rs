@@ -31,6 +31,7 @@ mod epochs;
 mod limits;
 mod message;
 mod oauth;
+mod outage;
 mod problem;
 mod progress;
 mod reader;

@@ -9,7 +9,10 @@ pub(super) use crate::broker::Problem;
 impl Problem {
     /// A problem with `code`, which the client has described as `reason`.
     pub(super) fn of_code(code: Option<RDKafkaErrorCode>, reason: String) -> Self {
-        Self::new(reason, remedy(code))
+        Self {
+            may_pass: may_pass(code),
+            ..Self::new(reason, remedy(code))
+        }
     }
 }
 
@@ -19,6 +22,39 @@ pub(super) type Requirement = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// The problem that something is not as it is required to be.
 pub(super) fn unmet(reason: String) -> Problem {
     Problem::new(reason, "see to what it requires")
+}
+
+/// Whether it may be otherwise a little later: nobody has answered, or the cluster is not ready.
+fn may_pass(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode as Code;
+    is_silence(code)
+        || matches!(
+            code,
+            Some(
+                Code::LeaderNotAvailable
+                    | Code::BrokerNotAvailable
+                    | Code::NotLeaderForPartition
+                    | Code::NetworkException
+                    | Code::RequestTimedOut
+                    | Code::CoordinatorLoadInProgress
+                    | Code::CoordinatorNotAvailable
+                    | Code::NotCoordinator
+            )
+        )
+}
+
+/// Whether it is that no broker answers.
+pub(super) fn is_silence(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Some(
+            Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::AllBrokersDown
+                | Code::Resolve
+        )
+    )
 }
 
 fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
@@ -38,6 +74,42 @@ fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
             "create the topic, or fix its name"
         }
         _ => "check that the brokers run and that `brokers` names them",
+    }
+}
+
+/// Whether brokers refuse a batch for what one of its records is, which is so however often it is sent.
+pub(super) fn is_of_the_record(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidMessageSize
+                | Code::InvalidTimestamp
+                | Code::InvalidRecord
+                | Code::InvalidDifferentRecord
+                | Code::PolicyViolation
+        )
+    )
+}
+
+/// Whether they name the very record then, and not only its batch.
+pub(super) fn names_the_record(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::InvalidTimestamp | Code::InvalidRecord)
+    )
+}
+
+/// Why a record of so many bytes is not written.
+pub(super) fn refusal(error: &KafkaError, bytes: usize) -> String {
+    match is_too_large(error) {
+        true => format!(
+            "a record of {bytes} bytes is too large; raise the property `message.max.bytes`, and the \
+             topic's `max.message.bytes`"
+        ),
+        false => format!("the brokers refuse the record: {}", in_words(error)),
     }
 }
 

@@ -115,6 +115,9 @@ impl<T> Reader<T> for KafkaReader<T> {
             }
             patience = Duration::ZERO;
         }
+        if batch.len() > before {
+            self.client.note_answer();
+        }
         Ok(if self.is_at_end() {
             ReadStatus::End
         } else if batch.len() == before {

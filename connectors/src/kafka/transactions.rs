@@ -1,5 +1,6 @@
 //! The transactions in which a slot publishes its epochs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use thalweg_engine::checkpoint::Epoch;
 
 use super::context::Context;
-use super::problem::Problem;
+use super::problem::{Problem, is_of_the_record, names_the_record, refusal};
 use super::progress::{self, Progress};
 use super::settings::Kafka;
 use crate::broker::outbox::Staged;
@@ -45,6 +46,40 @@ pub(super) enum Trouble {
     Passing(String),
     /// It will not.
     Final(String),
+    /// The brokers refuse these of its records, by their places in it, or batches that they were in.
+    Refused(Vec<Verdict>),
+}
+
+/// What the brokers say to a record.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) index: usize,
+    pub(super) reason: String,
+    /// Whether it is this record that they refuse, and not another one of its batch.
+    pub(super) is_certain: bool,
+}
+
+/// Which records of an epoch are not sent as all others are.
+#[derive(Default)]
+pub(super) struct Exceptions {
+    /// Those that brokers have refused, with what they say: they are left out.
+    pub(super) refused: BTreeMap<usize, String>,
+    /// Those that were in a batch with one that was refused: they are sent by themselves.
+    pub(super) suspects: BTreeSet<usize>,
+}
+
+impl Exceptions {
+    /// Takes in what the brokers have said.
+    pub(super) fn add(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            if verdict.is_certain {
+                self.suspects.remove(&verdict.index);
+                self.refused.insert(verdict.index, verdict.reason);
+            } else {
+                self.suspects.insert(verdict.index);
+            }
+        }
+    }
 }
 
 impl From<Problem> for Trouble {
@@ -77,6 +112,7 @@ impl Place {
         let context = Transactional {
             context: self.kafka.context(Arc::default()),
             undelivered: Mutex::default(),
+            refused: Mutex::default(),
         };
         let config = self.kafka.config(&settings)?;
         config
@@ -124,25 +160,28 @@ impl Transactions {
         self.published.map(|note| Epoch(note.epoch))
     }
 
-    /// Publishes an epoch, with a note of it.
+    /// Publishes an epoch but for what is known to be refused, with a note of it.
     pub(super) fn publish(
         &mut self,
         epoch: Epoch,
         records: &[Staged<'_>],
+        exceptions: &Exceptions,
         reports: &Reports,
     ) -> Result<(), Trouble> {
+        let sendable: Vec<_> = (0..records.len())
+            .filter(|index| !exceptions.refused.contains_key(index))
+            .collect();
+        let values = sendable.iter().map(|index| records[*index].value);
         let note = Progress {
             epoch: epoch.0,
-            records: records.len() as u64,
-            crc: records
-                .iter()
-                .fold(0, |crc, record| crc32c::crc32c_append(crc, record.value)),
+            records: sendable.len() as u64,
+            crc: values.fold(0, crc32c::crc32c_append),
         };
-        let sent = self.send_all(epoch, records, &note);
+        let sent = self.send_all(epoch, records, &sendable, exceptions, &note);
         let done = sent.and_then(|()| self.producer.commit_transaction(COMMIT_TIMEOUT));
         done.map_err(|error| trouble(&self.producer, &error))?;
         self.published = Some(note);
-        records.iter().for_each(|_| reports.count_delivered());
+        sendable.iter().for_each(|_| reports.count_delivered());
         Ok(())
     }
 
@@ -150,12 +189,27 @@ impl Transactions {
         &self,
         epoch: Epoch,
         records: &[Staged<'_>],
+        sendable: &[usize],
+        exceptions: &Exceptions,
         note: &Progress,
     ) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
-        for (index, record) in records.iter().enumerate() {
-            let place = format!("{epoch}-{index}");
-            self.send(outgoing(&self.place.topic, record, &place))?;
+        for (number, index) in sendable.iter().enumerate() {
+            let place = format!("{epoch}-{number}");
+            let is_suspect = exceptions.suspects.contains(index);
+            if is_suspect {
+                self.wait_for_all()?;
+            }
+            let opaque = opaque(*index, is_suspect);
+            self.send(outgoing(
+                &self.place.topic,
+                &records[*index],
+                &place,
+                opaque,
+            ))?;
+            if is_suspect {
+                self.wait_for_all()?;
+            }
         }
         let value = serde_json::to_vec(note).expect("invariant: a note has a form in JSON");
         let note = Staged {
@@ -163,11 +217,21 @@ impl Transactions {
             value: &value,
             ..Staged::default()
         };
-        self.send(to(&self.place.notes, &note))
+        self.send(to(&self.place.notes, &note, NOTE))
+    }
+
+    fn undelivered(&self) -> Option<KafkaError> {
+        lock(&self.producer.context().undelivered).clone()
+    }
+
+    /// Waits until the brokers have said something to all that was sent.
+    fn wait_for_all(&self) -> Result<(), KafkaError> {
+        self.producer.flush(COMMIT_TIMEOUT)?;
+        self.undelivered().map_or(Ok(()), Err)
     }
 
     /// Puts a record into the producer's queue, waiting while it is full.
-    fn send(&self, mut outgoing: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaError> {
+    fn send(&self, mut outgoing: Outgoing<'_>) -> Result<(), KafkaError> {
         loop {
             outgoing = match self.producer.send(outgoing) {
                 Ok(()) => return Ok(()),
@@ -175,7 +239,7 @@ impl Transactions {
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
                 {
                     self.producer.poll(PATIENCE);
-                    if let Some(error) = self.producer.context().undelivered().clone() {
+                    if let Some(error) = self.undelivered() {
                         return Err(error);
                     }
                     refused
@@ -186,15 +250,25 @@ impl Transactions {
     }
 }
 
-fn to<'a>(topic: &'a str, record: &Staged<'a>) -> BaseRecord<'a, [u8], [u8]> {
-    let mut outgoing = BaseRecord::to(topic).payload(record.value);
+/// What a note is sent with, by which its report is known.
+const NOTE: usize = 0;
+
+/// What a record is sent with: its place in the epoch, and whether it is sent with nothing else under way.
+fn opaque(index: usize, is_alone: bool) -> usize {
+    2 * (index + 1) + usize::from(is_alone)
+}
+
+type Outgoing<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
+fn to<'a>(topic: &'a str, record: &Staged<'a>, opaque: usize) -> Outgoing<'a> {
+    let mut outgoing = BaseRecord::with_opaque_to(topic, opaque).payload(record.value);
     outgoing.key = record.key;
     outgoing.timestamp = record.time_ms;
     outgoing
 }
 
 /// The record with its headers, and its place in all that the slot publishes.
-fn outgoing<'a>(topic: &'a str, record: &Staged<'a>, place: &str) -> BaseRecord<'a, [u8], [u8]> {
+fn outgoing<'a>(topic: &'a str, record: &Staged<'a>, place: &str, opaque: usize) -> Outgoing<'a> {
     let place = Header {
         key: EPOCH_HEADER,
         value: Some(place),
@@ -209,7 +283,7 @@ fn outgoing<'a>(topic: &'a str, record: &Staged<'a>, place: &str) -> BaseRecord<
                 value: Some(*value),
             })
         });
-    to(topic, record).headers(headers.insert(place))
+    to(topic, record, opaque).headers(headers.insert(place))
 }
 
 fn is_retriable(error: &KafkaError) -> bool {
@@ -220,7 +294,7 @@ fn is_retriable(error: &KafkaError) -> bool {
 fn trouble(producer: &BaseProducer<Transactional>, error: &KafkaError) -> Trouble {
     use RDKafkaErrorCode as Code;
     let fatal = producer.client().fatal_error().map(|(code, _)| code);
-    let undelivered = producer.context().undelivered().clone();
+    let undelivered = lock(&producer.context().undelivered).clone();
     // What has happened to a record says more than that its transaction cannot be committed.
     let error = undelivered.as_ref().unwrap_or(error);
     let codes = [fatal, error.rdkafka_error_code()];
@@ -231,12 +305,13 @@ fn trouble(producer: &BaseProducer<Transactional>, error: &KafkaError) -> Troubl
                 .to_owned(),
         );
     }
-    let Problem { reason, remedy } = producer.context().context.problem(error);
+    let refused = std::mem::take(&mut *lock(&producer.context().refused));
+    if !refused.is_empty() {
+        return Trouble::Refused(refused);
+    }
+    let Problem { reason, remedy, .. } = producer.context().context.problem(error);
     match is_any(&[
         Code::MessageSizeTooLarge,
-        Code::InvalidTimestamp,
-        Code::InvalidRecord,
-        Code::PolicyViolation,
         Code::TopicAuthorizationFailed,
         Code::ClusterAuthorizationFailed,
         Code::TransactionalIdAuthorizationFailed,
@@ -253,13 +328,12 @@ pub(super) struct Transactional {
     context: Context,
     /// Why a record was not delivered, from the first one that was not.
     undelivered: Mutex<Option<KafkaError>>,
+    /// What the brokers have refused.
+    refused: Mutex<Vec<Verdict>>,
 }
 
-impl Transactional {
-    fn undelivered(&self) -> MutexGuard<'_, Option<KafkaError>> {
-        let undelivered = self.undelivered.lock();
-        undelivered.unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ClientContext for Transactional {
@@ -286,11 +360,19 @@ impl ClientContext for Transactional {
 }
 
 impl ProducerContext for Transactional {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.undelivered().get_or_insert_with(|| error.clone());
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let Err((error, message)) = result else {
+            return;
+        };
+        lock(&self.undelivered).get_or_insert_with(|| error.clone());
+        if opaque != NOTE && is_of_the_record(error) {
+            lock(&self.refused).push(Verdict {
+                index: opaque / 2 - 1,
+                reason: refusal(error, message.payload_len()),
+                is_certain: opaque % 2 == 1 || names_the_record(error),
+            });
         }
     }
 }

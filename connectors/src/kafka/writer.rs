@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use thalweg_engine::record::Record;
-use thalweg_engine::sink::{Refused, SinkError, Writer};
+use thalweg_engine::record::{Origin, Record};
+use thalweg_engine::sink::{Refused, RefusedLate, SinkError, Writer};
 
-use super::context::{ALONE, AMONG_OTHERS, Context};
-use super::problem::{in_words, is_too_large};
+use super::context::{ALONE, AMONG_OTHERS, Bounced, Context};
+use super::problem::{in_words, is_too_large, names_the_record, refusal};
 use super::sink::{Headers, KafkaSink};
-use crate::broker::{ID_HEADER, write_id};
+use crate::broker::{ID_HEADER, read_id, write_id};
 
 pub(super) type Producer = BaseProducer<Context>;
 
@@ -30,6 +30,8 @@ pub(super) struct KafkaWriter<T> {
     key: Vec<u8>,
     id: String,
     headers: Headers,
+    /// What was refused among others, and is to be sent again by itself.
+    bounced: Vec<Bounced>,
 }
 
 /// What has become of a record.
@@ -54,6 +56,7 @@ impl<T: 'static> KafkaWriter<T> {
             key: Vec::new(),
             id: String::new(),
             headers: Headers::default(),
+            bounced: Vec::new(),
         }
     }
 
@@ -71,14 +74,39 @@ impl<T: 'static> KafkaWriter<T> {
         if !self.may_be_refused() {
             return self.enqueue(record, has_key, headers, AMONG_OTHERS);
         }
-        // Whatever waits in the queue would be refused with it.
+        self.alone(|writer| writer.enqueue(record, has_key, headers, ALONE))
+    }
+
+    /// Has something sent by itself, as whatever else waits in the queue would be refused with it, and
+    /// waits for what the brokers say.
+    fn alone(
+        &mut self,
+        send: impl FnOnce(&Self) -> Result<Sent, SinkError>,
+    ) -> Result<Sent, SinkError> {
         self.flush()?;
-        let sent = self.enqueue(record, has_key, headers, ALONE)?;
+        let sent = send(self)?;
         self.flush()?;
-        match self.producer.context().take_refusal() {
-            true => Ok(Sent::Refused(self.too_large())),
-            false => Ok(sent),
+        let mut own = None;
+        for bounced in self.producer.context().take_bounced() {
+            match bounced.was_alone {
+                true => own = Some(bounced),
+                false => self.bounced.push(bounced),
+            }
         }
+        Ok(own.map_or(sent, |bounced| Sent::Refused(bounced.reason())))
+    }
+
+    /// Sends once more, by itself, what was refused among others.
+    fn send_again(&mut self, message: &OwnedMessage) -> Result<Sent, SinkError> {
+        self.alone(|writer| {
+            let mut outgoing = BaseRecord::with_opaque_to(&writer.sink.topic, ALONE);
+            outgoing.partition = Some(message.partition());
+            outgoing.payload = message.payload();
+            outgoing.key = message.key();
+            outgoing.timestamp = message.timestamp().to_millis();
+            outgoing.headers = message.headers().cloned();
+            writer.put(outgoing, bytes_of(message))
+        })
     }
 
     /// Whether the encoded record is larger than the brokers take, if it does not shrink on its way.
@@ -106,6 +134,14 @@ impl<T: 'static> KafkaWriter<T> {
         if self.sink.event_timestamps && record.time.as_micros() >= 0 {
             outgoing = outgoing.timestamp(record.time.as_micros() / 1000);
         }
+        self.put(outgoing, self.value.len())
+    }
+
+    fn put(
+        &self,
+        mut outgoing: BaseRecord<'_, [u8], [u8], usize>,
+        bytes: usize,
+    ) -> Result<Sent, SinkError> {
         loop {
             outgoing = match self.producer.send(outgoing) {
                 Ok(()) => return Ok(Sent::Queued),
@@ -115,19 +151,11 @@ impl<T: 'static> KafkaWriter<T> {
                     refused
                 }
                 Err((error, _)) if is_too_large(&error) => {
-                    return Ok(Sent::Refused(self.too_large()));
+                    return Ok(Sent::Refused(refusal(&error, bytes)));
                 }
                 Err((error, _)) => return Err(self.broken(in_words(&error))),
             };
         }
-    }
-
-    fn too_large(&self) -> String {
-        format!(
-            "a record of {} bytes is too large; raise the property `message.max.bytes`, and the \
-             topic's `max.message.bytes`",
-            self.value.len()
-        )
     }
 
     /// Whether everything has been delivered so far.
@@ -143,6 +171,12 @@ impl<T: 'static> KafkaWriter<T> {
             what: self.sink.what(),
             reason,
         }
+    }
+}
+
+impl Bounced {
+    fn reason(&self) -> String {
+        refusal(&self.error, bytes_of(&self.message))
     }
 }
 
@@ -196,4 +230,53 @@ impl<T: 'static> Writer<T> for KafkaWriter<T> {
         }
         self.check()
     }
+
+    fn look_back(&mut self, refused: &mut Vec<RefusedLate>) -> Result<bool, SinkError> {
+        self.bounced.extend(self.producer.context().take_bounced());
+        while !self.bounced.is_empty() {
+            for bounced in std::mem::take(&mut self.bounced) {
+                let sent = match names_the_record(&bounced.error) {
+                    true => Sent::Refused(bounced.reason()),
+                    false => self.send_again(&bounced.message)?,
+                };
+                if let Sent::Refused(reason) = sent {
+                    refused.push(RefusedLate {
+                        origin: origin_of(&bounced.message),
+                        reason,
+                        raw: bounced.message.payload().unwrap_or_default().to_vec(),
+                    });
+                }
+            }
+            self.bounced.extend(self.producer.context().take_bounced());
+        }
+        Ok(self.producer.in_flight_count() == 0)
+    }
+
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.flush()?;
+        let mut refused = Vec::new();
+        self.look_back(&mut refused)?;
+        match refused.pop() {
+            None => Ok(()),
+            // Nobody is left to make a dead letter of it.
+            Some(RefusedLate { reason, .. }) => Err(self.broken(reason)),
+        }
+    }
+}
+
+fn bytes_of(message: &OwnedMessage) -> usize {
+    message.payload().map_or(0, <[u8]>::len)
+}
+
+/// The origin of a record that was sent, which its id tells.
+fn origin_of(message: &OwnedMessage) -> Origin {
+    let headers = message
+        .headers()
+        .into_iter()
+        .flat_map(|headers| headers.iter());
+    let mut ids = headers.filter(|header| header.key == ID_HEADER);
+    let id = ids
+        .next()
+        .and_then(|header| std::str::from_utf8(header.value?).ok());
+    id.and_then(read_id).unwrap_or(Origin::derived(0))
 }

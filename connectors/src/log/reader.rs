@@ -22,7 +22,7 @@ pub(crate) struct LogReader<T> {
     pub(crate) tail: Tail,
     pub(crate) decode: DecodeMessage<T>,
     pub(crate) check: Option<Check<T>>,
-    pub(crate) payload_bytes_max: usize,
+    pub(crate) value_bytes_max: usize,
     pub(crate) pause: Duration,
 }
 
@@ -59,14 +59,14 @@ impl<T> LogReader<T> {
         if kind != Kind::User {
             return None;
         }
-        if payload.len() > self.payload_bytes_max {
+        if payload.len() > self.value_bytes_max {
             let reason = format!(
                 "the payload has {} bytes, more than the limit of {}; raise it with \
-                 `payload_bytes_max`",
+                 `value_bytes_max`",
                 payload.len(),
-                self.payload_bytes_max
+                self.value_bytes_max
             );
-            let head = &payload[..self.payload_bytes_max];
+            let head = &payload[..self.value_bytes_max];
             return Some((offset, Err(undecodable(reason, head))));
         }
         let message = Message {

@@ -17,7 +17,7 @@ use super::topic::{Topic, shown};
 use crate::codec::{Check, Decode, JsonDecoder, undecodable};
 
 /// Bytes of a payload beyond which a record is dead-lettered, unless set otherwise.
-const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// How often new partitions are looked for.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,7 +60,7 @@ pub struct LogSource<T> {
     topic: Topic,
     decoder: Arc<MakeDecoder<T>>,
     check: Option<Check<T>>,
-    payload_bytes_max: usize,
+    value_bytes_max: usize,
     is_until_end: bool,
     start: LogStart,
 }
@@ -110,7 +110,7 @@ impl<T: 'static> LogSource<T> {
             topic: Topic { log, name },
             decoder: Arc::new(decoder),
             check: None,
-            payload_bytes_max: PAYLOAD_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
             is_until_end: false,
             start: LogStart::default(),
         }
@@ -143,8 +143,8 @@ impl<T: 'static> LogSource<T> {
     /// The length beyond which a payload is dead-lettered, with its first `bytes`, instead of being
     /// decoded; 1 MiB unless set.
     #[must_use]
-    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
-        self.payload_bytes_max = bytes;
+    pub fn value_bytes_max(mut self, bytes: usize) -> Self {
+        self.value_bytes_max = bytes;
         self
     }
 }
@@ -211,7 +211,7 @@ impl<T: 'static> Source<T> for LogSource<T> {
             tail,
             decode: (self.decoder)(),
             check: self.check.clone(),
-            payload_bytes_max: self.payload_bytes_max,
+            value_bytes_max: self.value_bytes_max,
             pause: PAUSE_MIN,
         }))
     }

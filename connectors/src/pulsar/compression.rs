@@ -68,7 +68,7 @@ pub(super) fn decompress(
     if size > bytes_max {
         let reason = format!(
             "it has {size} bytes when it is decompressed, more than the limit of {bytes_max}; raise \
-             it with `payload_bytes_max`"
+             it with `decompressed_bytes_max`"
         );
         return Err((reason, bytes));
     }
@@ -175,7 +175,7 @@ mod tests {
         for compression in ALL.into_iter().skip(1) {
             let bomb = compression.compress(&zeros).unwrap();
             let honest = undo(compression, bomb.clone(), zeros.len()).unwrap_err();
-            assert!(honest.contains("`payload_bytes_max`"), "{honest}");
+            assert!(honest.contains("`decompressed_bytes_max`"), "{honest}");
             assert!(
                 undo(compression, bomb, 1000).is_err(),
                 "{compression:?} lies"

@@ -54,8 +54,10 @@ impl Trouble {
 
     pub(super) fn into_problem(self) -> Problem {
         use ServerError as Code;
+        let mut may_pass = self.passes();
         let remedy = match &self {
             Self::Lost(reason) if reason.to_lowercase().contains("certificate") => {
+                may_pass = false;
                 "check the certificates (`tls`), and that the port is one for TLS"
             }
             Self::Lost(_) => "check that the broker runs and that `url` names it",
@@ -72,7 +74,10 @@ impl Trouble {
             Self::Refused(..) => "see what the broker's own log says",
             Self::Hopeless(problem) => return problem.clone(),
         };
-        Problem::new(self.reason(), remedy)
+        Problem {
+            may_pass,
+            ..Problem::new(self.reason(), remedy)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::codec::{Check, Decode, JsonDecoder, checked};
 /// Bytes of a value beyond which a message is dead-lettered, unless set otherwise.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of an entry, decompressed, beyond which it is dead-lettered, unless set otherwise.
-const PAYLOAD_BYTES_MAX: usize = 32 * 1024 * 1024;
+const DECOMPRESSED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often new partitions are looked for, unless set otherwise.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 /// How often a subscription is told how far everything is done.
@@ -96,7 +96,7 @@ pub struct PulsarSource<T> {
     until_end: bool,
     discover_every: Duration,
     value_bytes_max: usize,
-    payload_bytes_max: usize,
+    decompressed_bytes_max: usize,
     /// Makes what makes a value of a message, given the limit of its size.
     make: Arc<dyn Fn(usize) -> Make<T> + Send + Sync>,
     listing: Mutex<Listing>,
@@ -139,7 +139,7 @@ impl<T: 'static> PulsarSource<T> {
             until_end: false,
             discover_every: DISCOVER_EVERY,
             value_bytes_max: VALUE_BYTES_MAX,
-            payload_bytes_max: PAYLOAD_BYTES_MAX,
+            decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
             make: Arc::new(make),
             listing: Mutex::default(),
             feeds: Mutex::default(),
@@ -161,7 +161,7 @@ impl<T: 'static> PulsarSource<T> {
             until_end: self.until_end,
             discover_every: self.discover_every,
             value_bytes_max: self.value_bytes_max,
-            payload_bytes_max: self.payload_bytes_max,
+            decompressed_bytes_max: self.decompressed_bytes_max,
             make: Arc::new(make),
             listing: self.listing,
             feeds: self.feeds,
@@ -225,8 +225,8 @@ impl<T: 'static> PulsarSource<T> {
     /// The length, decompressed, beyond which an entry (a message, or a batch of them) is
     /// dead-lettered as it is; 32 MiB unless set.
     #[must_use]
-    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
-        self.payload_bytes_max = bytes;
+    pub fn decompressed_bytes_max(mut self, bytes: usize) -> Self {
+        self.decompressed_bytes_max = bytes;
         self
     }
 
@@ -335,7 +335,7 @@ impl<T: 'static> PulsarSource<T> {
                 from_end: self.start == Start::End,
             },
         };
-        let (bytes_max, until_end) = (self.payload_bytes_max, self.until_end);
+        let (bytes_max, until_end) = (self.decompressed_bytes_max, self.until_end);
         let feed = Feed::open(self.client(), topic, way, offset, bytes_max, until_end)?;
         let shared = Arc::new(Shared::new(feed));
         if self.subscription.is_some() {

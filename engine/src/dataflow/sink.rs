@@ -30,7 +30,7 @@ use crate::sink::{Delivery, EpochWriter, Sink, SinkError, Writers};
 use crate::state::{StateError, decode_all, encode_to};
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, StepMetrics};
-use crate::time::millis;
+use crate::time::{EventTime, millis};
 use crate::turns;
 use crate::watermark::{Watermark, WatermarkMerge};
 
@@ -220,6 +220,7 @@ fn start<T: Data>(
         items,
         answers: job.flushes.join(),
         progress: Arc::clone(&progress),
+        written: 0,
         untold: 0,
     };
     job.spawn(&metrics.id, move || thread.run());
@@ -254,6 +255,8 @@ fn start_publisher<T: Data>(
         closed: VecDeque::new(),
         epoch: 0,
         request: None,
+        time: EventTime::default(),
+        is_over: false,
     };
     job.spawn(&metrics.id, move || thread.run());
     Away {
@@ -432,9 +435,9 @@ impl<T: Data> End<T> {
         match &mut self.outlet {
             Outlet::None => {}
             Outlet::Here(desk) => {
-                if let Ok(letters) = desk.write(&ready) {
+                if let Ok(mut letters) = desk.write(&ready) {
+                    letters.extend(desk.flush().unwrap_or_default());
                     give(capability, letters);
-                    let _ = desk.flush();
                 }
             }
             Outlet::Thread(away) => away.send(ready, capability, &self.job),

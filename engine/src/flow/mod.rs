@@ -18,10 +18,11 @@ pub use stream::Stream;
 use crate::dataflow::unary::{SideEdges, Sides, unary};
 use crate::dataflow::{Edge, Site, merge};
 use crate::job::JobOptions;
-use crate::letters::{DeadLetter, LateEvent, Letter};
+use crate::letters::{DeadLetter, LateEvent, Letter, log_letter};
 use crate::record::{Data, Packet};
-use crate::sink::{Delivery, Sink};
-use crate::source::Source;
+use crate::runtime::PlanError;
+use crate::sink::{Delivery, Sink, SinkError};
+use crate::source::{Source, SourceError};
 use crate::telemetry::{StepKind, StepMetrics, Telemetry};
 
 /// One worker's part of the graph, while it is being built.
@@ -39,6 +40,8 @@ pub(crate) struct Shared<'s> {
 struct Building<'s> {
     graph: Graph,
     errors: Vec<String>,
+    /// How many of the errors may pass by themselves.
+    passing: usize,
     sources: u16,
     late: BTreeMap<String, (NodeId, Option<Edge<'s, LateEvent>>)>,
     dead: Vec<(NodeId, Edge<'s, DeadLetter>)>,
@@ -170,7 +173,7 @@ impl<'s> Flow<'s> {
 
     /// Gives late events and dead letters that nobody took to the job's own sinks, ends the paths
     /// that lead nowhere, and returns the graph with all errors.
-    pub(crate) fn finish(&self) -> (Graph, Vec<String>) {
+    pub(crate) fn finish(&self) -> (Graph, PlanError) {
         let options = &self.shared.site.job.options;
         let late: Vec<_> = {
             let mut building = self.shared.building.borrow_mut();
@@ -197,28 +200,12 @@ impl<'s> Flow<'s> {
         let loose_ends = std::mem::take(&mut self.shared.building.borrow_mut().loose_ends);
         loose_ends.into_iter().for_each(|end| end());
         let building = self.shared.building.take();
-        (building.graph, building.errors)
+        let error = PlanError {
+            may_pass: building.passing == building.errors.len(),
+            errors: building.errors,
+        };
+        (building.graph, error)
     }
-}
-
-/// Logs a dead letter that nothing keeps.
-fn log_letter(letter: &DeadLetter) {
-    let DeadLetter {
-        step,
-        source,
-        partition,
-        offset,
-        reason,
-        ..
-    } = letter;
-    tracing::warn!(
-        step,
-        source,
-        partition,
-        offset,
-        reason,
-        "a dead letter is not kept"
-    );
 }
 
 /// The step id of the sink of dead letters that the flow leaves alone.
@@ -227,6 +214,19 @@ const DEAD_LETTERS: &str = "dead_letters";
 impl<'s> Shared<'s> {
     pub(crate) fn error(&self, error: impl Into<String>) {
         self.building.borrow_mut().errors.push(error.into());
+    }
+
+    /// Notes that a source cannot be used.
+    pub(crate) fn source_error(&self, id: &str, error: &SourceError) {
+        self.error(format!("source `{id}`: {error}"));
+        self.building.borrow_mut().passing +=
+            usize::from(matches!(error, SourceError::Away { .. }));
+    }
+
+    /// Notes that a sink cannot be used.
+    pub(crate) fn sink_error(&self, id: &str, error: &SinkError) {
+        self.error(format!("sink `{id}`: {error}"));
+        self.building.borrow_mut().passing += usize::from(matches!(error, SinkError::Away { .. }));
     }
 
     /// Adds a step to the graph; a step id that is taken already is an error.
@@ -265,7 +265,7 @@ impl<'s> Shared<'s> {
             && options.is_first_process()
             && let Err(error) = config.check_epochs()
         {
-            self.error(format!("sink `{id}`: {error}"));
+            self.sink_error(id, &error);
         }
         self.building.borrow_mut().graph.set_delivery(id, delivery);
     }

@@ -40,7 +40,7 @@ impl<'s, T: Data> SourceStep<'s, T> {
         if shared.site.planning
             && let Err(error) = config.check()
         {
-            shared.error(format!("source `{id}`: {error}"));
+            shared.source_error(&id, &error);
         }
         let event_times = EventTimes {
             time_of: Arc::new(time_of),
@@ -53,7 +53,7 @@ impl<'s, T: Data> SourceStep<'s, T> {
                 Stream::new(shared, node, edge)
             }
             Err(error) => {
-                shared.error(format!("source `{id}`: {error}"));
+                shared.source_error(&id, &error);
                 Stream::empty(shared)
             }
         }

@@ -300,7 +300,7 @@ impl<'s, T: Data> Stream<'s, T> {
             match config.check() {
                 // Whoever writes it is fenced off before it is opened.
                 Err(SinkError::Busy { .. }) if fences => {}
-                Err(error) => shared.error(format!("sink `{id}`: {error}")),
+                Err(error) => shared.sink_error(id, &error),
                 Ok(()) => {}
             }
         }
@@ -309,7 +309,7 @@ impl<'s, T: Data> Stream<'s, T> {
         }
         match sink::sink(&shared.site, edge, metrics, &config) {
             Ok(dead) => shared.add_silent(dead),
-            Err(error) => shared.error(format!("sink `{id}`: {error}")),
+            Err(error) => shared.sink_error(id, &error),
         }
     }
 

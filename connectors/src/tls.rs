@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// Trusts the certificates of a file, or the public authorities where none is named.
-pub(super) fn trusting(ca: Option<&Path>) -> Result<TlsConfig, String> {
+pub(crate) fn trusting(ca: Option<&Path>) -> Result<TlsConfig, String> {
     let builder = TlsConfig::builder();
     let Some(file) = ca else {
         return Ok(builder.build());

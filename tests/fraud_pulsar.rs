@@ -83,3 +83,32 @@ fn what_is_wrong_with_the_settings_of_pulsar_is_told_before_anything_starts() {
     );
     assert!(!complaint.contains("canary"), "{complaint}");
 }
+
+#[test]
+fn a_broker_that_stays_away_is_waited_for_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    // Port 9 of this machine, where nobody listens.
+    let settings = "[source]\nkind = \"pulsar\"\n[sink]\nkind = \"pulsar\"\n[pulsar]\n\
+                    url = \"pulsar://127.0.0.1:9\"\npatience_ms = 100\n";
+    std::fs::write(&file, settings).unwrap();
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_fraud"))
+        .args(["run", "--start-timeout", "1s", "--settings"])
+        .arg(&file)
+        .arg("--out")
+        .arg(folder.path().join("out"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(5), "{said}");
+    assert!(
+        said.contains("cannot start yet: source `payments`"),
+        "{said}"
+    );
+    let error = said.lines().find(|line| line.starts_with("error: "));
+    assert!(
+        error.is_some_and(|error| error.contains("127.0.0.1:9")
+            && error.contains("check that the broker runs and that `url` names it")),
+        "{said}"
+    );
+}

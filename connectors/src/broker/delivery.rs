@@ -49,7 +49,7 @@ impl fmt::Debug for Reports {
 }
 
 /// Writes a record's id, which is the same whenever the same source record makes it.
-pub(crate) fn write_id(origin: Origin, id: &mut String) {
+pub(super) fn write_id(origin: Origin, id: &mut String) {
     use fmt::Write;
     id.clear();
     let Origin {

@@ -11,7 +11,7 @@ use thalweg_engine::sink::{EpochWriter, Refused, RefusedLate, SinkError};
 use super::sink::{Headers, KafkaSink};
 use super::transactions::{Exceptions, Place, Transactions, Trouble};
 use crate::broker::outbox::{self, Staged};
-use crate::broker::{ID_HEADER, read_id, write_id};
+use crate::broker::{Encoded, ID_HEADER, read_id};
 
 /// What the client takes at once unless it is set (`message.max.bytes`).
 const BYTES_MAX: usize = 1_000_000;
@@ -29,9 +29,7 @@ pub(super) struct KafkaEpochs<T> {
     /// The newest epoch that is known to have been published.
     published: Option<Epoch>,
     bytes_max: usize,
-    value: Vec<u8>,
-    key: Vec<u8>,
-    id: String,
+    encoded: Encoded,
     headers: Headers,
     /// What the brokers refuse of the epoch published last.
     left_out: Vec<RefusedLate>,
@@ -50,9 +48,7 @@ impl<T: 'static> KafkaEpochs<T> {
             place,
             transactions: None,
             published: None,
-            value: Vec::new(),
-            key: Vec::new(),
-            id: String::new(),
+            encoded: Encoded::default(),
             headers: Headers::default(),
             left_out: Vec::new(),
         }
@@ -61,12 +57,7 @@ impl<T: 'static> KafkaEpochs<T> {
     /// Encodes a record. One that cannot be sent has to be refused now: what is in a sealed outbox must
     /// be published.
     fn put(&mut self, record: &Record<T>, outbox: &mut Vec<u8>) -> Result<(), String> {
-        self.value.clear();
-        (self.sink.encode)(record, &mut self.value)?;
-        self.key.clear();
-        let make_key = self.sink.key.as_ref();
-        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
-        write_id(record.origin, &mut self.id);
+        self.encoded.take(&self.sink.form, record)?;
         self.headers.0.clear();
         if let Some(make) = &self.sink.headers {
             make(record, &mut self.headers);
@@ -77,11 +68,11 @@ impl<T: 'static> KafkaEpochs<T> {
         let staged = Staged {
             partition: None,
             time_ms: (self.sink.event_timestamps && millis >= 0).then_some(millis),
-            key: has_key.then_some(&*self.key),
-            headers: std::iter::once((ID_HEADER, self.id.as_bytes()))
+            key: self.encoded.key(),
+            headers: std::iter::once((ID_HEADER, self.encoded.id.as_bytes()))
                 .chain(own)
                 .collect(),
-            value: &self.value,
+            value: &self.encoded.value,
         };
         let around = FRAME_BYTES + HEADER_BYTES * staged.headers.len();
         if staged.bytes() + around > self.bytes_max {

@@ -15,7 +15,7 @@ use super::progress;
 use super::settings::Kafka;
 use super::transactions::Place;
 use super::writer::{KafkaWriter, Producer};
-use crate::broker::Reports;
+use crate::broker::{Form, Reports};
 
 /// What a producer sets. A record waits for a few milliseconds for others to be sent with it.
 const DEFAULTS: [(&str, &str); 7] = [
@@ -33,8 +33,6 @@ const BATCH_BYTES: usize = 1_000_000;
 /// The topic of the notes how far has been published, unless another is named.
 const PROGRESS_TOPIC: &str = "thalweg-progress";
 
-type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
-type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 
 /// Writes records to a topic: in a job with checkpoints exactly once, otherwise out at once and at least
@@ -45,8 +43,9 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 /// is noted in the same transaction, in the topic `thalweg-progress`
 /// ([`progress_topic`](Self::progress_topic)), which is made when it is not there. Each record has a
 /// header, [`EPOCH_HEADER`](super::EPOCH_HEADER), with its place in all that the sink publishes. A record
-/// that is too large for the topic before it is compressed becomes a dead letter. While the brokers are
-/// away, epochs wait.
+/// that is too large for the topic before it is compressed becomes a dead letter. One that only the brokers
+/// refuse has its transaction aborted; the epoch is published without it, and it becomes a dead letter, too,
+/// or is logged where the job has come to its end. While the brokers are away, epochs wait.
 ///
 /// **Immediately** ([`delivery`](Self::delivery)), every record is acknowledged by all replicas in sync,
 /// and retried without being doubled or reordered; but what a job had written before it was killed it
@@ -57,9 +56,11 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 /// offset, index).
 ///
 /// A record that the client (by its property `message.max.bytes`) or the brokers (by the topic's
-/// `max.message.bytes`) find too large becomes a dead letter. The topic's limit is asked for when the
-/// job starts, which takes the right to describe its configuration: where that is not given, or the
-/// limit sinks while the job runs, a record beyond it ends the run.
+/// `max.message.bytes`) find too large becomes a dead letter, as does one that the brokers refuse for
+/// something else that it is, such as its time stamp. The topic's limit is asked for when the job starts,
+/// where the user has the right to describe its configuration; beyond it, a record is sent by itself.
+/// Otherwise the brokers refuse a whole batch: what else was in it is sent again, one by one and so a
+/// little later than what came after it.
 ///
 /// Records with equal keys go to equal partitions, the same as Java clients send them to (murmur2);
 /// those without a key are spread.
@@ -84,8 +85,7 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 pub struct KafkaSink<T> {
     kafka: Kafka,
     pub(super) topic: Arc<str>,
-    pub(super) encode: Arc<Encode<T>>,
-    pub(super) key: Option<Arc<MakeKey<T>>>,
+    pub(super) form: Form<T>,
     pub(super) headers: Option<Arc<MakeHeaders<T>>>,
     pub(super) event_timestamps: bool,
     requirement: Option<Requirement>,
@@ -99,8 +99,7 @@ impl<T> Clone for KafkaSink<T> {
         Self {
             kafka: self.kafka.clone(),
             topic: Arc::clone(&self.topic),
-            encode: Arc::clone(&self.encode),
-            key: self.key.clone(),
+            form: self.form.clone(),
             headers: self.headers.clone(),
             event_timestamps: self.event_timestamps,
             requirement: self.requirement.clone(),
@@ -131,8 +130,7 @@ impl<T: 'static> KafkaSink<T> {
         Self {
             kafka: kafka.clone(),
             topic: topic.into().into(),
-            encode: Arc::new(encode),
-            key: None,
+            form: Form::new(encode),
             headers: None,
             event_timestamps: false,
             requirement: None,
@@ -148,12 +146,7 @@ impl<T: 'static> KafkaSink<T> {
         mut self,
         key: impl Fn(&T) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        self.key = Some(Arc::new(move |value, bytes| {
-            key(value).is_some_and(|key| {
-                bytes.extend_from_slice(key.as_ref());
-                true
-            })
-        }));
+        self.form.set_key(key);
         self
     }
 

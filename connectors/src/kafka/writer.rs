@@ -11,7 +11,7 @@ use thalweg_engine::sink::{Refused, RefusedLate, SinkError, Writer};
 use super::context::{ALONE, AMONG_OTHERS, Bounced, Context};
 use super::problem::{in_words, is_too_large, names_the_record, refusal};
 use super::sink::{Headers, KafkaSink};
-use crate::broker::{ID_HEADER, read_id, write_id};
+use crate::broker::{Encoded, ID_HEADER, read_id};
 
 pub(super) type Producer = BaseProducer<Context>;
 
@@ -26,9 +26,7 @@ pub(super) struct KafkaWriter<T> {
     producer: Producer,
     /// Bytes of a batch that the brokers take, where that is known.
     batch_bytes_max: Option<usize>,
-    value: Vec<u8>,
-    key: Vec<u8>,
-    id: String,
+    encoded: Encoded,
     headers: Headers,
     /// What was refused among others, and is to be sent again by itself.
     bounced: Vec<Bounced>,
@@ -48,13 +46,13 @@ impl<T: 'static> KafkaWriter<T> {
         producer: Producer,
         batch_bytes_max: Option<usize>,
     ) -> Self {
+        // The brokers were there for the check: their silence is news from now on.
+        producer.context().note_answer();
         Self {
             sink,
             producer,
             batch_bytes_max,
-            value: Vec::new(),
-            key: Vec::new(),
-            id: String::new(),
+            encoded: Encoded::default(),
             headers: Headers::default(),
             bounced: Vec::new(),
         }
@@ -62,19 +60,14 @@ impl<T: 'static> KafkaWriter<T> {
 
     /// Sends a record, and waits for what the brokers say where they may find it too large.
     fn send(&mut self, record: &Record<T>) -> Result<Sent, SinkError> {
-        self.value.clear();
-        if let Err(reason) = (self.sink.encode)(record, &mut self.value) {
+        if let Err(reason) = self.encoded.take(&self.sink.form, record) {
             return Ok(Sent::Refused(reason));
         }
-        self.key.clear();
-        let make_key = self.sink.key.as_ref();
-        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
-        write_id(record.origin, &mut self.id);
-        let headers = headers(&self.sink, record, &self.id, &mut self.headers);
+        let headers = headers(&self.sink, record, &self.encoded.id, &mut self.headers);
         if !self.may_be_refused() {
-            return self.enqueue(record, has_key, headers, AMONG_OTHERS);
+            return self.enqueue(record, headers, AMONG_OTHERS);
         }
-        self.alone(|writer| writer.enqueue(record, has_key, headers, ALONE))
+        self.alone(|writer| writer.enqueue(record, headers, ALONE))
     }
 
     /// Has something sent by itself, as whatever else waits in the queue would be refused with it, and
@@ -113,7 +106,8 @@ impl<T: 'static> KafkaWriter<T> {
     fn may_be_refused(&self) -> bool {
         let headers = self.headers.0.iter();
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = self.value.len() + self.key.len() + headers + FRAME_BYTES;
+        let key = self.encoded.key().map_or(0, <[u8]>::len);
+        let bytes = self.encoded.value.len() + key + headers + FRAME_BYTES;
         self.batch_bytes_max.is_some_and(|most| bytes > most)
     }
 
@@ -121,20 +115,17 @@ impl<T: 'static> KafkaWriter<T> {
     fn enqueue(
         &self,
         record: &Record<T>,
-        has_key: bool,
         headers: OwnedHeaders,
         opaque: usize,
     ) -> Result<Sent, SinkError> {
         let mut outgoing = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.sink.topic, opaque)
-            .payload(&self.value)
+            .payload(&self.encoded.value)
             .headers(headers);
-        if has_key {
-            outgoing = outgoing.key(&self.key);
-        }
+        outgoing.key = self.encoded.key();
         if self.sink.event_timestamps && record.time.as_micros() >= 0 {
             outgoing = outgoing.timestamp(record.time.as_micros() / 1000);
         }
-        self.put(outgoing, self.value.len())
+        self.put(outgoing, self.encoded.value.len())
     }
 
     fn put(

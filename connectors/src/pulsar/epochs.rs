@@ -26,7 +26,7 @@ use super::protocol::KeyValue;
 use super::sink::{Properties, PulsarSink};
 use super::writer::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, partition_of};
 use crate::broker::outbox::{self, Staged};
-use crate::broker::{EPOCH_HEADER, ID_HEADER, Problem, SLOT_HEADER, write_id};
+use crate::broker::{EPOCH_HEADER, Encoded, ID_HEADER, Problem, SLOT_HEADER};
 
 /// How long to wait for the broker before looking again, and how often in a row while reading.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -58,9 +58,7 @@ pub(super) struct PulsarEpochs<T> {
     published: BTreeMap<String, Place>,
     /// The partition of the next records without a key.
     turn: usize,
-    value: Vec<u8>,
-    key: Vec<u8>,
-    id: String,
+    encoded: Encoded,
     properties: Properties,
 }
 
@@ -79,9 +77,7 @@ impl<T: 'static> PulsarEpochs<T> {
             lines: None,
             published: BTreeMap::new(),
             turn: 0,
-            value: Vec::new(),
-            key: Vec::new(),
-            id: String::new(),
+            encoded: Encoded::default(),
             properties: Properties::default(),
         }
     }
@@ -89,27 +85,23 @@ impl<T: 'static> PulsarEpochs<T> {
     /// Encodes a record. One that cannot be sent has to be refused now: what is in a sealed outbox must
     /// be published.
     fn put(&mut self, record: &Record<T>, outbox: &mut Vec<u8>) -> Result<(), String> {
-        self.value.clear();
-        (self.sink.encode)(record, &mut self.value)?;
+        self.encoded.take(&self.sink.form, record)?;
+        let value = &self.encoded.value;
         let lines = self.lines.iter().flatten();
         let most = lines.map(|line| line.producer.message_bytes_max()).min();
         let most = most.unwrap_or(MESSAGE_BYTES);
-        if self.value.len() > most {
+        if value.len() > most {
             return Err(format!(
                 "a record of {} bytes is too large: the broker takes {most} at most (its \
                  `maxMessageSize`)",
-                self.value.len()
+                value.len()
             ));
         }
-        self.key.clear();
-        let make_key = self.sink.key.as_ref();
-        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
         let count = self.partitions.len();
-        let partition = match has_key {
-            true => partition_of(&written_key(&self.key).0, count),
-            false => self.turn % count,
+        let partition = match self.encoded.key() {
+            Some(key) => partition_of(&written_key(key).0, count),
+            None => self.turn % count,
         };
-        write_id(record.origin, &mut self.id);
         self.properties.0.clear();
         if let Some(make) = &self.sink.properties {
             make(record, &mut self.properties);
@@ -120,11 +112,11 @@ impl<T: 'static> PulsarEpochs<T> {
         let staged = Staged {
             partition: u32::try_from(partition).ok(),
             time_ms: Some(millis).filter(|millis| *millis > 0),
-            key: has_key.then_some(&*self.key),
-            headers: std::iter::once((ID_HEADER, self.id.as_bytes()))
+            key: self.encoded.key(),
+            headers: std::iter::once((ID_HEADER, self.encoded.id.as_bytes()))
                 .chain(own)
                 .collect(),
-            value: &self.value,
+            value,
         };
         staged.put(outbox);
         Ok(())

@@ -15,7 +15,7 @@ use super::protocol::KeyValue;
 use super::settings::Pulsar;
 use super::topic_name;
 use super::writer::PulsarWriter;
-use crate::broker::{Problem, Reports};
+use crate::broker::{Form, Problem, Reports};
 
 /// Records of a batch, and its bytes before it is compressed.
 const BATCH_RECORDS: u32 = 1_000;
@@ -23,8 +23,6 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// How often new partitions are looked for, unless set otherwise.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 
-type Encode<T> = dyn Fn(&Record<T>, &mut Vec<u8>) -> Result<(), String> + Send + Sync;
-type MakeKey<T> = dyn Fn(&T, &mut Vec<u8>) -> bool + Send + Sync;
 type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 
 /// Writes records to a topic, out at once and at least once; or, where it is asked for in a job with
@@ -68,8 +66,7 @@ type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 pub struct PulsarSink<T> {
     pulsar: Pulsar,
     topic: Arc<str>,
-    pub(super) encode: Arc<Encode<T>>,
-    pub(super) key: Option<Arc<MakeKey<T>>>,
+    pub(super) form: Form<T>,
     pub(super) properties: Option<Arc<MakeProperties<T>>>,
     pub(super) batch_records: u32,
     pub(super) batch_bytes: usize,
@@ -84,8 +81,7 @@ impl<T> Clone for PulsarSink<T> {
         Self {
             pulsar: self.pulsar.clone(),
             topic: Arc::clone(&self.topic),
-            encode: Arc::clone(&self.encode),
-            key: self.key.clone(),
+            form: self.form.clone(),
             properties: self.properties.clone(),
             batch_records: self.batch_records,
             batch_bytes: self.batch_bytes,
@@ -118,8 +114,7 @@ impl<T: 'static> PulsarSink<T> {
         Self {
             pulsar: pulsar.clone(),
             topic: topic.into().into(),
-            encode: Arc::new(encode),
-            key: None,
+            form: Form::new(encode),
             properties: None,
             batch_records: BATCH_RECORDS,
             batch_bytes: BATCH_BYTES,
@@ -136,12 +131,7 @@ impl<T: 'static> PulsarSink<T> {
         mut self,
         key: impl Fn(&T) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        self.key = Some(Arc::new(move |value, bytes| {
-            key(value).is_some_and(|key| {
-                bytes.extend_from_slice(key.as_ref());
-                true
-            })
-        }));
+        self.form.set_key(key);
         self
     }
 

@@ -10,7 +10,7 @@ use super::batch::{Outgoing, written_key};
 use super::producer::Producer;
 use super::protocol::KeyValue;
 use super::sink::{Properties, PulsarSink};
-use crate::broker::{ID_HEADER, write_id};
+use crate::broker::{Encoded, ID_HEADER};
 
 /// How long to wait for an acknowledgement before looking again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -28,9 +28,7 @@ pub(super) struct PulsarWriter<T> {
     looked_ns: u64,
     /// The partition of the next record without a key.
     turn: usize,
-    value: Vec<u8>,
-    key: Vec<u8>,
-    id: String,
+    encoded: Encoded,
     properties: Properties,
 }
 
@@ -43,9 +41,7 @@ impl<T: 'static> PulsarWriter<T> {
             looked_ns: clock.now_ns(),
             clock,
             turn: 0,
-            value: Vec::new(),
-            key: Vec::new(),
-            id: String::new(),
+            encoded: Encoded::default(),
             properties: Properties::default(),
         }
     }
@@ -53,21 +49,18 @@ impl<T: 'static> PulsarWriter<T> {
     /// Hands the record, encoded, to the producer of its partition, which may say why the broker would
     /// not take it.
     fn take_in(&mut self, record: &Record<T>) -> Result<Result<(), String>, String> {
-        self.key.clear();
-        let make_key = self.sink.key.as_ref();
-        let has_key = make_key.is_some_and(|key| key(&record.value, &mut self.key));
         let properties = self.properties(record);
         let count = self.producers.len();
-        let partition = match has_key {
-            true => partition_of(&written_key(&self.key).0, count),
-            false => self.turn % count,
+        let partition = match self.encoded.key() {
+            Some(key) => partition_of(&written_key(key).0, count),
+            None => self.turn % count,
         };
         let millis = record.time.as_micros().div_euclid(1000);
         let outgoing = Outgoing {
-            key: has_key.then_some(&*self.key),
+            key: self.encoded.key(),
             properties,
             event_time_ms: u64::try_from(millis).ok().filter(|millis| *millis > 0),
-            value: &self.value,
+            value: &self.encoded.value,
         };
         let producer = &mut self.producers[partition];
         let taken = producer.add(outgoing, self.sink.batch_records, self.sink.batch_bytes)?;
@@ -98,10 +91,9 @@ impl<T: 'static> PulsarWriter<T> {
 
     /// The record's id, then what the user adds.
     fn properties(&mut self, record: &Record<T>) -> Vec<KeyValue> {
-        write_id(record.origin, &mut self.id);
         let mut all = vec![KeyValue {
             key: ID_HEADER.to_owned(),
-            value: self.id.clone(),
+            value: self.encoded.id.clone(),
         }];
         if let Some(make) = &self.sink.properties {
             make(record, &mut self.properties);
@@ -113,8 +105,7 @@ impl<T: 'static> PulsarWriter<T> {
     fn write_all(&mut self, records: &[Record<T>], refused: &mut Refused) -> Result<(), String> {
         self.look_for_partitions();
         for (index, record) in records.iter().enumerate() {
-            self.value.clear();
-            let taken = match (self.sink.encode)(record, &mut self.value) {
+            let taken = match self.encoded.take(&self.sink.form, record) {
                 Ok(()) => self.take_in(record)?,
                 unwritten => unwritten,
             };

@@ -131,6 +131,14 @@ impl Broker {
         String::from_utf8(said).unwrap()
     }
 
+    /// The last lines that a broker of the test's own has logged.
+    pub(crate) fn last_words(&self) -> String {
+        let folder = self.folder.as_ref().expect("a broker of one's own");
+        let log = std::fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// Kills a broker of the test's own; what it has written stays.
     pub(crate) fn kill(&self) {
         let folder = self.folder.as_ref().expect("a broker of one's own");

@@ -64,6 +64,11 @@ pub(crate) trait Broker: Send + Sync {
         false
     }
 
+    /// What it has said last, where it is a process.
+    fn last_words(&self) -> String {
+        String::new()
+    }
+
     /// What is between it and the job, where there is something.
     fn network(&self) -> Option<&Proxy> {
         None

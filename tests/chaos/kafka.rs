@@ -147,6 +147,10 @@ impl Broker for KafkaBroker {
         true
     }
 
+    fn last_words(&self) -> String {
+        self.broker.last_words()
+    }
+
     fn network(&self) -> Option<&Proxy> {
         Some(&self.network)
     }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -82,31 +83,46 @@ fn pass_on(near: TcpStream, target: SocketAddr, weather: &Arc<Mutex<Weather>>) {
     }
     let clone = |stream: &TcpStream| stream.try_clone().expect("there are descriptors");
     let (near_again, far_again) = (clone(&near), clone(&far));
+    let is_broken = Arc::new(AtomicBool::new(false));
     for (from, to) in [(near, far), (far_again, near_again)] {
-        let weather = Arc::clone(weather);
-        thread::spawn(move || pump(from, to, &weather));
+        let (weather, is_broken) = (Arc::clone(weather), Arc::clone(&is_broken));
+        thread::spawn(move || {
+            if !pump(from, to, &weather, &is_broken) {
+                is_broken.store(true, Ordering::SeqCst);
+            }
+        });
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Mutex<Weather>) {
+/// Passes on in one direction; whether that has come to its end in good order.
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    weather: &Mutex<Weather>,
+    is_broken: &AtomicBool,
+) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     loop {
+        // What is lost in one direction is lost in both.
+        if is_broken.load(Ordering::SeqCst) {
+            return false;
+        }
         match now(weather) {
             Weather::Over | Weather::Cut => {
                 // Fails only when it is closed already.
                 let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-                return;
+                return false;
             }
             Weather::Reset => {
                 // What closes with something unread is reset.
                 let _ = from.peek(&mut buffer);
-                return;
+                return false;
             }
             Weather::HalfOpen => thread::sleep(GLANCE),
             fair => match from.read(&mut buffer) {
                 Ok(0) => {
                     let _ = to.shutdown(Shutdown::Write);
-                    return;
+                    return true;
                 }
                 Ok(bytes) => {
                     if fair == Weather::Delay {
@@ -117,12 +133,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Mutex<Weather>) {
                         thread::sleep(GLANCE);
                     }
                     if to.write_all(&buffer[..bytes]).is_err() {
-                        return;
+                        return false;
                     }
                 }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(_) => return,
+                Err(_) => return false,
             },
         }
     }

@@ -84,6 +84,10 @@ impl Broker for PulsarBroker {
         true
     }
 
+    fn last_words(&self) -> String {
+        self.broker.last_words()
+    }
+
     fn network(&self) -> Option<&Proxy> {
         Some(&self.network)
     }

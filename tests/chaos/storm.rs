@@ -152,7 +152,11 @@ impl Storm<'_> {
         wait_until("epochs have been sealed", || {
             for process in &mut cluster.all {
                 let said = process.said();
-                assert!(!process.has_ended(), "a process has ended: {said}");
+                assert!(
+                    !process.has_ended(),
+                    "a process has ended: {said}\nbroker: {}",
+                    self.broker.last_words()
+                );
             }
             thread::sleep(Duration::from_millis(100));
             self.place.epoch() >= Some(before + 3)

@@ -283,10 +283,10 @@ fn what_can_never_be_sent_is_refused_before_it_is_sealed() {
 
 #[test]
 fn notes_that_are_lost_end_the_run_instead_of_an_epoch_coming_again() {
-    let Some(broker) = broker::own() else {
+    let Some(broker) = broker::shared() else {
         return;
     };
-    let place = Place::new(&broker, "lost");
+    let place = Place::new(broker, "lost");
     let mut writer = place.writer();
     let one = outbox(&mut *writer, &[1]);
     publish(&mut *writer, 4, &one).unwrap();

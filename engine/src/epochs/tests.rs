@@ -512,10 +512,26 @@ fn a_job_that_is_stopped_goes_on_where_it_was() {
 #[test]
 fn what_is_lost_outside_ends_the_run_instead_of_being_published_again() {
     let (store, outputs) = (SimulatedStore::new(1), Outputs::default());
-    let with = || options(2, Order::EventTime, Some(&store));
-    to_end(with(), &outputs);
+    let go_on = |stop: &StopHandle| {
+        let with = options(2, Order::EventTime, Some(&store));
+        ended(with, &outputs, stop, true).0
+    };
+    let published = || {
+        let sums = outputs.sums.0.lock().unwrap();
+        sums.values().next().map(|slot| slot.0)
+    };
+    let stop = StopHandle::default();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| go_on(&stop));
+        // So many that some have been published before the last one was closed.
+        while !running.is_finished() && published() < Some(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.stop();
+        running.join().unwrap().unwrap();
+    });
     outputs.sums.0.lock().unwrap().clear();
-    let (outcome, _) = ended(with(), &outputs, &StopHandle::default(), false);
+    let outcome = go_on(&StopHandle::default());
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("sink `sums.out`"), "{error}");
     assert!(error.contains("is lost"), "{error}");

@@ -121,6 +121,8 @@ impl<T: Data> Publisher<T> {
             save.outbox = Some(outbox);
         }
         self.epoch = save.epoch + 1;
+        self.epochs
+            .note_end(save.epoch, self.job.options.clock.now_ns());
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
             let epoch = self.epochs.number(save.epoch);
             self.epochs.note_published(&self.step.id, epoch);
@@ -139,6 +141,7 @@ impl<T: Data> Publisher<T> {
             };
             self.publish(self.epochs.number(epoch), &outbox.bytes)?;
             let now_ns = self.job.options.clock.now_ns();
+            self.epochs.note_visible(&self.job, epoch, now_ns);
             let ingested_ns = outbox.ingested_ns.iter();
             self.step
                 .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
@@ -154,16 +157,21 @@ impl<T: Data> Publisher<T> {
         mut call: impl FnMut(&mut dyn EpochWriter<T>) -> Result<(), SinkError>,
     ) -> Result<(), Broken> {
         let mut wait = RETRY_MIN;
+        let mut has_waited = false;
+        let telemetry = Arc::clone(&self.job.telemetry);
         loop {
             let outcome = call(&mut *self.writer);
             let Err(SinkError::Away { .. }) = &outcome else {
+                if has_waited {
+                    telemetry.set_waiting("publishing", &self.step.id, None);
+                }
                 return self.settle(outcome);
             };
             if let Err(error) = outcome {
                 tracing::warn!(sink = self.step.id, "an epoch waits: {error}");
-                self.job
-                    .telemetry
-                    .set_info("publishing_waits", &error.to_string());
+                let reason = Some(error.to_string());
+                telemetry.set_waiting("publishing", &self.step.id, reason);
+                has_waited = true;
             }
             if self.job.is_aborted() {
                 return Err(Broken);
@@ -174,10 +182,12 @@ impl<T: Data> Publisher<T> {
     }
 
     fn publish_restored(&mut self) -> Result<(), Broken> {
-        let (epochs, step) = (Arc::clone(&self.epochs), Arc::clone(&self.step));
-        let restored = epochs.restored.iter();
-        for (epoch, bytes) in restored.flat_map(|restored| restored.outboxes(&step.id)) {
-            self.publish(*epoch, bytes)?;
+        let restored = self.epochs.restored.iter();
+        let outboxes: Vec<_> = restored
+            .flat_map(|restored| restored.take_outboxes(&self.step.id))
+            .collect();
+        for (epoch, bytes) in outboxes {
+            self.publish(epoch, &bytes)?;
         }
         Ok(())
     }

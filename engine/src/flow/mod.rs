@@ -261,11 +261,15 @@ impl<'s> Shared<'s> {
                  for them, or choose immediate delivery"
             ));
         }
-        if delivery == Delivery::ExactlyOnce
-            && options.is_first_process()
-            && let Err(error) = config.check_epochs()
-        {
-            self.error(format!("sink `{id}`: {error}"));
+        if delivery == Delivery::ExactlyOnce && options.is_first_process() {
+            let checked = config.check_epochs().map_err(|error| error.to_string());
+            let checked = checked.and_then(|()| match &options.checkpoints {
+                Some(checkpoints) => checkpoints.check_published(id, config),
+                None => Ok(()),
+            });
+            if let Err(error) = checked {
+                self.error(format!("sink `{id}`: {error}"));
+            }
         }
         self.building.borrow_mut().graph.set_delivery(id, delivery);
     }

@@ -33,7 +33,7 @@ const TWICE_EVERY: u64 = 25;
 /// How often each point is come by before a run is killed there.
 const TIMES: [u64; 3] = [1, 2, 4];
 
-const DEFECTS: [Defect; 12] = [
+const DEFECTS: [Defect; 13] = [
     Defect::PublishBeforeSeal,
     Defect::SkipFence,
     Defect::SkipFsync,
@@ -46,6 +46,7 @@ const DEFECTS: [Defect; 12] = [
     Defect::StaleSlotNotFenced,
     Defect::ChecksumIgnored,
     Defect::WatermarkGoesBack,
+    Defect::ChangedBeforeTaken,
 ];
 
 /// Simulates jobs that are interrupted, and checks what they publish.

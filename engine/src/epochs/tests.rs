@@ -295,7 +295,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    fn build(&self, is_endless: bool) -> impl Fn(&mut Flow<'_>) -> BuildResult + use<> {
+    pub(super) fn build(&self, is_endless: bool) -> impl Fn(&mut Flow<'_>) -> BuildResult + use<> {
         let outputs = self.clone();
         move |flow| {
             let read = |id: &str, topic| {

@@ -2,10 +2,11 @@
 //!
 //! - The job fraud-features with an epoch a second beside the same job without: throughput, the latency
 //!   of a lone event at half of it, and what an epoch writes.
+//! - How long after its end an epoch of a second is sealed, and seen by the readers of a log.
 //! - The time from killing a process with a gigabyte of state to the first epoch that is sealed after it.
 //! - Two processes that exchange half of their records, with mutual TLS and without.
 //!
-//! `-- --only throughput`, `latency`, `recovery` or `tls` measures a part alone. Ends with one line of JSON
+//! `-- --only throughput`, `latency`, `visibility`, `recovery` or `tls` measures a part alone. Ends with one line of JSON
 //! on standard output.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
@@ -22,6 +23,7 @@ mod operator;
 mod payments;
 mod recovery;
 mod rounds;
+mod visibility;
 
 use serde_json::{Map, Value, json};
 
@@ -46,9 +48,10 @@ fn main() {
     }
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only.map(|at| arguments.get(at + 1).expect("--only names a part").as_str());
-    let parts: [(&str, Measure); 4] = [
+    let parts: [(&str, Measure); 5] = [
         ("throughput", epochs::throughput),
         ("latency", epochs::latency),
+        ("visibility", visibility::measure),
         ("recovery", recovery::measure),
         ("tls", cluster::measure),
     ];

@@ -41,18 +41,22 @@ pub(crate) fn measure() -> Value {
     let mut second = start(folder.path());
     let sealed = wait_for(folder.path(), |manifest| manifest.epoch > newest.epoch);
     let seconds = killed.elapsed().as_secs_f64();
+    let resident_after = resident_bytes(second.id());
     second.kill().unwrap();
     second.wait().unwrap();
     assert!(offset(&sealed) > offset(&newest), "it goes on");
     eprintln!(
-        "  {:.2} GB of memory, {:.2} GB in the checkpoint: {seconds:.1} s from the kill to the next epoch",
+        "  {:.2} GB of memory, {:.2} GB in the checkpoint: {seconds:.1} s from the kill to the next \
+         epoch, {:.2} GB of memory then",
         resident as f64 / 1e9,
-        state as f64 / 1e9
+        state as f64 / 1e9,
+        resident_after as f64 / 1e9,
     );
     json!({
         "recovery_seconds": round(seconds),
         "recovery_resident_bytes": resident,
         "recovery_checkpoint_bytes": state,
+        "recovery_resident_bytes_after": resident_after,
     })
 }
 

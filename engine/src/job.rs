@@ -21,7 +21,7 @@ use crate::pulse::Pulse;
 use crate::record::Origin;
 use crate::sink::{Deliveries, Delivery, Sink};
 use crate::source::Source;
-use crate::step_state::StepState;
+use crate::step_state::RestoredStates;
 use crate::telemetry::{Health, Status, Telemetry};
 use crate::time::{EventTime, days, millis, secs};
 use crate::turns::{self, Thread};
@@ -162,8 +162,8 @@ pub(crate) struct JobContext {
     pub(crate) pulse: Pulse,
     /// The event time at which a paced replay begins, and when that was.
     pace_origin: Mutex<Option<(EventTime, u64)>>,
-    /// What steps go on from, by step id: nothing in a job that starts anew.
-    pub(crate) restored: BTreeMap<String, StepState>,
+    /// What steps go on from: nothing in a job that starts anew.
+    pub(crate) restored: RestoredStates,
     /// None in a job without checkpoints.
     pub(crate) epochs: Option<Arc<Epochs>>,
     over: AtomicBool,
@@ -188,7 +188,7 @@ impl JobContext {
             flushes: Flushes::default(),
             pace_origin: Mutex::default(),
             peers: OnceLock::new(),
-            restored: BTreeMap::new(),
+            restored: RestoredStates::default(),
             epochs: None,
             over: AtomicBool::new(false),
             aborted: AtomicBool::new(false),

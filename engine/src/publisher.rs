@@ -132,6 +132,8 @@ impl<T: Data> Publisher<T> {
         }
         save.published = self.writer.published();
         self.epoch = save.epoch + 1;
+        self.epochs
+            .note_end(save.epoch, self.job.options.clock.now_ns());
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
             let epoch = self.epochs.number(save.epoch);
             self.epochs.note_published(&self.step.id, epoch);
@@ -150,6 +152,7 @@ impl<T: Data> Publisher<T> {
             };
             self.publish(self.epochs.number(epoch), &outbox.bytes)?;
             let now_ns = self.job.options.clock.now_ns();
+            self.epochs.note_visible(&self.job, epoch, now_ns);
             let ingested_ns = outbox.ingested_ns.iter();
             self.step
                 .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
@@ -166,11 +169,15 @@ impl<T: Data> Publisher<T> {
         mut call: impl FnMut(&mut dyn EpochWriter<T>) -> Result<(), SinkError>,
     ) -> Result<(), Broken> {
         let (mut wait, mut has_waited) = (RETRY_MIN, false);
+        let telemetry = Arc::clone(&self.job.telemetry);
         loop {
             let outcome = call(&mut *self.writer);
             let Err(SinkError::Away { .. }) = &outcome else {
-                if has_waited && outcome.is_ok() {
-                    tracing::info!(sink = self.step.id, "epochs are published again");
+                if has_waited {
+                    telemetry.set_waiting("publishing", &self.step.id, None);
+                    if outcome.is_ok() {
+                        tracing::info!(sink = self.step.id, "epochs are published again");
+                    }
                 }
                 return self.settle(outcome);
             };
@@ -179,9 +186,7 @@ impl<T: Data> Publisher<T> {
                     false => tracing::warn!(sink = self.step.id, "an epoch waits: {error}"),
                     true => tracing::debug!(sink = self.step.id, "an epoch waits: {error}"),
                 }
-                self.job
-                    .telemetry
-                    .set_info("publishing_waits", &error.to_string());
+                telemetry.set_waiting("publishing", &self.step.id, Some(error.to_string()));
             }
             if self.job.is_aborted() {
                 return Err(Broken);
@@ -205,10 +210,12 @@ impl<T: Data> Publisher<T> {
     }
 
     fn publish_restored(&mut self) -> Result<(), Broken> {
-        let (epochs, step) = (Arc::clone(&self.epochs), Arc::clone(&self.step));
-        let restored = epochs.restored.iter();
-        for (epoch, bytes) in restored.flat_map(|restored| restored.outboxes(&step.id)) {
-            self.publish(*epoch, bytes)?;
+        let restored = self.epochs.restored.iter();
+        let outboxes: Vec<_> = restored
+            .flat_map(|restored| restored.take_outboxes(&self.step.id))
+            .collect();
+        for (epoch, bytes) in outboxes {
+            self.publish(epoch, &bytes)?;
         }
         Ok(())
     }

@@ -124,6 +124,17 @@ pub trait Sink<T>: Send + Sync + 'static {
         }
     }
 
+    /// How far has been published outside, in epochs, by slots whose names begin with `slots`, all of
+    /// one pipeline and sink; none where nothing has, or where it cannot be told. Leaves everything as
+    /// it is.
+    ///
+    /// # Errors
+    /// When what there is cannot be read.
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        let _ = slots;
+        Ok(None)
+    }
+
     /// Opens the one writer that publishes epochs, for a sink that delivers exactly once. The slot
     /// is the name under which the writer notes outside how far it has published.
     ///

@@ -2,19 +2,26 @@
 //! generation begins, where checkpoints are taken, and what was saved is read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::checkpoint::{Generation, KeyGroups};
+use crate::checkpoint::{CheckpointError, Generation, KeyGroups};
 use crate::cluster::ClusterOptions;
 use crate::cluster::form::form;
 use crate::cluster::hello::{Hello, Purpose};
 use crate::cluster::opening::{FormError, Opening};
 use crate::cluster::peers::{Peers, RecordsLink};
-use crate::epochs::{Decision, Epochs};
+use crate::epochs::{Decision, Epochs, WAITING};
 use crate::flow::Graph;
 use crate::job::{JobContext, JobOptions, Order, StopHandle};
 use crate::key::key_hash;
 use crate::runtime::{PlanError, RunError};
+use crate::step_state::RestoredStates;
 use crate::telemetry::Telemetry;
+use crate::time::secs;
+use crate::turns;
+
+/// How often to look whether there is room for a fence.
+const RETRY: Duration = secs(1);
 
 /// A job that may run, with what leads to the other processes, if there are any.
 type Started = (Arc<JobContext>, Option<Vec<Option<RecordsLink>>>);
@@ -28,6 +35,8 @@ pub(crate) fn start(
 ) -> Result<Option<Started>, RunError> {
     let mut beginning = Beginning {
         options: &options,
+        telemetry: &telemetry,
+        stop: &stop,
         graph,
         generation: None,
         epochs: None,
@@ -58,7 +67,7 @@ pub(crate) fn start(
     if let Some(mut epochs) = epochs {
         if let Some(restored) = &mut epochs.restored {
             job.telemetry.ledger().resume();
-            job.restored = restored.take_states();
+            job.restored = RestoredStates::new(restored.take_states());
         }
         job.epochs = Some(Arc::new(epochs));
     }
@@ -81,6 +90,8 @@ pub(crate) fn start(
 /// The beginning of a generation, in one process or in all of a cluster.
 struct Beginning<'a> {
     options: &'a JobOptions,
+    telemetry: &'a Telemetry,
+    stop: &'a StopHandle,
     graph: &'a Graph,
     /// In the process that decides.
     generation: Option<Generation>,
@@ -93,7 +104,15 @@ impl Opening for Beginning<'_> {
         let Some(config) = &self.options.checkpoints else {
             return Ok(Vec::new());
         };
-        let (generation, decision) = Decision::make(config, self.graph)?;
+        let (telemetry, stop) = (self.telemetry, self.stop);
+        let mut wait = |error: &CheckpointError| {
+            tracing::warn!("the start waits: {error}");
+            telemetry.set_waiting(WAITING, "fence", Some(error.to_string()));
+            turns::sleep(RETRY);
+            !stop.is_stopped()
+        };
+        let (generation, decision) = Decision::make(config, self.graph, &mut wait)?;
+        telemetry.set_waiting(WAITING, "fence", None);
         self.generation = Some(generation);
         Ok(decision.to_bytes())
     }
@@ -110,13 +129,9 @@ impl Opening for Beginning<'_> {
     }
 }
 
-/// The key groups that workers of this process own. What there is only one of is in process 0, and
-/// may have any.
+/// The key groups that workers of this process own.
 fn groups(options: &JobOptions) -> KeyGroups {
     let (process, workers) = (options.process(), options.workers);
-    if process == 0 {
-        return KeyGroups::ALL;
-    }
     let own = process * workers..(process + 1) * workers;
     let groups = own.map(|worker| KeyGroups::of_worker(worker, options.all_workers()));
     groups.fold(KeyGroups::NONE, KeyGroups::union)

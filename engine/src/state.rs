@@ -3,10 +3,16 @@
 //! Every stateful step keeps its state here, so that a checkpoint can ask for the changed keys and
 //! a restart can hand groups to other workers without the step's knowledge.
 
+mod changes;
+
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
+
+use changes::Changes;
+pub(crate) use changes::EncodedKeys;
 
 use crate::checkpoint::Piece;
 use crate::key::{Key, KeyGroup, key_hash};
@@ -50,23 +56,6 @@ pub struct KeyedState<K, S> {
     changes: Option<Changes<K>>,
 }
 
-/// Which keys have changed.
-struct Changes<K> {
-    /// Which entries have.
-    marks: Vec<bool>,
-    /// Keys that have gone; some may have come back.
-    gone: Vec<K>,
-}
-
-impl<K> Changes<K> {
-    fn none(entries: usize) -> Self {
-        Self {
-            marks: vec![false; entries],
-            gone: Vec::new(),
-        }
-    }
-}
-
 impl<K: Key, S: State> Default for KeyedState<K, S> {
     fn default() -> Self {
         Self {
@@ -91,7 +80,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
             None => self.insert(hash, key.clone(), S::default()),
         };
         if let Some(changes) = &mut self.changes {
-            changes.marks[place] = true;
+            changes.changing(place, hash, &self.entries[place]);
         }
         &mut self.entries[place].1
     }
@@ -108,7 +97,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
         let place = self.entries.len();
         self.entries.push((key, state));
         if let Some(changes) = &mut self.changes {
-            changes.marks.push(false);
+            changes.added();
         }
         if place == self.index.capacity() {
             self.grow();
@@ -136,11 +125,10 @@ impl<K: Key, S: State> KeyedState<K, S> {
         let is = |wanted: usize| move |place: &u32| *place as usize == wanted;
         let found = self.index.find_entry(hash, is(place));
         found.expect("invariant: every entry is indexed").remove();
-        let taken = self.entries.swap_remove(place);
         if let Some(changes) = &mut self.changes {
-            changes.marks.swap_remove(place);
-            changes.gone.push(taken.0.clone());
+            changes.leaving(place, &self.entries[place]);
         }
+        let taken = self.entries.swap_remove(place);
         if let Some((moved, _)) = self.entries.get(place) {
             let last = is(self.entries.len());
             let found = self.index.find_mut(key_hash(moved), last);
@@ -175,7 +163,11 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// Drops the keys whose state `keep` refuses, and returns how many went.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut S) -> bool) -> usize {
         let (before, mut place) = (self.entries.len(), 0);
-        while let Some((key, state)) = self.entries.get_mut(place) {
+        while let Some(entry) = self.entries.get_mut(place) {
+            if let Some(changes) = &mut self.changes {
+                changes.encode_due(place, entry);
+            }
+            let (key, state) = entry;
             if keep(key, state) {
                 place += 1;
             } else {
@@ -201,11 +193,6 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.entries.iter().map(|(key, state)| (key, state))
     }
 
-    /// Whether the next [`take_changed`](Self::take_changed) gives every key.
-    pub(crate) fn is_untaken(&self) -> bool {
-        self.changes.is_none()
-    }
-
     /// The keys that have changed since the last call or since they were restored, encoded by key
     /// group; a key that has gone is there with no state. The first call on state that was not
     /// restored gives every key.
@@ -213,25 +200,38 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
-        let changes = self.changes.replace(Changes::none(self.entries.len()));
-        let mut groups = BTreeMap::new();
-        let (mut gone, mut marks) = (Vec::new(), None);
-        if let Some(changes) = changes {
-            (gone, marks) = (changes.gone, Some(changes.marks));
-        }
-        // What has come back goes after what had gone.
-        for key in gone {
-            let group = KeyGroup::of(key_hash(&key));
-            encode_to(&mut groups, group, &(key, None::<&S>))?;
-        }
-        let is_changed = |place: usize| marks.as_ref().is_none_or(|marks| marks[place]);
-        for (place, (key, state)) in self.entries.iter().enumerate() {
-            if is_changed(place) {
-                let group = KeyGroup::of(key_hash(key));
-                encode_to(&mut groups, group, &(key, Some(state)))?;
-            }
-        }
-        Ok(groups)
+        self.begin_taking();
+        let taken = self.take_some(usize::MAX)?;
+        Ok(taken.expect("invariant: no key is left"))
+    }
+
+    /// Begins to take the keys that have changed, as [`KeyedState::take_changed`] does, as they are
+    /// now: they may change before [`KeyedState::take_some`] comes to them. Returns whether these
+    /// are all keys, as nobody has asked before.
+    ///
+    /// # Panics
+    /// When some are still being taken.
+    pub(crate) fn begin_taking(&mut self) -> bool {
+        let is_first = self.changes.is_none();
+        let entries = self.entries.len();
+        let changes = self.changes.get_or_insert_with(|| Changes::all(entries));
+        changes.begin::<S>();
+        is_first
+    }
+
+    /// Encodes up to `most` more of the keys that are being taken. Gives all of them once none is
+    /// left.
+    ///
+    /// # Errors
+    /// When a key or a state refuses to be serialised.
+    pub(crate) fn take_some(
+        &mut self,
+        most: usize,
+    ) -> Result<Option<EncodedKeys>, postcard::Error> {
+        let changes = self.changes.as_mut();
+        changes.map_or(Ok(Some(EncodedKeys::new())), |changes| {
+            changes.proceed(&self.entries, most)
+        })
     }
 
     /// Takes in what [`KeyedState::take_changed`] gave for one key group.
@@ -256,7 +256,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 self.take_out(hash, place);
                 // It was gone when the bytes were written: that is no change.
                 if let Some(changes) = &mut self.changes {
-                    changes.gone.pop();
+                    changes.forget_last_gone();
                 }
             }
             (None, None) => {}
@@ -276,8 +276,8 @@ pub(crate) fn merge_pieces<K: Key, S: State>(
     }
     let mut merged = Vec::new();
     for (key, state) in &state.entries {
-        merged =
-            postcard::to_extend(&(key, Some(state)), merged).map_err(|error| error.to_string())?;
+        let written = postcard::serialize_with_flavor(&(key, Some(state)), Append(&mut merged));
+        written.map_err(|error| error.to_string())?;
     }
     Ok(merged)
 }
@@ -314,147 +314,32 @@ pub(crate) fn encode_to<T: Serialize>(
     group: KeyGroup,
     value: &T,
 ) -> Result<(), postcard::Error> {
-    let bytes = groups.entry(group).or_default();
-    *bytes = postcard::to_extend(value, std::mem::take(bytes))?;
-    Ok(())
+    postcard::serialize_with_flavor(value, Append(groups.entry(group).or_default()))
+}
+
+/// Has postcard write behind what is there, in pieces as large as they come.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Append<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contents(state: &KeyedState<u64, u32>) -> BTreeMap<u64, u32> {
-        state.iter().map(|(key, value)| (*key, *value)).collect()
-    }
-
-    #[test]
-    fn changed_keys_restore_elsewhere_and_only_the_changed_ones_are_taken() {
-        let mut state = KeyedState::<u64, u32>::default();
-        (0..100).for_each(|key| *state.entry(&key) += 1);
-        let base = state.take_changed().unwrap();
-        *state.entry(&7) += 10;
-        assert_eq!(state.retain(|key, _| *key != 8), 1);
-        let delta = state.take_changed().unwrap();
-        assert_eq!(
-            delta.values().map(|bytes| bytes.len()).sum::<usize>(),
-            3 + 2
-        );
-
-        let mut restored = KeyedState::<u64, u32>::default();
-        for bytes in base.values().chain(delta.values()) {
-            restored.restore("count", bytes).unwrap();
-        }
-        assert_eq!(contents(&restored), contents(&state));
-        assert_eq!(restored.get(&7), Some(&11));
-        assert_eq!(restored.get(&8), None);
-        assert!(restored.take_changed().unwrap().is_empty());
-    }
-
-    #[test]
-    fn changes_are_noted_only_once_somebody_asks() {
-        let mut state = KeyedState::<u64, u32>::default();
-        (0..100).for_each(|key| *state.entry(&key) += 1);
-        state.retain(|key, _| key % 2 == 0);
-        state.remove(&98);
-        assert!(state.changes.is_none(), "a key is kept for nobody");
-        let mut restored = KeyedState::<u64, u32>::default();
-        for bytes in state.take_changed().unwrap().values() {
-            restored.restore("count", bytes).unwrap();
-        }
-        assert_eq!(contents(&restored), contents(&state));
-        assert!(state.take_changed().unwrap().is_empty());
-        (0..3).for_each(|_| *restored.entry(&4) += 1);
-        let changes = restored.changes.as_ref().unwrap();
-        assert_eq!(changes.marks.iter().filter(|mark| **mark).count(), 1);
-    }
-
-    #[test]
-    fn a_key_that_goes_and_comes_back_between_two_takes_is_restored_as_it_is() {
-        let mut state = KeyedState::<u64, u32>::default();
-        *state.entry(&1) = 10;
-        *state.entry(&2) = 20;
-        let base = state.take_changed().unwrap();
-        assert_eq!(state.remove(&1), Some(10));
-        *state.entry(&1) += 11;
-        *state.entry(&2) += 1;
-        assert_eq!(state.remove(&2), Some(21));
-        assert_eq!(state.remove(&3), None);
-        let delta = state.take_changed().unwrap();
-
-        let mut restored = KeyedState::<u64, u32>::default();
-        for bytes in base.values().chain(delta.values()) {
-            restored.restore("count", bytes).unwrap();
-        }
-        assert_eq!(contents(&restored), BTreeMap::from([(1, 11)]));
-    }
-
-    #[test]
-    fn many_keys_come_and_go_as_in_a_map() {
-        let (mut state, mut map) = (KeyedState::<u64, u32>::default(), BTreeMap::new());
-        let mut base = BTreeMap::new();
-        let mut random = 1u64;
-        for step in 0..60_000u32 {
-            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            let key = (random >> 33) % 5_000;
-            match (random >> 60, step) {
-                (0..9, _) => {
-                    *state.entry(&key) += step;
-                    *map.entry(key).or_default() += step;
-                }
-                (9..15, _) => assert_eq!(state.remove(&key), map.remove(&key)),
-                (_, _) if step % 40 == 0 => {
-                    let kept = |key: &u64| key % 7 != u64::from(step) % 7;
-                    let before = map.len();
-                    map.retain(|key, _| kept(key));
-                    assert_eq!(state.retain(|key, _| kept(key)), before - map.len());
-                }
-                _ => assert_eq!(state.get(&key), map.get(&key)),
-            }
-            if step % 20_000 == 9_999 {
-                for (group, bytes) in state.take_changed().unwrap() {
-                    base.entry(group).or_insert_with(Vec::new).extend(bytes);
-                }
-                let mut restored = KeyedState::<u64, u32>::default();
-                for bytes in base.values() {
-                    restored.restore("count", bytes).unwrap();
-                }
-                assert_eq!(contents(&restored), map);
-                assert!(restored.take_changed().unwrap().is_empty());
-            }
-        }
-        assert_eq!((contents(&state), state.len()), (map.clone(), map.len()));
-        assert!(map.len() > 1_000);
-    }
-
-    #[test]
-    fn merged_pieces_restore_what_they_do_one_after_the_other() {
-        let mut state = KeyedState::<u64, u32>::default();
-        let mut taken = BTreeMap::<_, Vec<Piece>>::new();
-        for round in 0..5 {
-            (0..50).for_each(|key| *state.entry(&(key * (round + 1) % 70)) += 1);
-            state.retain(|key, _| key % 11 != round);
-            for (group, bytes) in state.take_changed().unwrap() {
-                taken.entry(group).or_default().push(Piece {
-                    state_version: 1,
-                    fingerprint: 0,
-                    bytes,
-                });
-            }
-        }
-        let mut restored = KeyedState::<u64, u32>::default();
-        for pieces in taken.values() {
-            let merged = merge_pieces::<u64, u32>("count", pieces).unwrap();
-            let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
-            assert!(merged.len() <= bytes);
-            restored.restore("count", &merged).unwrap();
-        }
-        assert_eq!(contents(&restored), contents(&state));
-    }
-
-    #[test]
-    fn foreign_bytes_are_refused_by_name() {
-        let mut state = KeyedState::<String, u32>::default();
-        let error = state.restore("count", &[250, 1, 2]).unwrap_err();
-        assert!(error.to_string().contains("`count`"));
-    }
-}
+#[path = "state/tests.rs"]
+mod tests;

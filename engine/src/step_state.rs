@@ -1,6 +1,7 @@
 //! What a step must keep over a restart, as a checkpoint holds it.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,5 +54,66 @@ impl StepState {
         }
         self.waiting = later.waiting;
         self.watermarks = later.watermarks;
+    }
+}
+
+/// What the steps of a process go on from, by step id, until their workers have taken it.
+#[derive(Debug, Default)]
+pub(crate) struct RestoredStates(Mutex<BTreeMap<String, StepState>>);
+
+impl RestoredStates {
+    pub(crate) fn new(states: BTreeMap<String, StepState>) -> Self {
+        Self(Mutex::new(states))
+    }
+
+    /// Takes out what a worker goes on from that has these key groups of a step, with all that is
+    /// known of watermarks; none for a step that begins anew.
+    pub(crate) fn take(&self, step: &str, groups: KeyGroups) -> Option<StepState> {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = states.get_mut(step)?;
+        Some(StepState {
+            keys: take_groups(&mut state.keys, groups),
+            bases: KeyGroups::NONE,
+            waiting: take_groups(&mut state.waiting, groups),
+            watermarks: state.watermarks.clone(),
+        })
+    }
+}
+
+fn take_groups(
+    content: &mut BTreeMap<KeyGroup, Vec<u8>>,
+    groups: KeyGroups,
+) -> BTreeMap<KeyGroup, Vec<u8>> {
+    content
+        .extract_if(.., |group, _| groups.contains(*group))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_takes_its_groups_and_nothing_is_left() {
+        let content = || BTreeMap::from_iter((0..=u8::MAX).map(|n| (KeyGroup(n), vec![n])));
+        let state = StepState {
+            keys: content(),
+            bases: KeyGroups::NONE,
+            waiting: content(),
+            watermarks: vec![WatermarkMerge::new(1)],
+        };
+        let restored = RestoredStates::new(BTreeMap::from([("count".to_owned(), state.clone())]));
+        assert_eq!(restored.take("other", KeyGroups::ALL), None);
+        let mut taken = BTreeMap::new();
+        for worker in 0..3 {
+            let own = restored.take("count", KeyGroups::of_worker(worker, 3));
+            let own = own.expect("it was restored");
+            assert_eq!(own.watermarks, state.watermarks);
+            assert_eq!(own.keys, own.waiting);
+            taken.extend(own.keys);
+        }
+        assert_eq!(taken, state.keys);
+        let left = restored.take("count", KeyGroups::ALL);
+        assert!(left.is_some_and(|left| left.keys.is_empty() && left.waiting.is_empty()));
     }
 }

@@ -12,9 +12,11 @@ use crate::time::EventTime;
 
 mod figures;
 mod status;
+mod timing;
 
 pub(crate) use figures::Figures;
 pub use status::{Health, Status};
+pub use timing::{Timing, Waiting};
 
 /// The latency histogram's range: one nanosecond to one day, three significant digits.
 fn latency_histogram() -> Histogram<u64> {
@@ -180,7 +182,10 @@ pub struct Telemetry {
     steps: Mutex<Vec<Arc<StepMetrics>>>,
     gauges: Mutex<BTreeMap<String, Gauge>>,
     counters: Mutex<BTreeMap<String, Counter>>,
+    timings: Mutex<BTreeMap<String, Timing>>,
     infos: Mutex<BTreeMap<String, String>>,
+    /// Reasons, by what waits and whose it is.
+    waiting: Mutex<BTreeMap<(String, String), String>>,
     watermarks: Mutex<BTreeMap<(u16, u32), EventTime>>,
     source_names: Mutex<BTreeMap<u16, String>>,
     partition_names: Mutex<BTreeMap<(u16, u32), String>>,

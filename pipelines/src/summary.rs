@@ -74,6 +74,10 @@ pub struct Sealed {
     pub state_bytes: u64,
     /// How long the last seal took, after its parts had been written.
     pub seal_seconds: f64,
+    /// From the end of an epoch to when a sink has published it; nothing where no sink delivers
+    /// exactly once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible_us: Option<Latency>,
 }
 
 /// Which model made the predictions; nothing when none did.
@@ -144,6 +148,7 @@ impl Summary {
                 bytes: telemetry.counter("checkpoint_bytes").get(),
                 state_bytes: figure("checkpoint_state_bytes").unwrap_or_default() as u64,
                 seal_seconds: figure("checkpoint_seal_seconds").unwrap_or_default(),
+                visible_us: visible(telemetry),
             }),
         }
     }
@@ -184,6 +189,11 @@ impl Summary {
             )
         })
     }
+}
+
+fn visible(telemetry: &Telemetry) -> Option<Latency> {
+    let visible = telemetry.timing("epoch_visible");
+    (visible.totals().0 > 0).then(|| visible.latency())
 }
 
 fn stages(telemetry: &Telemetry) -> Vec<Stage> {

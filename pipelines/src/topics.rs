@@ -12,6 +12,7 @@ use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource, Start};
 use thalweg_connectors::log::{LogSink, LogSource, LogStart};
 #[cfg(feature = "pulsar")]
 use thalweg_connectors::pulsar::{self, Pulsar, PulsarSink, PulsarSource};
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer, Writers};
 use thalweg_engine::source::{Found, Reader, Source, SourceError};
 use thalweg_engine::time::EventTime;
@@ -435,6 +436,10 @@ impl<T: 'static> Sink<T> for TopicSink<T> {
 
     fn check_epochs(&self) -> Result<(), SinkError> {
         self.0.check_epochs()
+    }
+
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        self.0.published(slots)
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {

@@ -85,3 +85,45 @@ fn a_disk_that_is_full_is_waited_for() {
     process.ends_with(0, "a checkpoint waits: ");
     Job::assert_same(&place, &whole);
 }
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let job = Job::fraud(folder.path(), 20_000);
+    let place = job.place("full-at-start");
+    let Some(disk) = Small::mount(&place.checkpoints, "size=64k") else {
+        eprintln!("skipped: only root may mount a small disk");
+        return;
+    };
+    let filler = place.checkpoints.join("filler");
+    // As much as there is room for.
+    let _ = fs::write(&filler, vec![0; 64 << 10]);
+    let whole = job.whole();
+    let mut process = job.start_with_checkpoints(&place, "2");
+    wait_until("it says what it waits for", || {
+        process.said().contains("the start waits: ")
+    });
+    thread::sleep(Duration::from_secs(2));
+    assert!(!process.has_ended(), "{}", process.said());
+    disk.grow("size=2g");
+    process.ends_with(0, "free some room there");
+    Job::assert_same(&place, &whole);
+}
+
+#[test]
+fn a_place_of_checkpoints_that_is_missing_at_the_start_is_missed() {
+    let folder = TempDir::new().unwrap();
+    let job = Job::fraud(folder.path(), 20_000);
+    let place = job.place("unmounted");
+    job.start_with_checkpoints(&place, "2").ends_with(0, "");
+    let before = place.read("predictions.jsonl");
+    let away = folder.path().join("elsewhere");
+    fs::rename(&place.checkpoints, &away).unwrap();
+    let refused = job.start_with_checkpoints(&place, "2");
+    refused.ends_with(2, "but there are no checkpoints in");
+    assert!(!place.checkpoints.exists(), "nothing is begun");
+    assert_eq!(place.read("predictions.jsonl"), before);
+    fs::rename(&away, &place.checkpoints).unwrap();
+    job.start_with_checkpoints(&place, "2").ends_with(0, "");
+    assert_eq!(place.read("predictions.jsonl"), before);
+}

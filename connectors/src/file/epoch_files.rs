@@ -30,6 +30,8 @@ pub(crate) struct EpochFiles<T> {
     start: Arc<Start<T>>,
     /// What encodes the open epoch, by label.
     encoders: BTreeMap<String, (Box<dyn Writer<T>>, Memory)>,
+    /// Locked for as long as this is there.
+    _lock: File,
 }
 
 impl<T: 'static> EpochFiles<T> {
@@ -40,15 +42,18 @@ impl<T: 'static> EpochFiles<T> {
         start: Arc<Start<T>>,
     ) -> Result<Self, SinkError> {
         output::check(path)?;
+        let names = Names::of(path);
+        let locked = lock(&names).map_err(|error| output::open_error(path, &error))?;
         let plain: Vec<char> = slot.chars().filter(char::is_ascii_alphanumeric).collect();
         let lineage = &plain[plain.len().saturating_sub(LINEAGE_CHARS)..];
         Ok(Self {
-            names: Names::of(path),
+            names,
             lineage: lineage.iter().collect(),
             rotation,
             compression: Compression::of(path),
             start,
             encoders: BTreeMap::new(),
+            _lock: locked,
         })
     }
 
@@ -97,6 +102,15 @@ impl<T: 'static> EpochFiles<T> {
         }
         Ok(())
     }
+}
+
+/// The lock of the row.
+fn lock(names: &Names) -> io::Result<File> {
+    let path = names.lock();
+    fs::create_dir_all(output::folder(&path))?;
+    let file = File::create(path)?;
+    super::lock::take(&file)?;
+    Ok(file)
 }
 
 /// Writes a file under another name, and gives it its own when it is durable.
@@ -195,6 +209,7 @@ mod tests {
         let entries = fs::read_dir(folder).unwrap();
         let mut files: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
+            .filter(|path| !path.ends_with(".n.csv.lock"))
             .map(|path| {
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
                 (name, fs::read_to_string(path).unwrap())
@@ -219,6 +234,9 @@ mod tests {
         // A start that was killed has left a part of a file behind.
         let part = ".n-1970-01-01T00-deadbeef-0000000002.csv.part";
         fs::write(folder.path().join(part), "n\n9").unwrap();
+        let busy = sink.open_epochs(slot).map(drop).unwrap_err();
+        assert!(matches!(busy, SinkError::Busy { .. }), "{busy}");
+        drop(writer);
         let mut writer = sink.open_epochs(slot).unwrap();
         writer.publish(Epoch(1), &one).unwrap();
         writer.publish(Epoch(2), &two).unwrap();

@@ -14,6 +14,7 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{EpochWriter, Refused, SinkError, Writer};
 
 use super::compression::{Compression, compressed};
+use super::lock;
 use super::output::{self, Memory};
 
 /// What stands beside the file.
@@ -50,6 +51,13 @@ impl<T> FileEpochs<T> {
     ) -> Result<Self, SinkError> {
         let opened = || -> io::Result<(File, Note)> {
             fs::create_dir_all(output::folder(path))?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(path)?;
+            lock::take(&file)?;
             let note = read_note(path)?.filter(|note| note.slot == slot);
             let is_new = note.is_none();
             let note = note.unwrap_or_else(|| Note {
@@ -57,12 +65,6 @@ impl<T> FileEpochs<T> {
                 epoch: 0,
                 bytes: 0,
             });
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(path)?;
             if file.metadata()?.len() < note.bytes {
                 return Err(io::Error::other(format!(
                     "it is shorter than the {} bytes that were published; put it back as it was",
@@ -139,6 +141,13 @@ impl<T> EpochWriter<T> for FileEpochs<T> {
                 reason: error.to_string(),
             })
     }
+}
+
+/// How far slots whose names begin so have published.
+pub(crate) fn published(path: &Path, slots: &str) -> Result<Option<Epoch>, SinkError> {
+    let note = read_note(path).map_err(|error| output::open_error(path, &error))?;
+    let note = note.filter(|note| note.slot.starts_with(slots));
+    Ok(note.map(|note| Epoch(note.epoch)))
 }
 
 fn note_path(path: &Path) -> PathBuf {

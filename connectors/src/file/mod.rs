@@ -10,6 +10,7 @@ mod epochs;
 mod files;
 mod input;
 mod lines;
+mod lock;
 mod output;
 mod reader;
 mod rotation;

@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use thalweg_engine::sink::SinkError;
 
 use super::compression::Compression;
+use super::lock;
 use crate::probe;
 
 /// Bytes gathered before they are handed to the file, or to the compressor.
@@ -57,7 +58,7 @@ impl Memory {
     }
 }
 
-/// Creates the file, or empties the one there is, with the folders above it. `bytes` counts what is written, before it is compressed.
+/// Creates the file, or empties the one there is, with the folders above it, and locks it. `bytes` counts what is written, before it is compressed.
 pub(crate) fn create(
     path: &Path,
     compression: Compression,
@@ -65,7 +66,15 @@ pub(crate) fn create(
 ) -> Result<Output, SinkError> {
     let to = || -> io::Result<To> {
         fs::create_dir_all(folder(path))?;
-        let file = File::create(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        lock::take(&file)?;
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
         Ok(match compression {
             Compression::None => To::Plain(file),
             Compression::Zstd | Compression::Gzip => {
@@ -81,7 +90,10 @@ pub(crate) fn create(
 pub(crate) fn check(path: &Path) -> Result<(), SinkError> {
     let tried = || match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        Ok(there) if there.is_file() => OpenOptions::new().append(true).open(path).map(drop),
+        Ok(there) if there.is_file() => {
+            let file = OpenOptions::new().append(true).open(path)?;
+            lock::check(&file)
+        }
         // A pipe or a device; opening it could wait for its reader.
         Ok(_) => Ok(()),
         Err(_) => probe_folder(path),
@@ -109,6 +121,15 @@ pub(crate) fn open_error(path: &Path, error: &io::Error) -> SinkError {
             what,
             reason: "it is a folder".to_owned(),
             remedy,
+        };
+    }
+    if error.kind() == ErrorKind::ResourceBusy {
+        return SinkError::Busy {
+            what,
+            reason: "another writer has it open".to_owned(),
+            remedy: "let that run end first, or choose another folder with --out: a file has one \
+                     writer at a time"
+                .to_owned(),
         };
     }
     SinkError::Open {

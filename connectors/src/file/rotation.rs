@@ -100,6 +100,12 @@ impl Names {
         (self.folder.join(name), part)
     }
 
+    /// The file whose lock is the row's.
+    pub(crate) fn lock(&self) -> PathBuf {
+        let name = format!(".{}{}.lock", self.stem, self.endings);
+        self.folder.join(name)
+    }
+
     /// The row in words.
     pub(crate) fn shown(&self) -> String {
         self.file("", "*").0.display().to_string()

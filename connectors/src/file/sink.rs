@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::compression::Compression;
 use super::epoch_files::EpochFiles;
-use super::epochs::FileEpochs;
+use super::epochs::{self, FileEpochs};
 use super::output::{self, Memory, Output};
 use super::rotation::{RotatingWriter, Rotation};
 use super::writers::{CsvWriter, JsonLinesWriter, Layout, RowsWriter};
@@ -163,6 +164,13 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         Ok(())
     }
 
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        if self.rotation.is_some() {
+            return Ok(None);
+        }
+        epochs::published(&self.path, slots)
+    }
+
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
         if let Some(rotation) = self.rotation {
             let start = Arc::clone(&self.start);
@@ -311,6 +319,55 @@ mod tests {
         let reason = "a row has 1 cells, the header 2 columns".to_owned();
         assert_eq!(refused.take(), [(1, reason)]);
         assert_eq!(contents(&path), "a,b\n0,1\n0,1\n");
+    }
+
+    #[test]
+    fn a_second_writer_is_refused_and_changes_nothing() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        let sink = FileSink::<Score>::json_lines(&path);
+        let mut writer = sink.open().unwrap();
+        let mut refused = Refused::default();
+        writer.write(&SCORES.map(record), &mut refused).unwrap();
+        writer.flush().unwrap();
+        let before = contents(&path);
+        let busy = [
+            sink.check(),
+            sink.open().map(drop),
+            sink.open_epochs("fraud/scores/1").map(drop),
+        ];
+        for outcome in busy {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, SinkError::Busy { .. }), "{error}");
+            assert!(
+                error.to_string().contains("let that run end first"),
+                "{error}"
+            );
+        }
+        assert_eq!(contents(&path), before);
+        drop(writer);
+        let writer = sink.open_epochs("fraud/scores/1").unwrap();
+        let error = sink.open_epochs("fraud/scores/2").map(drop).unwrap_err();
+        assert!(matches!(error, SinkError::Busy { .. }), "{error}");
+        drop(writer);
+        sink.check().unwrap();
+    }
+
+    #[test]
+    fn how_far_has_been_published_is_known_by_slot() {
+        let folder = tempdir().unwrap();
+        let sink = FileSink::<Score>::json_lines(folder.path().join("scores.jsonl"));
+        let published = |slots: &str| sink.published(slots).unwrap().map(|epoch| epoch.0);
+        assert_eq!(published("fraud/scores/"), None);
+        let mut writer = sink.open_epochs("fraud/scores/01").unwrap();
+        let (mut outbox, mut refused) = (Vec::new(), Refused::default());
+        let staged = writer.stage(&SCORES.map(record), &mut outbox, &mut refused);
+        staged.unwrap();
+        writer.publish(Epoch(7), &outbox).unwrap();
+        assert_eq!(published("fraud/scores/"), Some(7));
+        assert_eq!(published("fraud/scores/01"), Some(7));
+        assert_eq!(published("fraud/scores/02"), None);
+        assert_eq!(published("other/scores/"), None);
     }
 
     fn check_refused(path: &Path, parts: &[&str]) {

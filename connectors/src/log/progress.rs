@@ -51,6 +51,16 @@ pub(crate) fn print(frame: &Frame<'_>) -> u32 {
 
 /// Looks for the last note of a slot, from the end of the partition on.
 pub(crate) fn find(partition: &Path, slot: &str) -> Result<Found, LogError> {
+    find_last(partition, |key| key == slot.as_bytes())
+}
+
+/// Up to which epoch slots whose names begin so have published, by the last note of any of them.
+pub(crate) fn find_epoch(partition: &Path, slots: &str) -> Result<Option<u64>, LogError> {
+    let found = find_last(partition, |key| key.starts_with(slots.as_bytes()))?;
+    Ok(found.progress.map(|progress| progress.epoch))
+}
+
+fn find_last(partition: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Found, LogError> {
     let mut behind: Vec<u32> = Vec::new();
     for base in segment::list(partition)?.into_iter().rev() {
         let Some(segment) = Segment::open(partition, base)? else {
@@ -62,7 +72,7 @@ pub(crate) fn find(partition: &Path, slot: &str) -> Result<Found, LogError> {
             let frame = frames.current();
             match frame.kind {
                 Kind::User => prints.push(print(&frame)),
-                Kind::Progress if frame.key == Some(slot.as_bytes()) => {
+                Kind::Progress if frame.key.is_some_and(&is_wanted) => {
                     let note = serde_json::from_slice(frame.payload);
                     progress = Some(note.map_err(|error| {
                         frames.corrupt(&format!("a note of progress cannot be read: {error}"))

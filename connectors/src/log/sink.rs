@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
@@ -186,6 +187,17 @@ impl<T: 'static> Sink<T> for LogSink<T> {
 
     fn check_epochs(&self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        let epochs = self.topic.find().and_then(|partitions| {
+            let partitions = 0..partitions.unwrap_or(0);
+            let epochs = partitions
+                .map(|partition| progress::find_epoch(&self.topic.partition(partition), slots));
+            epochs.collect::<Result<Vec<_>, _>>()
+        });
+        let epochs = epochs.map_err(|error| error.opening_sink(&self.describe()))?;
+        Ok(epochs.into_iter().flatten().max().map(Epoch))
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {

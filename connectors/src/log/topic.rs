@@ -76,7 +76,7 @@ impl Topic {
     }
 
     /// How many partitions the topic has, if it is there.
-    fn find(&self) -> Result<Option<u32>, LogError> {
+    pub(crate) fn find(&self) -> Result<Option<u32>, LogError> {
         self.check_name()?;
         let path = self.folder().join("topic.json");
         let text = match fs::read_to_string(&path) {

@@ -46,6 +46,11 @@ impl Checkpoints {
         })
     }
 
+    /// Where they are, for messages.
+    pub(crate) fn describe(&self) -> String {
+        self.store.describe()
+    }
+
     /// The same pipeline's checkpoints in another store.
     pub(super) fn in_store(&self, store: Arc<dyn Store>) -> Self {
         Self {

@@ -160,6 +160,11 @@ impl CheckpointError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store { source, .. } if source.is_transient())
     }
+
+    /// Whether there is no room in the store.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.kind == StoreErrorKind::Full)
+    }
 }
 
 fn remedy(kind: StoreErrorKind) -> &'static str {

@@ -121,6 +121,7 @@ impl<'s> EpochSite<'s> {
                     activate_after(&own, wait);
                     return;
                 }
+                epochs.note_end(turn.open, clock.now_ns());
                 turn.open += 1;
                 turn.due_ns = None;
                 let all = (0..workers).map(|worker| (worker, turn.open));

@@ -22,7 +22,9 @@ use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
-use crate::state::{KeyedState, State, StateError, decode_all, encode_to, merge_pieces};
+use crate::state::{
+    EncodedKeys, KeyedState, State, StateError, decode_all, encode_to, merge_pieces,
+};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -128,13 +130,6 @@ impl Seat {
     pub(crate) fn resume(self, state: &StepState) -> WatermarkMerge {
         state.resume_watermarks((self.worker, self.workers), self.inputs, self.is_local)
     }
-
-    /// What there is of the key groups that the worker owns.
-    pub(crate) fn own(self, groups: &BTreeMap<KeyGroup, Vec<u8>>) -> impl Iterator<Item = &[u8]> {
-        let is_own = move |group: &KeyGroup| group.owner(self.workers) == self.worker;
-        let own = groups.iter().filter(move |(group, _)| is_own(group));
-        own.map(|(_, bytes)| bytes.as_slice())
-    }
 }
 
 /// A step with all that it needs to take packets in.
@@ -168,7 +163,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         order: Order,
         key: F,
     ) -> Self {
-        let restored = job.restored.get(&metrics.id);
+        let restored = job.restored.take(&metrics.id, seat.groups());
         let pen = job.telemetry.ledger().pen();
         let mut shell = Self {
             seat,
@@ -197,7 +192,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 
     /// Puts another step in the place of this one, which goes on from `state`.
-    pub(crate) fn restart(&mut self, step: S, state: &StepState) -> Result<(), StateError> {
+    pub(crate) fn restart(&mut self, step: S, state: StepState) -> Result<(), StateError> {
         self.step = step;
         self.state = KeyedState::default();
         self.queue = EventTimeQueue::default();
@@ -205,14 +200,15 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
     }
 
     /// Takes in the key groups that this worker owns now.
-    fn restore(&mut self, state: &StepState) -> Result<(), StateError> {
+    fn restore(&mut self, mut state: StepState) -> Result<(), StateError> {
         let id = &self.metrics.id;
-        for bytes in self.seat.own(&state.keys) {
-            self.state.restore(id, bytes)?;
+        // Bytes go as soon as they have been read: there may be many.
+        for bytes in std::mem::take(&mut state.keys).into_values() {
+            self.state.restore(id, &bytes)?;
         }
         let mut waiting = Vec::new();
-        for bytes in self.seat.own(&state.waiting) {
-            decode_all(id, bytes, |record| waiting.push(record))?;
+        for bytes in std::mem::take(&mut state.waiting).into_values() {
+            decode_all(id, &bytes, |record| waiting.push(record))?;
         }
         // They have been read before, and count in this job from here on.
         let mut pen = self.job.telemetry.ledger().pen();
@@ -223,39 +219,12 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             self.step.waiting(state, &mut |origin| pen.read(origin));
         }
         self.queue.push(waiting, |value| self.step.rank(value));
-        self.watermarks = self.seat.resume(state);
+        self.watermarks = self.seat.resume(&state);
         self.emitted = self.watermarks.current();
         self.is_told = false;
         self.step.accepts(&self.state).map_err(|reason| {
             let step = id.clone();
             StateError::Refused { step, reason }
-        })
-    }
-
-    /// What the step must keep over a restart, of its keys only what has changed since the last
-    /// call; to be asked between packets.
-    pub(crate) fn take_state(&mut self) -> Result<StepState, postcard::Error> {
-        let mut waiting = BTreeMap::new();
-        for record in self.queue.waiting() {
-            let hash = guard(|| key_hash(&(self.key)(&record.value)));
-            let group = hash.map_or(KeyGroup(0), KeyGroup::of);
-            encode_to(&mut waiting, group, record)?;
-        }
-        let is_base = self.state.is_untaken();
-        let mut keys = self.state.take_changed()?;
-        // A step may have looked for a key, as its watermark moved, that another worker owns: what
-        // it has made by that must not go over what is there.
-        let own = self.seat.groups();
-        keys.retain(|group, _| own.contains(*group));
-        Ok(StepState {
-            keys,
-            bases: if is_base {
-                self.seat.groups()
-            } else {
-                KeyGroups::NONE
-            },
-            waiting,
-            watermarks: vec![self.watermarks.clone()],
         })
     }
 
@@ -329,8 +298,34 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn take_state(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
-        Shell::take_state(self)
+    fn begin_taking(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
+        let mut waiting = BTreeMap::new();
+        for record in self.queue.waiting() {
+            let hash = guard(|| key_hash(&(self.key)(&record.value)));
+            let group = hash.map_or(KeyGroup(0), KeyGroup::of);
+            encode_to(&mut waiting, group, record)?;
+        }
+        let bases = match self.state.begin_taking() {
+            true => self.seat.groups(),
+            false => KeyGroups::NONE,
+        };
+        Ok(StepState {
+            keys: BTreeMap::new(),
+            bases,
+            waiting,
+            watermarks: vec![self.watermarks.clone()],
+        })
+    }
+
+    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error> {
+        let mut keys = self.state.take_some(most)?;
+        if let Some(keys) = &mut keys {
+            // A step may have looked for a key, as its watermark moved, that another worker owns:
+            // what it has made by that must not go over what is there.
+            let own = self.seat.groups();
+            keys.retain(|group, _| own.contains(*group));
+        }
+        Ok(keys)
     }
 }
 

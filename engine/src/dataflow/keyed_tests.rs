@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobOptions, StopHandle};
+use crate::step_state::RestoredStates;
 use crate::telemetry::{StepKind, Telemetry};
 use crate::time::EventTime;
 
@@ -44,10 +45,8 @@ type CountShell = Shell<i64, Count, fn(&i64) -> i64>;
 fn job(restored: Option<StepState>) -> Arc<JobContext> {
     let telemetry = Arc::new(Telemetry::default());
     let mut job = JobContext::new(JobOptions::default(), telemetry, StopHandle::default());
-    job.restored = restored
-        .map(|state| ("count".to_owned(), state))
-        .into_iter()
-        .collect();
+    let restored = restored.map(|state| ("count".to_owned(), state));
+    job.restored = RestoredStates::new(restored.into_iter().collect());
     Arc::new(job)
 }
 
@@ -133,9 +132,9 @@ proptest! {
         let before = job(None);
         let mut halted = shell(&before, 0, 1, false);
         let mut found = run(&mut halted, numbered(&sent).take(first));
-        let mut state = halted.take_state().unwrap();
+        let mut state = halted.take_state(Tick::MAX).unwrap();
         found.extend(run(&mut halted, numbered(&sent).take(second).skip(first)));
-        state.extend(halted.take_state().unwrap());
+        state.extend(halted.take_state(Tick::MAX).unwrap());
         let bytes = postcard::to_allocvec(&state).unwrap();
         let state = postcard::from_bytes(&bytes).unwrap();
 
@@ -153,7 +152,7 @@ fn more_workers_share_what_one_has_left() {
     let before = job(None);
     let mut one = shell(&before, 0, 1, false);
     run(&mut one, numbered(&sent));
-    let state = one.take_state().unwrap();
+    let state = one.take_state(Tick::MAX).unwrap();
     let mut expected: Vec<_> = run(&mut one, numbered(&end))
         .into_iter()
         .flat_map(|g| g.0)
@@ -184,7 +183,7 @@ fn state_that_cannot_be_used_fails_the_job_by_the_steps_name() {
     let before = job(None);
     let mut one = shell(&before, 0, 1, false);
     run(&mut one, numbered(&[(0, vec![1, 2], 3), (1, vec![], 3)]));
-    let good = one.take_state().unwrap();
+    let good = one.take_state(Tick::MAX).unwrap();
     let mut broken = good.clone();
     broken.keys.insert(KeyGroup(3), vec![0xff]);
     for (state, refuses, reason) in [

@@ -28,7 +28,7 @@ use crate::ledger::{Fate, Pen};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::state::{KeyedState, StateError};
+use crate::state::{EncodedKeys, KeyedState, StateError};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
@@ -85,7 +85,7 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
         metrics: Arc<StepMetrics>,
         horizon: Duration,
     ) -> Self {
-        let restored = job.restored.get(&metrics.id);
+        let restored = job.restored.take(&metrics.id, seat.groups());
         let mut join = Self {
             seat,
             job: Arc::clone(job),
@@ -116,19 +116,19 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 
     /// Takes in the key groups that this worker owns now; leaves in the updates what differential
     /// is to be filled with at [`RESTORED`].
-    fn restore(&mut self, saved: &StepState) -> Result<(), StateError> {
+    fn restore(&mut self, mut saved: StepState) -> Result<(), StateError> {
         let id = &self.metrics.id;
-        for bytes in self.seat.own(&saved.keys) {
-            self.state.restore(id, bytes)?;
+        for bytes in std::mem::take(&mut saved.keys).into_values() {
+            self.state.restore(id, &bytes)?;
         }
         let mut waiting = Waiting::default();
-        for bytes in self.seat.own(&saved.waiting) {
-            waiting.decode(id, bytes)?;
+        for bytes in std::mem::take(&mut saved.waiting).into_values() {
+            waiting.decode(id, &bytes)?;
         }
         // They have been read before, and count in this job from here on.
         waiting.origins().for_each(|origin| self.pen.read(origin));
         self.waiting.insert(FIRST, waiting);
-        self.watermarks = self.seat.resume(saved);
+        self.watermarks = self.seat.resume(&saved);
         let states = self.state.iter();
         let other = states
             .map(|(_, related)| related.horizon_us)
@@ -166,35 +166,6 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
             }
             true
         });
-    }
-
-    /// What the step must keep over a restart, of its keys only what has changed since the last
-    /// call, as of the end of what waits before the tick `end`; to be asked when no tick is
-    /// [open](Self::is_open).
-    pub(super) fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
-        assert!(
-            !self.is_open(),
-            "invariant: what was taken in has been told"
-        );
-        let mut watermarks = self.watermarks.clone();
-        let mut groups = BTreeMap::new();
-        for (_, waiting) in self.waiting.range(..end) {
-            waiting.encode(&mut groups)?;
-            for &(input, watermark) in &waiting.watermarks {
-                watermarks.update(input, watermark);
-            }
-        }
-        let is_base = self.state.is_untaken();
-        Ok(StepState {
-            keys: self.state.take_changed()?,
-            bases: if is_base {
-                self.seat.groups()
-            } else {
-                KeyGroups::NONE
-            },
-            waiting: groups,
-            watermarks: vec![watermarks],
-        })
     }
 
     /// Who the step is for those that save its state.
@@ -436,8 +407,35 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 }
 
 impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
-    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
-        LatestJoin::take_state(self, end)
+    /// As of the end of what waits before the tick `end`; to be asked when no tick is
+    /// [open](Self::is_open).
+    fn begin_taking(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+        assert!(
+            !self.is_open(),
+            "invariant: what was taken in has been told"
+        );
+        let mut watermarks = self.watermarks.clone();
+        let mut groups = BTreeMap::new();
+        for (_, waiting) in self.waiting.range(..end) {
+            waiting.encode(&mut groups)?;
+            for &(input, watermark) in &waiting.watermarks {
+                watermarks.update(input, watermark);
+            }
+        }
+        let bases = match self.state.begin_taking() {
+            true => self.seat.groups(),
+            false => KeyGroups::NONE,
+        };
+        Ok(StepState {
+            keys: BTreeMap::new(),
+            bases,
+            waiting: groups,
+            watermarks: vec![watermarks],
+        })
+    }
+
+    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error> {
+        self.state.take_some(most)
     }
 }
 

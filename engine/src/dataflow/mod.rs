@@ -24,7 +24,7 @@ mod relation_tests;
 pub(crate) mod route;
 pub(crate) mod sink;
 pub(crate) mod source;
-mod stateful;
+pub(crate) mod stateful;
 pub(crate) mod unary;
 mod wake;
 

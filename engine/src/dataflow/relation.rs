@@ -158,6 +158,7 @@ fn gate<'s, K: Key, L: Data + Fact, R: Data + Fact>(
                 {
                     boundary.close(join, frontiers, first);
                 }
+                boundary.take_some(join, 0);
                 boundary.acknowledge();
             }
             let is_complete = |tick| frontiers.iter().all(|front| !front.less_equal(tick));

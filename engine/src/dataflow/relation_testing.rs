@@ -11,11 +11,12 @@ use timely::worker::Worker;
 use super::keyed::Seat;
 use super::latest_join::LatestJoin;
 use super::relation::run;
+use super::stateful::TakeState;
 use super::{Site, Tick};
 use crate::job::{JobContext, JobOptions, StopHandle};
 use crate::record::{Origin, Packet, Record};
 use crate::relation::Change;
-use crate::step_state::StepState;
+use crate::step_state::{RestoredStates, StepState};
 use crate::telemetry::{StepKind, Telemetry};
 use crate::time::{EventTime, secs};
 use crate::watermark::Watermark;
@@ -76,10 +77,8 @@ pub(super) fn execute(plan: Run) -> Done {
     let stop = StopHandle::default();
     let mut job = JobContext::new(JobOptions::default(), Arc::clone(&telemetry), stop);
     let restored = plan.restored.clone();
-    job.restored = restored
-        .map(|state| ("join".to_owned(), state))
-        .into_iter()
-        .collect();
+    let restored = restored.map(|state| ("join".to_owned(), state));
+    job.restored = RestoredStates::new(restored.into_iter().collect());
     let job = Arc::new(job);
     let (seen, left): (Arc<Mutex<Seen>>, Arc<Mutex<Vec<_>>>) = Default::default();
     let workers = plan.workers;

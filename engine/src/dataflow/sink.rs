@@ -190,7 +190,7 @@ fn desk<T: Data>(
         .epochs
         .as_ref()
         .and_then(|epochs| epochs.restored.as_ref());
-    if restored.is_some_and(|restored| !restored.outboxes(&metrics.id).is_empty()) {
+    if restored.is_some_and(|restored| restored.has_outboxes(&metrics.id)) {
         return Err(SinkError::Open {
             what: config.describe(),
             reason: "epochs that were to be delivered exactly once are not published yet"
@@ -352,8 +352,8 @@ impl<T: Data> End<T> {
             groups,
             job: Arc::clone(&site.job),
         };
-        if let Some(state) = site.job.restored.get(id)
-            && let Err(error) = end.restore(id, state, (worker, workers), inputs)
+        if let Some(state) = site.job.restored.take(id, groups)
+            && let Err(error) = end.restore(id, &state, (worker, workers), inputs)
         {
             site.job.fail(error.to_string());
         }
@@ -368,10 +368,8 @@ impl<T: Data> End<T> {
         inputs: usize,
     ) -> Result<(), StateError> {
         let mut waiting = Vec::new();
-        for (group, bytes) in &state.waiting {
-            if self.groups.contains(*group) {
-                decode_all(id, bytes, |record| waiting.push(record))?;
-            }
+        for bytes in state.waiting.values() {
+            decode_all(id, bytes, |record| waiting.push(record))?;
         }
         // They have been read before, and count in this job from here on.
         let mut pen = self.job.telemetry.ledger().pen();

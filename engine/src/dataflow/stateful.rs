@@ -15,6 +15,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::progress::frontier::MutableAntichain;
 use timely::progress::operate::FrontierInterest;
+use timely::scheduling::Activator;
 
 use super::epoch::{epoch_of, first_tick, open_epoch};
 use super::unary::{SideEdges, SideOutputs, Sides};
@@ -24,7 +25,15 @@ use crate::epochs::{Ack, Epochs, MergePieces, Reply, Save, Saved};
 use crate::job::JobContext;
 use crate::letters::Letters;
 use crate::record::{Data, Packet};
+use crate::state::EncodedKeys;
 use crate::step_state::StepState;
+use crate::turns;
+
+/// So many of the keys that are being taken are encoded whenever the operator is called, some 50
+/// microseconds' worth.
+const KEYS_AT_ONCE: usize = 64;
+/// And one more for so many records, so that it does not last much longer where these are many.
+const RECORDS_PER_KEY: usize = 4;
 
 /// What a stateful operator runs.
 pub(super) trait Stateful<I, O>: TakeState + 'static {
@@ -33,13 +42,30 @@ pub(super) trait Stateful<I, O>: TakeState + 'static {
 }
 
 /// Whatever has something to keep over a restart.
-pub(super) trait TakeState {
-    /// What is to be kept, between two packets, as of the tick `end` before which all has come: of
-    /// keyed state what has changed.
+pub(crate) trait TakeState {
+    /// Begins to take what is to be kept, between two packets, as of the tick `end` before which all
+    /// has come: gives all of it but the keys that have changed.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+    fn begin_taking(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+
+    /// Encodes up to `most` more of these keys, as they were then. Gives all of them once none is left.
+    ///
+    /// # Errors
+    /// When something refuses to be written.
+    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error>;
+
+    /// All at once.
+    ///
+    /// # Errors
+    /// When something refuses to be written.
+    fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+        let mut state = self.begin_taking(end)?;
+        let keys = self.take_keys(usize::MAX)?;
+        state.keys = keys.expect("invariant: no key is left");
+        Ok(state)
+    }
 }
 
 /// Who an operator is for those that save its state.
@@ -84,6 +110,7 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
         let mut held = Held::default();
         let ports = if sides == Sides::DeadAndLate { 3 } else { 2 };
         move |frontiers| {
+            let mut records = 0;
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > boundary.epoch {
@@ -91,6 +118,7 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
                     return;
                 }
                 for packet in packets.drain(..) {
+                    records += packet.records.len();
                     step.take_in(packet, &mut outputs.given, &mut outputs.letters);
                 }
                 outputs.send([&capability; 3]);
@@ -104,6 +132,7 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
                     outputs.send([&at[0], &at[1], &at[at.len() - 1]]);
                 }
             }
+            boundary.take_some(&mut step, records);
             boundary.acknowledge();
         }
     });
@@ -154,6 +183,9 @@ pub(super) struct Boundary {
     pub(super) epoch: u64,
     /// The right to acknowledge it; none once nothing more will come.
     open: Option<Capability<Tick>>,
+    /// What is being taken at the end of the epoch that was closed last; its keys are still to come.
+    taking: Option<Save>,
+    activator: Activator,
     /// Epochs that are over and not durable yet.
     closed: VecDeque<(u64, Capability<Tick>)>,
     saved: Receiver<Saved>,
@@ -181,7 +213,7 @@ impl Boundary {
         }
         let (saved_sender, saved) = unbounded();
         let address = builder.operator_info().address;
-        let activator = site.scope.worker().sync_activator_for(address.to_vec());
+        let waker = site.scope.worker().sync_activator_for(address.to_vec());
         Some(Self {
             job: Arc::clone(&site.job),
             epochs: Arc::clone(epochs),
@@ -189,6 +221,8 @@ impl Boundary {
             worker: site.worker(),
             epoch: 0,
             open: None,
+            taking: None,
+            activator: site.scope.activator_for(address),
             closed: VecDeque::new(),
             saved,
             early: BTreeMap::new(),
@@ -196,7 +230,7 @@ impl Boundary {
                 saved: saved_sender,
                 wake: Arc::new(move || {
                     // Fails only when the worker has gone.
-                    let _ = activator.activate();
+                    let _ = waker.activate();
                 }),
             },
             acks: OutputBuilder::from(acks),
@@ -214,25 +248,53 @@ impl Boundary {
         self.open.is_some() && open_epoch(frontier).is_none_or(|open| open > self.epoch)
     }
 
-    /// Has the state at the end of the open epoch saved, and opens the next one in which there is
-    /// something.
+    /// Begins to take the state at the end of the open epoch, and opens the next one in which there
+    /// is something.
     pub(super) fn close(
         &mut self,
         step: &mut impl TakeState,
         frontiers: &[MutableAntichain<Tick>],
         first_held: Option<u64>,
     ) {
-        match step.take_state(first_tick(self.epoch + 1)) {
-            Ok(state) => {
-                let save = self.saving(state);
-                self.epochs.save(save);
-            }
-            Err(error) => self.job.fail(format!(
-                "state of step `{}` cannot be written: {error}",
-                self.identity.id
-            )),
+        self.take_up_to(step, usize::MAX);
+        match step.begin_taking(first_tick(self.epoch + 1)) {
+            Ok(state) => self.taking = Some(self.saving(state)),
+            Err(error) => self.fail(&error),
         }
         self.open_next(frontiers, first_held);
+    }
+
+    /// Goes on with what is being taken, beside so many records: little at a time, so that these do
+    /// not wait for it.
+    pub(super) fn take_some(&mut self, step: &mut impl TakeState, records: usize) {
+        let most = match turns::random() {
+            None => KEYS_AT_ONCE + records / RECORDS_PER_KEY,
+            Some(any) => (any % 3) as usize,
+        };
+        self.take_up_to(step, most);
+        if self.taking.is_some() {
+            self.activator.activate();
+        }
+    }
+
+    fn take_up_to(&mut self, step: &mut impl TakeState, most: usize) {
+        let Some(mut save) = self.taking.take() else {
+            return;
+        };
+        match step.take_keys(most) {
+            Ok(Some(keys)) => {
+                save.state.keys = keys;
+                self.epochs.save(save);
+            }
+            Ok(None) => self.taking = Some(save),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&self, error: &postcard::Error) {
+        let id = &self.identity.id;
+        let reason = format!("state of step `{id}` cannot be written: {error}");
+        self.job.fail(reason);
     }
 
     /// What is to be made durable of the open epoch.

@@ -1,6 +1,9 @@
 //! How a flow differs from the checkpoint that it is to go on from.
 
+use serde_json::Value;
+
 use super::Checkpointing;
+use super::sealer::LEFT;
 use crate::checkpoint::{CheckpointError, Checkpoints, Epoch, Manifest};
 use crate::flow::{Graph, Node};
 use crate::telemetry::StepKind;
@@ -12,7 +15,7 @@ pub struct Comparison {
     pub epoch: Epoch,
     /// Sources and steps with state that the checkpoint does not know: they begin anew.
     pub added: Vec<String>,
-    /// Those that the flow no longer has, whose state would be left behind.
+    /// Those that the flow no longer has, whose state would be left behind, and has not been yet.
     pub dropped: Vec<String>,
     /// Why the job cannot go on at all: steps that have another type now.
     pub changed: Vec<String>,
@@ -25,6 +28,8 @@ impl Comparison {
         let source = StepKind::Source.word();
         let sources = manifest.sources.iter().map(|own| (&own.id, source));
         let (mut dropped, mut changed) = (Vec::new(), Vec::new());
+        let noted = manifest.notes.get(LEFT).and_then(Value::as_array);
+        let is_left = |id: &str| noted.is_some_and(|left| left.iter().any(|other| other == id));
         for (id, kind) in sources.chain(steps.clone()) {
             match known(id) {
                 Some(node) if kind_of(node) == kind => {}
@@ -34,6 +39,7 @@ impl Comparison {
                     kind_of(node),
                     manifest.epoch,
                 )),
+                None if is_left(id) => {}
                 None => dropped.push(id.clone()),
             }
         }
@@ -74,6 +80,12 @@ impl Checkpointing {
         let manifest = checkpoints.candidate(&self.from)?;
         Ok(manifest.map(|manifest| Comparison::of(&manifest, graph)))
     }
+}
+
+/// The sources of a manifest that a flow does not have any more.
+pub(super) fn left(manifest: &Manifest, graph: &Graph) -> Vec<String> {
+    let left = manifest.sources.iter().map(|source| source.id.clone());
+    left.filter(|id| !graph.contains(id)).collect()
 }
 
 /// The type of a stateful step.

@@ -24,10 +24,12 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// Begins a generation, which fences all earlier ones off, if the graph can go on from what there
-    /// is.
+    /// is. Where the store has no room for it, `wait` is asked to wait a while, with the reason; false
+    /// when the job has been asked to stop meanwhile.
     pub(crate) fn make(
         config: &Checkpointing,
         graph: &Graph,
+        wait: &mut dyn FnMut(&CheckpointError) -> bool,
     ) -> Result<(Generation, Self), FormError> {
         let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
         let checkpoints = checkpoints.map_err(cannot_begin)?;
@@ -43,7 +45,16 @@ impl Decision {
         if !errors.is_empty() {
             return Err(FormError::Refused(errors.join("\n")));
         }
-        let generation = checkpoints.begin(from).map_err(cannot_begin)?;
+        let generation = loop {
+            match checkpoints.begin(from) {
+                Err(error) if error.is_full() => {
+                    if !wait(&error) {
+                        return Err(FormError::Stopped);
+                    }
+                }
+                begun => break begun.map_err(cannot_begin)?,
+            }
+        };
         // Elsewhere, epochs have other numbers.
         let is_elsewhere = matches!(from, StartFrom::Elsewhere(_));
         let continued = generation.restored().filter(|_| !is_elsewhere);

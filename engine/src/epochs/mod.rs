@@ -12,8 +12,10 @@ mod ack;
 mod cluster_tests;
 mod comparison;
 mod decision;
+mod ends;
 mod failpoint;
 mod merger;
+mod published;
 #[cfg(test)]
 mod restart_tests;
 mod restored;
@@ -31,12 +33,14 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 pub(crate) use ack::Ack;
 pub use comparison::Comparison;
+use comparison::left;
 pub(crate) use decision::Decision;
 use decision::cannot_begin;
+use ends::Ends;
 pub(crate) use failpoint::Failpoint;
 pub(crate) use merger::MergePieces;
 pub(crate) use restored::{Restored, RestoredSource};
-pub(crate) use saver::{Reply, Save, Saved};
+pub(crate) use saver::{Reply, Save, Saved, WAITING};
 pub(crate) use sealer::Sealing;
 
 use crate::checkpoint::{
@@ -119,6 +123,9 @@ pub(crate) struct Epochs {
     start_token: Option<u64>,
     /// Tells the outputs of this row of checkpoints from those of others.
     lineage: u64,
+    ends: Ends,
+    /// The sources whose places are left behind: they are not in the graph any more.
+    left: Vec<String>,
 }
 
 /// How far the sealing has got.
@@ -129,8 +136,8 @@ struct Progress {
 }
 
 impl Epochs {
-    /// Begins as was decided, with the generation in the process that seals; the states of the steps
-    /// are there for workers that own these key groups.
+    /// Begins as was decided, with the generation in the process that seals, the first one; the states
+    /// of the steps are there for workers that own these key groups.
     pub(crate) fn begin(
         config: &Checkpointing,
         graph: &Graph,
@@ -140,9 +147,10 @@ impl Epochs {
     ) -> Result<Self, FormError> {
         let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
         let checkpoints = checkpoints.map_err(cannot_begin)?;
+        let share = (groups, generation.is_some());
         let restored = decision.restored.as_ref();
-        let restored = restored.map(|manifest| {
-            let mut restored = Restored::load(&checkpoints, manifest, graph, groups)?;
+        let states = restored.map(|manifest| {
+            let mut restored = Restored::load(&checkpoints, manifest, graph, share)?;
             if restored::lineage(manifest) != Some(decision.lineage) {
                 restored.forget_published();
             }
@@ -152,6 +160,8 @@ impl Epochs {
             pipeline: config.pipeline.clone(),
             start_token: config.start_token,
             lineage: decision.lineage,
+            ends: Ends::default(),
+            left: restored.map_or_else(Vec::new, |manifest| left(manifest, graph)),
             listeners: Mutex::default(),
             merges: Mutex::default(),
             first: decision.first,
@@ -159,7 +169,7 @@ impl Epochs {
             writer: checkpoints.writer(decision.generation),
             checkpoints,
             generation: Mutex::new(generation),
-            restored: restored.transpose()?,
+            restored: states.transpose()?,
             saves: unbounded(),
             progress: Mutex::default(),
             moved: Condvar::new(),
@@ -269,7 +279,7 @@ impl Epochs {
 
     /// Under which name a sink notes outside how far it has published.
     pub(crate) fn slot(&self, sink: &str) -> String {
-        format!("{}/{sink}/{:016x}", self.pipeline, self.lineage)
+        published::slot(&self.pipeline, sink, Some(self.lineage))
     }
 
     /// Notes that an outbox has grown.

@@ -2,6 +2,7 @@
 //! than the newest epoch.
 
 use std::sync::Arc;
+use std::thread;
 
 use super::tests::{Outputs, ended, options};
 use super::{Checkpointing, Comparison, Failpoint};
@@ -12,8 +13,8 @@ use crate::keyed::{Context, KeyedStep};
 use crate::ledger::Fates;
 use crate::record::Record;
 use crate::telemetry::{StepKind, Telemetry};
-use crate::testing::{Collect, Events, SimulatedStore};
-use crate::time::{EventTime, secs};
+use crate::testing::{Collect, Events, SimulatedStore, StoreFaults};
+use crate::time::{EventTime, millis, secs};
 use crate::{RunError, run};
 
 /// Numbers the values of each key.
@@ -174,4 +175,114 @@ fn what_differs_from_a_checkpoint_is_told() {
         (2, 1)
     );
     assert!(compared.errors(true)[0].contains("step `count` is a other step"));
+}
+
+#[test]
+fn a_source_is_left_behind_once_and_keeps_its_place() {
+    let (store, collect) = (SimulatedStore::new(1), Collect::default());
+    let with = |allows: bool| {
+        let mut options = options(1, Order::EventTime, Some(&store));
+        let checkpoints = options.checkpoints.as_mut().expect("it takes checkpoints");
+        checkpoints.allow_dropped_state = allows;
+        options
+    };
+    let refused = |sources: &'static [(&'static str, i64)]| {
+        let build = move |flow: &mut Flow<'_>| {
+            for (id, seconds) in sources {
+                flow.source(id, Events::new((0..*seconds).collect::<Vec<_>>()))
+                    .event_time(|n: &i64| EventTime::from_seconds(*n), secs(5))
+                    .key_by(|n| n % 7)
+                    .step("count", "count", Count)
+                    .sink("counts", Collect::default());
+            }
+            Ok(())
+        };
+        run(with(false), Arc::default(), StopHandle::default(), build)
+            .expect_err("a source is missing")
+    };
+    counted(with(false), &[("a", 50), ("b", 50)], &collect);
+    let error = refused(&[("a", 60)]).to_string();
+    assert!(
+        error.contains("`b`") && error.contains("--allow-dropped-state"),
+        "{error}"
+    );
+    counted(with(true), &[("a", 60)], &collect);
+    // From here on there is a manifest that knows of it.
+    counted(with(false), &[("a", 70)], &collect);
+    let fates = counted(with(false), &[("a", 80), ("b", 60)], &collect);
+    assert_eq!(fates.records_in, 10 + 10);
+    assert!(!newest(&with(false)).notes.contains_key("left"));
+    let error = refused(&[("a", 80)]).to_string();
+    assert!(error.contains("`b`"), "it is there again: {error}");
+}
+
+#[test]
+fn a_start_waits_for_room_and_says_why() {
+    let (store, outputs) = (SimulatedStore::new(1), Outputs::default());
+    store.set_faults(StoreFaults {
+        is_full: 1.0,
+        ..StoreFaults::default()
+    });
+    let telemetry = Arc::new(Telemetry::default());
+    let job = {
+        let (telemetry, build) = (Arc::clone(&telemetry), outputs.build(false));
+        let options = options(1, Order::EventTime, Some(&store));
+        thread::spawn(move || run(options, telemetry, StopHandle::default(), build))
+    };
+    while telemetry.waiting().is_empty() {
+        thread::sleep(millis(1));
+    }
+    let waiting = &telemetry.waiting()[0];
+    assert!(waiting.reason.contains("free some room"), "{waiting:?}");
+    assert_eq!(telemetry.records_in(), 0);
+    store.set_faults(StoreFaults::default());
+    let outcome = job.join().expect("it does not panic");
+    outcome.expect("it comes to a good end");
+    assert_eq!(telemetry.waiting(), []);
+    assert!(telemetry.fates().records_in > 0);
+    for name in ["epoch_sealed", "epoch_visible"] {
+        assert!(telemetry.timing(name).totals().0 > 0, "{name}");
+    }
+}
+
+#[test]
+fn a_start_that_waits_for_room_can_be_stopped() {
+    let (store, stop) = (SimulatedStore::new(1), StopHandle::default());
+    store.set_faults(StoreFaults {
+        is_full: 1.0,
+        ..StoreFaults::default()
+    });
+    stop.stop();
+    let options = options(1, Order::EventTime, Some(&store));
+    let (outcome, fates) = ended(options, &Outputs::default(), &stop, true);
+    outcome.expect("it ends as it was asked to");
+    assert_eq!(fates.records_in, 0);
+}
+
+#[test]
+fn what_has_been_published_is_not_begun_anew_without_its_checkpoints() {
+    let (store, outputs) = (SimulatedStore::new(1), Outputs::default());
+    let start = |store: &SimulatedStore| {
+        let options = options(1, Order::EventTime, Some(store));
+        ended(options, &outputs, &StopHandle::default(), false).0
+    };
+    start(&store).expect("it comes to a good end");
+    let missing = SimulatedStore::new(2);
+    let error = start(&missing).expect_err("its checkpoints are missing");
+    assert!(matches!(error, RunError::Plan(_)), "{error:?}");
+    let error = error.to_string();
+    assert!(error.contains("there are no checkpoints in"), "{error}");
+    assert!(error.contains("to begin anew, take away"), "{error}");
+    assert!(missing.objects().is_empty(), "nothing is written");
+    // Nor without the newest of them.
+    let older = store.copy();
+    let objects = older.objects().into_keys().rev();
+    let newest = objects.filter(|name| name.starts_with("log/")).take(2);
+    newest.for_each(|name| older.put(&name, None));
+    let error = start(&older).expect_err("its newest checkpoint is missing");
+    assert!(
+        error.to_string().contains("the newest checkpoint is epoch"),
+        "{error}"
+    );
+    start(&store).expect("nothing is missing here");
 }

@@ -1,10 +1,12 @@
 //! What a run goes on from.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use serde_json::Value;
 
 use super::decision::cannot_begin;
+use super::lock;
 use super::sealer::{LINEAGE, PUBLISHED};
 use crate::checkpoint::{
     Checkpoints, Epoch, KeyGroups, Manifest, Piece, Pieces, SourcePartition, SourceRecord,
@@ -13,6 +15,7 @@ use crate::cluster::opening::FormError;
 use crate::flow::Graph;
 use crate::key::KeyGroup;
 use crate::step_state::StepState;
+use crate::telemetry::StepKind;
 use crate::watermark::WatermarkMerge;
 
 /// The checkpoint that a run goes on from, but for the states of the steps.
@@ -20,10 +23,14 @@ pub(crate) struct Restored {
     /// By step id.
     pub(crate) sources: BTreeMap<String, RestoredSource>,
     states: BTreeMap<String, StepState>,
-    outboxes: BTreeMap<String, Vec<(Epoch, Vec<u8>)>>,
+    /// By sink, what it has still to publish, oldest first.
+    outboxes: Mutex<BTreeMap<String, Outboxes>>,
     /// How far sinks had published, in their own words.
     published: BTreeMap<String, String>,
 }
+
+/// What a sink has still to publish, by epoch.
+type Outboxes = Vec<(Epoch, Vec<u8>)>;
 
 /// How far a source has been read.
 pub(crate) struct RestoredSource {
@@ -33,19 +40,23 @@ pub(crate) struct RestoredSource {
 }
 
 impl Restored {
-    /// Reads what the manifest names of these key groups, and all outboxes, for a graph that has
-    /// room for it.
+    /// Reads what the manifest names of these key groups for a graph that has room for it; in the
+    /// first process all that is for sinks, too, since those with one writer have it there.
     pub(super) fn load(
         checkpoints: &Checkpoints,
         manifest: &Manifest,
         graph: &Graph,
-        groups: KeyGroups,
+        (groups, is_first): (KeyGroups, bool),
     ) -> Result<Self, FormError> {
         let mut states = BTreeMap::new();
         for step in &manifest.steps {
             if !graph.contains(&step.id) {
                 continue;
             }
+            let groups = match step.kind == StepKind::Sink.word() && is_first {
+                true => KeyGroups::ALL,
+                false => groups,
+            };
             let pieces = checkpoints.load(manifest, &step.id, groups);
             let mut pieces = pieces.map_err(cannot_begin)?;
             let watermarks = step.notes.get("watermarks").cloned().unwrap_or_default();
@@ -68,10 +79,10 @@ impl Restored {
         }
         let mut outboxes = BTreeMap::<_, Vec<_>>::new();
         for outbox in &manifest.outboxes {
-            for part in &outbox.parts {
+            let of_sink = outboxes.entry(outbox.sink.clone()).or_default();
+            for part in outbox.parts.iter().filter(|_| is_first) {
                 let content = checkpoints.read_part(part, KeyGroups::ALL);
                 let content = content.map_err(cannot_begin)?;
-                let of_sink = outboxes.entry(outbox.sink.clone()).or_default();
                 of_sink.extend(content.into_values().map(|bytes| (outbox.epoch, bytes)));
             }
         }
@@ -90,7 +101,7 @@ impl Restored {
         Ok(Self {
             sources: sources.collect(),
             states,
-            outboxes,
+            outboxes: Mutex::new(outboxes),
             published: published.collect(),
         })
     }
@@ -100,9 +111,18 @@ impl Restored {
         std::mem::take(&mut self.states)
     }
 
-    /// What a sink has still to publish of earlier runs, oldest first.
-    pub(crate) fn outboxes(&self, sink: &str) -> &[(Epoch, Vec<u8>)] {
-        self.outboxes.get(sink).map_or(&[], Vec::as_slice)
+    /// Whether a sink had something to publish.
+    pub(crate) fn has_outboxes(&self, sink: &str) -> bool {
+        lock(&self.outboxes).contains_key(sink)
+    }
+
+    /// Takes out what a sink has still to publish of earlier runs, oldest first.
+    pub(crate) fn take_outboxes(&self, sink: &str) -> Outboxes {
+        let mut outboxes = lock(&self.outboxes);
+        outboxes
+            .get_mut(sink)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// How far a sink had published, in its own words.

@@ -22,6 +22,9 @@ use crate::turns;
 const RETRY_MIN: Duration = millis(10);
 const RETRY_MAX: Duration = secs(1);
 
+/// What is said to wait when the store is away or full.
+pub(crate) const WAITING: &str = "checkpoint";
+
 /// What is to be made durable of a step at the end of an epoch.
 pub(crate) struct Save {
     pub(crate) epoch: u64,
@@ -102,13 +105,14 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
         keys,
         bases,
         waiting,
-        ..
-    } = &save.state;
+        watermarks,
+    } = save.state;
+    let (base, changed): (PartContent, PartContent) = keys
+        .into_iter()
+        .partition(|(group, _)| bases.contains(*group));
     if !bases.is_empty() {
-        let base = of_groups(keys, *bases);
-        parts.push(write(spec("keys", PartKind::Base, *bases), &base)?);
+        parts.push(write(spec("keys", PartKind::Base, bases), &base)?);
     }
-    let changed = of_groups(keys, KeyGroups::ALL.without(*bases));
     if !changed.is_empty() {
         let groups = changed.keys().copied().collect();
         parts.push(write(spec("keys", PartKind::Delta, groups), &changed)?);
@@ -116,7 +120,7 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
     if save.replaces_waiting && !save.groups.is_empty() {
         parts.push(write(
             spec("waiting", PartKind::Base, save.groups),
-            waiting,
+            &waiting,
         )?);
     }
     let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
@@ -125,7 +129,7 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
         kind: save.kind.clone(),
         worker: save.worker,
         parts,
-        watermarks: save.state.watermarks.into_iter().next()?,
+        watermarks: watermarks.into_iter().next()?,
         published: save.published,
     }];
     if let Some(outbox) = save.outbox {
@@ -144,13 +148,6 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
     })
 }
 
-fn of_groups(content: &PartContent, groups: KeyGroups) -> PartContent {
-    let wanted = content.iter().filter(|(group, _)| groups.contains(**group));
-    wanted
-        .map(|(group, bytes)| (*group, bytes.clone()))
-        .collect()
-}
-
 /// Makes a call until it succeeds; none when it cannot, or the job has ended meanwhile.
 pub(super) fn persist<R>(
     job: &JobContext,
@@ -158,13 +155,20 @@ pub(super) fn persist<R>(
     mut call: impl FnMut() -> Result<R, CheckpointError>,
 ) -> Option<R> {
     let mut wait = RETRY_MIN;
+    let mut has_waited = false;
     loop {
         match call() {
-            Ok(done) => return Some(done),
+            Ok(done) => {
+                if has_waited {
+                    job.telemetry.set_waiting(WAITING, what, None);
+                }
+                return Some(done);
+            }
             Err(error) if error.is_transient() => {
                 tracing::warn!(what, "a checkpoint waits: {error}");
-                job.telemetry
-                    .set_info("checkpoint_waits", &error.to_string());
+                let reason = Some(error.to_string());
+                job.telemetry.set_waiting(WAITING, what, reason);
+                has_waited = true;
             }
             Err(error @ CheckpointError::Superseded { .. }) => {
                 job.supersede(error.to_string());

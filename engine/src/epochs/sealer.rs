@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = secs(2);
 
 /// The note of a manifest that says which row of checkpoints it belongs to.
 pub(super) const LINEAGE: &str = "lineage";
+/// The note that names sources whose places are kept, though they have been left behind.
+pub(super) const LEFT: &str = "left";
 /// The note that says which start has sealed it, where restarts are to know.
 pub(super) const START: &str = "start";
 /// The note of a sink that says how far it has published, in its own words.
@@ -67,6 +69,7 @@ impl Epochs {
             let begun_ns = clock.now_ns();
             self.tell_published(&mut generation);
             let epoch = sealing.epoch;
+            self.note_end(epoch, begun_ns);
             let draft = ManifestDraft {
                 epoch: self.number(epoch),
                 sealed_at: clock.wall(),
@@ -90,7 +93,9 @@ impl Epochs {
                 .set(manifest.epoch.0 as f64);
             let bytes: u64 = manifest.parts().map(|part| part.bytes).sum();
             telemetry.gauge("checkpoint_state_bytes").set(bytes as f64);
-            let seconds = clock.now_ns().saturating_sub(begun_ns) as f64 / 1e9;
+            let sealed_ns = clock.now_ns();
+            self.note_sealed(job, epoch, sealed_ns);
+            let seconds = sealed_ns.saturating_sub(begun_ns) as f64 / 1e9;
             telemetry.gauge("checkpoint_seal_seconds").set(seconds);
             telemetry.counter("checkpoints").add(1);
             merger.want(generation.compactions());
@@ -105,7 +110,8 @@ impl Epochs {
             .start_token
             .map(|token| (START.to_owned(), json!(token)));
         let lineage = (LINEAGE.to_owned(), json!(self.lineage));
-        token.into_iter().chain([lineage]).collect()
+        let left = (!self.left.is_empty()).then(|| (LEFT.to_owned(), json!(self.left)));
+        token.into_iter().chain([lineage]).chain(left).collect()
     }
 
     fn tell_published(&self, generation: &mut Generation) {

@@ -224,6 +224,12 @@ impl<T: Data + Sync> Sink<T> for Outside<T> {
         Delivery::ExactlyOnce
     }
 
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        let outside = self.0.lock().unwrap();
+        let of_slots = outside.iter().filter(|(slot, _)| slot.starts_with(slots));
+        Ok(of_slots.map(|(_, (epoch, _))| Epoch(*epoch)).max())
+    }
+
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
         Ok(Box::new(Once(self.clone(), slot.to_owned())))
     }
@@ -306,7 +312,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    fn build(&self, is_endless: bool) -> impl Fn(&mut Flow<'_>) -> BuildResult + use<> {
+    pub(super) fn build(&self, is_endless: bool) -> impl Fn(&mut Flow<'_>) -> BuildResult + use<> {
         let outputs = self.clone();
         move |flow| {
             let read = |id: &str, topic| {

@@ -261,11 +261,16 @@ impl<'s> Shared<'s> {
                  for them, or choose immediate delivery"
             ));
         }
-        if delivery == Delivery::ExactlyOnce
-            && options.is_first_process()
-            && let Err(error) = config.check_epochs()
-        {
-            self.sink_error(id, &error);
+        if delivery == Delivery::ExactlyOnce && options.is_first_process() {
+            match (config.check_epochs(), &options.checkpoints) {
+                (Err(error), _) => self.sink_error(id, &error),
+                (Ok(()), Some(checkpoints)) => {
+                    if let Err(error) = checkpoints.check_published(id, config) {
+                        self.error(format!("sink `{id}`: {error}"));
+                    }
+                }
+                (Ok(()), None) => {}
+            }
         }
         self.building.borrow_mut().graph.set_delivery(id, delivery);
     }

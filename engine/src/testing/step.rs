@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use crate::dataflow::Tick;
 use crate::dataflow::keyed::{Seat, Shell};
+use crate::dataflow::stateful::TakeState;
 use crate::job::{JobContext, JobOptions, Order, StopHandle};
 use crate::keyed::KeyedStep;
 use crate::ledger::{Fate, Fates};
@@ -130,7 +132,7 @@ impl<T: Data, S: KeyedStep<T>> StepRun<T, S> {
     /// # Errors
     /// When the state cannot be written, or not be read back, or the step refuses it.
     pub fn restart(&mut self, step: S) -> Result<(), Box<dyn Error>> {
-        let taken = self.shell.take_state()?;
+        let taken = self.shell.take_state(Tick::MAX)?;
         let saved = match self.saved.take() {
             Some(mut saved) => {
                 saved.extend(taken);
@@ -138,7 +140,7 @@ impl<T: Data, S: KeyedStep<T>> StepRun<T, S> {
             }
             None => taken,
         };
-        self.shell.restart(step, self.saved.insert(saved))?;
+        self.shell.restart(step, self.saved.insert(saved).clone())?;
         Ok(())
     }
 

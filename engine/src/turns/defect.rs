@@ -31,4 +31,6 @@ pub enum Defect {
     ChecksumIgnored,
     /// Watermarks begin anew after a restart.
     WatermarkGoesBack,
+    /// A key that changes while state is being taken is saved as it is afterwards.
+    ChangedBeforeTaken,
 }

@@ -44,7 +44,7 @@ pub struct KeyFeatures {
 /// position of the oldest row.
 pub(crate) const HEADER: usize = 3;
 const NEWEST: usize = 0;
-const HEAD: usize = 2;
+pub(super) const HEAD: usize = 2;
 
 /// Ids take two lanes each.
 const WIDE_IDS: u8 = 1;

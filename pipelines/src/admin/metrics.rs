@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use thalweg_engine::ledger::Fates;
-use thalweg_engine::telemetry::{Health, StepKind, Telemetry};
+use thalweg_engine::telemetry::{Health, Latency, StepKind, Telemetry, Waiting};
 
 /// What the program is.
 pub(super) struct About {
@@ -21,8 +21,16 @@ impl About {
     }
 }
 
-/// What is known of the counts and numbers that steps have named; the others get a plain line.
-const NAMED: [(&str, &str); 7] = [
+/// What is known of the counts, numbers and times that have been named; the others get a plain line.
+const NAMED: [(&str, &str); 9] = [
+    (
+        "epoch_sealed",
+        "Time from the end of an epoch, when nothing more is read in it, to its seal.",
+    ),
+    (
+        "epoch_visible",
+        "Time from the end of an epoch to when a sink that delivers exactly once has published it.",
+    ),
     ("predictions", "Predictions made."),
     ("alerts_fired", "Alerts that have fired."),
     ("quality_labels", "Predictions whose label has come."),
@@ -79,6 +87,8 @@ pub(super) fn text(telemetry: &Telemetry, about: &About) -> String {
         );
     }
     named(&mut page, telemetry);
+    timings(&mut page, telemetry);
+    waiting(&mut page, telemetry);
     page.0
 }
 
@@ -146,11 +156,7 @@ fn steps(page: &mut Page, telemetry: &Telemetry) {
         let (id, kind) = labels(step);
         let (count, sum_s) = step.latency_totals();
         let latency = step.latency();
-        for (quantile, us) in [
-            ("0.5", latency.p50),
-            ("0.99", latency.p99),
-            ("0.999", latency.p999),
-        ] {
+        for (quantile, us) in quantiles(latency) {
             let labels = [
                 ("step", id.as_str()),
                 ("kind", kind),
@@ -178,13 +184,63 @@ fn named(page: &mut Page, telemetry: &Telemetry) {
         );
     }
     for (plain, (name, kind, value)) in families {
-        let known = NAMED.iter().find(|(known, _)| *known == name);
-        let help = known.map_or_else(
-            || format!("What the pipeline's steps call {name}."),
-            |(_, help)| (*help).to_owned(),
-        );
-        page.family(&plain, kind, &help).sample("", &[], value);
+        page.family(&plain, kind, &help(&name))
+            .sample("", &[], value);
     }
+}
+
+/// Timings by their names.
+fn timings(page: &mut Page, telemetry: &Telemetry) {
+    for (name, timing) in telemetry.timings() {
+        let (count, sum_s) = timing.totals();
+        let latency = timing.latency();
+        let mut family = page.family(
+            &format!("{}_seconds", plain(&name)),
+            "summary",
+            &help(&name),
+        );
+        for (quantile, us) in quantiles(latency) {
+            family = family.sample("", &[("quantile", quantile)], us / 1e6);
+        }
+        family = family.sample("_sum", &[], sum_s);
+        family.sample("_count", &[], count as f64);
+    }
+}
+
+fn quantiles(latency: Latency) -> [(&'static str, f64); 3] {
+    [
+        ("0.5", latency.p50),
+        ("0.99", latency.p99),
+        ("0.999", latency.p999),
+    ]
+}
+
+/// What cannot go on for now.
+fn waiting(page: &mut Page, telemetry: &Telemetry) {
+    let help = "1 for all that cannot go on for now: a checkpoint, or the publishing of an epoch.";
+    let mut family = page.family("waiting", "gauge", help);
+    for Waiting {
+        what,
+        whose,
+        reason,
+    } in telemetry.waiting()
+    {
+        let labels = [
+            ("what", what.as_str()),
+            ("whose", &whose),
+            ("reason", &reason),
+        ];
+        family = family.sample("", &labels, 1.0);
+    }
+}
+
+/// What is to be said of something that steps have named.
+fn help(name: &str) -> String {
+    let known = NAMED.iter().find(|(known, _)| *known == name);
+    known.map_or_else(
+        || format!("What the pipeline's steps call {name}."),
+        |(_, help)| (*help).to_owned(),
+    )
 }
 
 /// A name with nothing in it that a metric's name must not have.
@@ -255,6 +311,7 @@ mod tests {
         telemetry.counter("card_late\"joined").add(3);
         telemetry.gauge("quality_auc").set(0.75);
         telemetry.step("a\"b\\c\nd", StepKind::Sink);
+        telemetry.timing("epoch_sealed").record_ns(1 << 30);
         let page = text(&telemetry, &About::new("fraud"));
         for line in [
             "# HELP thalweg_records_read_total Records that the sources here have read.",
@@ -267,6 +324,9 @@ mod tests {
             "thalweg_step_latency_seconds_count{step=\"a\\\"b\\\\c\\nd\",kind=\"sink\"} 0",
             "thalweg_quality_auc 0.75",
             "thalweg_card_late_joined_total 3",
+            "# TYPE thalweg_epoch_sealed_seconds summary",
+            "thalweg_epoch_sealed_seconds_count 1",
+            "# TYPE thalweg_waiting gauge",
         ] {
             assert!(
                 page.lines().any(|found| found == line),

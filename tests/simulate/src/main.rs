@@ -35,7 +35,7 @@ const TIMES: [u64; 3] = [1, 2, 4];
 /// Seeds of which one must come by a point: not each of them does before its job has ended.
 const SEEDS_FOR_POINT: u64 = 20;
 
-const DEFECTS: [Defect; 12] = [
+const DEFECTS: [Defect; 13] = [
     Defect::PublishBeforeSeal,
     Defect::SkipFence,
     Defect::SkipFsync,
@@ -48,6 +48,7 @@ const DEFECTS: [Defect; 12] = [
     Defect::StaleSlotNotFenced,
     Defect::ChecksumIgnored,
     Defect::WatermarkGoesBack,
+    Defect::ChangedBeforeTaken,
 ];
 
 /// Simulates jobs that are interrupted, and checks what they publish.

@@ -22,6 +22,9 @@ use crate::broker::Reports;
 pub(super) const AMONG_OTHERS: usize = 0;
 pub(super) const ALONE: usize = 1;
 
+/// What a client calls its messages of connections that fail.
+const CONNECTION_FAILED: &str = "FAIL";
+
 /// A record that the brokers have refused, or a batch that it was in.
 pub(super) struct Bounced {
     pub(super) message: OwnedMessage,
@@ -120,6 +123,8 @@ impl ClientContext for Context {
         use RDKafkaLogLevel as Level;
         let message = self.clean(message);
         match level {
+            // Every connection that fails, again and again: what matters comes as an error, too.
+            _ if facility == CONNECTION_FAILED => tracing::debug!(facility, "kafka: {message}"),
             Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
                 tracing::error!(facility, "kafka: {message}");
             }
@@ -137,16 +142,19 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let reason = self.clean(reason);
         let code = error.rdkafka_error_code();
-        match is_silence(code) {
-            true if self.outage.begin() => {
-                tracing::warn!("kafka: {reason}; trying again until the brokers can be reached");
-            }
-            true => tracing::debug!("kafka: {reason}"),
-            false => tracing::warn!("kafka: {reason}"),
+        let is_outage = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        if is_outage && self.outage.begin() {
+            let last = lock(&self.complaint).clone();
+            let last = last.map_or(String::new(), |(_, complaint)| format!(" ({complaint})"));
+            tracing::warn!("kafka: {reason}{last}; trying again until the brokers can be reached");
+        } else if is_silence(code) {
+            tracing::debug!("kafka: {reason}");
+        } else {
+            tracing::warn!("kafka: {reason}");
         }
         let mut complaint = lock(&self.complaint);
         // That no broker is left says less than what happened to the last of them.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || complaint.is_none() {
+        if !is_outage || complaint.is_none() {
             *complaint = Some((code, reason));
         }
     }

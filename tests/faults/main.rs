@@ -5,6 +5,7 @@
 mod clock;
 mod golden;
 mod job;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../chaos/ledger.rs"]
 mod ledger;
 mod ledger_tests;

@@ -16,6 +16,7 @@ mod interop;
 mod job;
 mod refusals;
 mod rejections;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/running.rs"]
 mod running;
 mod secrets;

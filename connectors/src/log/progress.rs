@@ -90,3 +90,36 @@ fn find_last(partition: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Foun
     }
     Ok(Found::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use thalweg_engine::checkpoint::Epoch;
+    use thalweg_engine::record::{Origin, Record};
+    use thalweg_engine::sink::{Refused, Sink};
+    use thalweg_engine::time::EventTime;
+
+    use crate::log::LogSink;
+
+    #[test]
+    fn how_far_has_been_published_is_known_by_slot() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = LogSink::<u32>::json(folder.path(), "scores");
+        let published = |slots: &str| sink.published(slots).unwrap().map(|epoch| epoch.0);
+        assert_eq!(published("fraud/scores/"), None);
+        let mut writer = sink.open_epochs("fraud/scores/01").unwrap();
+        assert_eq!(published("fraud/scores/"), Some(0));
+        let record = Record {
+            time: EventTime::default(),
+            origin: Origin::default(),
+            ingested_ns: 0,
+            value: 7,
+        };
+        let (mut outbox, mut refused) = (Vec::new(), Refused::default());
+        let staged = writer.stage(&[record], &mut outbox, &mut refused);
+        staged.unwrap();
+        writer.publish(Epoch(9), &outbox).unwrap();
+        assert_eq!(published("fraud/scores/"), Some(9));
+        assert_eq!(published("fraud/scores/01"), Some(9));
+        assert_eq!(published("fraud/scores/02"), None);
+    }
+}

@@ -34,11 +34,10 @@ impl Checkpointing {
             return Ok(());
         };
         // What runs still may have sealed another one meanwhile.
-        let newest = checkpoints
-            .newest()
-            .ok()
-            .flatten()
-            .map(|newest| newest.epoch);
+        let Ok(newest) = checkpoints.newest() else {
+            return Ok(());
+        };
+        let newest = newest.map(|newest| newest.epoch);
         if newest >= Some(published) {
             return Ok(());
         }

@@ -15,6 +15,7 @@ mod interop;
 #[path = "../brokers/job.rs"]
 mod job;
 mod refusals;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/running.rs"]
 mod running;
 mod secrets;

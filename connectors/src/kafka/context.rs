@@ -65,8 +65,9 @@ impl Context {
     /// An error of a call; where nobody has answered, in the words in which the client complained.
     pub(super) fn problem(&self, error: &KafkaError) -> Problem {
         let code = error.rdkafka_error_code();
+        let is_silent = is_silence(code);
         match lock(&self.complaint).clone() {
-            Some((code, complaint)) if is_silence(code) => Problem::of_code(code, complaint),
+            Some((code, complaint)) if is_silent => Problem::of_code(code, complaint),
             _ => Problem::of_code(code, self.clean(&in_words(error))),
         }
     }

@@ -317,7 +317,7 @@ impl Topics {
             return Err(
                 "a limit on decompressed bytes is set, but topics are not read from Pulsar: leave \
                  --decompressed-bytes-max out, as the log compresses nothing, and the client of Kafka \
-                 decompresses no more than the brokers take in at once (`max.message.bytes`)"
+                 has no such limit: what brokers take in compressed is for `max.message.bytes` to say"
                     .to_owned(),
             );
         }

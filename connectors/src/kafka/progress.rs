@@ -104,7 +104,10 @@ fn wait_for_decisions(
         std::thread::sleep(ATTEMPT);
     }
     Err(Problem::new(
-        format!("transactions of others are open in topic `{topic}`"),
+        format!(
+            "transactions are open in topic `{topic}`; one that stays open longer than a minute has been \
+             lost by its broker (`kafka-transactions.sh find-hanging`), and is to be aborted there"
+        ),
         "wait until they are over",
     ))
 }

@@ -64,15 +64,15 @@ impl Job {
     }
 
     /// Starts it with checkpoints.
-    pub(crate) fn start_with_checkpoints(&self, place: &Place, workers: &str) -> Process {
+    pub(crate) fn start_with_checkpoints(&self, place: &Place, more: &[&str]) -> Process {
         let checkpoints = place.checkpoints.display().to_string();
-        let more = [
+        let with = [
             "--checkpoint",
             &checkpoints,
             "--checkpoint-interval",
             "50ms",
         ];
-        self.start(place, &[&more[..], &["--workers", workers]].concat())
+        self.start(place, &[&with[..], more].concat())
     }
 
     pub(crate) fn place(&self, name: &str) -> Place {

@@ -17,7 +17,7 @@ fn a_store_that_is_away_is_waited_for() {
     let job = Job::fraud(folder.path(), 150_000);
     let whole = job.whole();
     let place = job.place("away");
-    let mut process = job.start_with_checkpoints(&place, "2");
+    let mut process = job.start_with_checkpoints(&place, &["--workers", "2"]);
     place.wait_for_checkpoints();
     let away = folder.path().join("elsewhere");
     fs::rename(&place.checkpoints, &away).unwrap();
@@ -74,7 +74,7 @@ fn a_disk_that_is_full_is_waited_for() {
         return;
     };
     let whole = job.whole();
-    let mut process = job.start_with_checkpoints(&place, "2");
+    let mut process = job.start_with_checkpoints(&place, &["--workers", "2"]);
     wait_until("it says what it waits for", || {
         process.said().contains("free some room there")
     });
@@ -99,7 +99,7 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
     // As much as there is room for.
     let _ = fs::write(&filler, vec![0; 64 << 10]);
     let whole = job.whole();
-    let mut process = job.start_with_checkpoints(&place, "2");
+    let mut process = job.start_with_checkpoints(&place, &["--workers", "2"]);
     wait_until("it says what it waits for", || {
         process.said().contains("the start waits: ")
     });
@@ -115,15 +115,17 @@ fn a_place_of_checkpoints_that_is_missing_at_the_start_is_missed() {
     let folder = TempDir::new().unwrap();
     let job = Job::fraud(folder.path(), 20_000);
     let place = job.place("unmounted");
-    job.start_with_checkpoints(&place, "2").ends_with(0, "");
+    job.start_with_checkpoints(&place, &["--workers", "2"])
+        .ends_with(0, "");
     let before = place.read("predictions.jsonl");
     let away = folder.path().join("elsewhere");
     fs::rename(&place.checkpoints, &away).unwrap();
-    let refused = job.start_with_checkpoints(&place, "2");
+    let refused = job.start_with_checkpoints(&place, &["--workers", "2"]);
     refused.ends_with(2, "but there are no checkpoints in");
     assert!(!place.checkpoints.exists(), "nothing is begun");
     assert_eq!(place.read("predictions.jsonl"), before);
     fs::rename(&away, &place.checkpoints).unwrap();
-    job.start_with_checkpoints(&place, "2").ends_with(0, "");
+    job.start_with_checkpoints(&place, &["--workers", "2"])
+        .ends_with(0, "");
     assert_eq!(place.read("predictions.jsonl"), before);
 }

@@ -112,7 +112,7 @@ fn a_job_waits_for_its_broker_and_starts_when_it_is_there() {
     let ended = job.wait().unwrap();
     assert_eq!(ended.code(), Some(0), "{}", said());
     assert!(said().contains("check that the brokers run"), "{}", said());
-    assert_eq!(fraud::summary(out.as_ref())["fates"]["records_in"], 400);
+    assert_eq!(fraud::summary(out.as_ref())["predictions"], 200);
 }
 
 #[test]

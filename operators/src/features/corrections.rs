@@ -289,12 +289,18 @@ mod tests {
 
     /// A key whose first event is final and whose others are open.
     const VERSION_129: &str = "\
+        810513010000000400000006000000000001000000002440420f0000000000000000000000000000\
+        0000000000f83f000000000000000001000000011040420f0000000000000000000000f83f000280\
+        bfd60600000200000000000000f83f03000000000000e03f00000000000000400000000000000840\
+        80c8d00700000100000000000000f83f03000000000000e03f000000000000084000000000000012\
+        40";
+
+    /// The same, with the key's features in their version 4, and 3.
+    const FEATURES_4: &str = "\
         810480897a06000100000104002800000000000000000000f83f0000000000000000010000004042\
         0f0000000000000000000000f83f00000000000280bfd60600000200000000000000f83f03000000\
         000000e03f0000000000000040000000000000084080c8d00700000100000000000000f83f030000\
         00000000e03f00000000000008400000000000001240";
-
-    /// The same, with the key's features in their version 3.
     const FEATURES_3: &str = "\
         810380897a060001000001000600008080e0ff0300000104c0843d00008080e0ff03000000000002\
         80bfd60600000200000000000000f83f03000000000000e03f000000000000004000000000000008\
@@ -330,15 +336,17 @@ mod tests {
             feed(&mut state, offset, second, 1.5);
         }
         let mut read = check_format(&state, VERSION_129);
-        let byte = |at| u8::from_str_radix(&FEATURES_3[at..at + 2], 16).unwrap();
-        let bytes: Vec<u8> = (0..FEATURES_3.len()).step_by(2).map(byte).collect();
-        let mut old: CorrectableFeatures<Value> = postcard::from_bytes(&bytes).unwrap();
+        let [mut of_4, mut of_3] = [FEATURES_4, FEATURES_3].map(|text| {
+            let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+            let bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect();
+            postcard::from_bytes::<CorrectableFeatures<Value>>(&bytes).unwrap()
+        });
         let (row, corrections) = feed(&mut state, 3, 6, 2.0);
         assert_eq!(row, [0.5, 2.0, 3.5]);
         let offsets: Vec<_> = corrections.iter().map(|c| c.origin.offset).collect();
         assert_eq!(offsets, [2, 1]);
         assert_eq!(corrections[1].features, [0.5, 4.0, 6.5]);
-        for restored in [&mut read, &mut old] {
+        for restored in [&mut read, &mut of_4, &mut of_3] {
             let again = feed(restored, 3, 6, 2.0);
             assert_eq!(again, (row.clone(), corrections.clone()));
         }

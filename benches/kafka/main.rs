@@ -8,8 +8,8 @@
 //!   payments a second.
 //!
 //! Processor time is that of the process that is measured; the broker's is not in it. Ends with one
-//! line of JSON on standard output. `-- --only consume` measures the first part alone, `-- --hold` goes on
-//! consuming for a profiler to look.
+//! line of JSON on standard output. `-- --only consume|scores|latency` measures one part alone, `-- --hold`
+//! goes on with it for a profiler to look.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -62,17 +62,28 @@ fn main() {
     eprintln!("  filling a topic with {RECORDS} payments");
     let payments = payments::generate(RECORDS, SEED);
     let topic = Topic::fill(&brokers, "payments", PARTITIONS, &payments);
-    if is_given("--hold") {
-        loop {
-            consume::run(&topic);
+    let is_wanted = |part: &str| !is_given("--only") || is_given(part);
+    loop {
+        let mut line =
+            json!({ "bench": "kafka", "records": RECORDS, "record_bytes": RECORD_BYTES });
+        if is_wanted("consume") {
+            add(&mut line, consumed(&topic));
+        }
+        if is_wanted("scores") {
+            add(&mut line, scored(&brokers, &topic));
+        }
+        if is_wanted("latency") {
+            let latency = latency::measure(&brokers);
+            add(
+                &mut line,
+                json!({ "latency_us_at_10000_per_second": latency }),
+            );
+        }
+        println!("{line}");
+        if !is_given("--hold") {
+            return;
         }
     }
-    let mut line = json!({ "bench": "kafka", "records": RECORDS, "record_bytes": RECORD_BYTES });
-    add(&mut line, consumed(&topic));
-    if !is_given("consume") {
-        add(&mut line, scored(&brokers, &topic));
-    }
-    println!("{line}");
 }
 
 /// Consume, decode and count, beside the bare loop.
@@ -106,7 +117,6 @@ fn scored(brokers: &str, topic: &Topic) -> Value {
     let mut line = json!({
         "score_events_per_second": ours.per_second().round(),
         "score_events_per_core_second": ours.per_core().round(),
-        "latency_us_at_10000_per_second": latency::measure(brokers),
     });
     eprintln!("  scoring {PEER_RECORDS} of them in Python");
     match peer::run(topic, &scores, PEER_RECORDS) {

@@ -32,8 +32,8 @@ impl Reports {
         self.failed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_delivered(&self) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_delivered(&self, count: u64) {
+        self.delivered.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn count_failed(&self) {

@@ -183,7 +183,7 @@ impl ProducerContext for Context {
         match result {
             Ok(_) => {
                 self.note_answer();
-                self.reports.count_delivered();
+                self.reports.add_delivered(1);
             }
             Err((error, message)) if is_of_the_record(error) => {
                 let bounced = Bounced {

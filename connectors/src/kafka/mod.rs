@@ -33,6 +33,7 @@ mod message;
 mod oauth;
 mod outage;
 mod problem;
+mod produce;
 mod progress;
 mod reader;
 mod scrubber;

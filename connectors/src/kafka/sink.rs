@@ -11,22 +11,11 @@ use super::client::Client;
 use super::epochs::KafkaEpochs;
 use super::limits::batch_bytes_max;
 use super::problem::{Problem, Requirement, unmet};
-use super::progress;
 use super::settings::Kafka;
 use super::transactions::Place;
 use super::writer::{KafkaWriter, Producer};
+use super::{produce, progress};
 use crate::broker::{Form, Reports};
-
-/// What a producer sets. A record waits for a few milliseconds for others to be sent with it.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    ("partitioner", "murmur2_random"),
-    ("linger.ms", "5"),
-    ("compression.type", "lz4"),
-    ("queue.buffering.max.messages", "200000"),
-    ("queue.buffering.max.kbytes", "65536"),
-];
 
 /// Bytes of a batch before it is compressed, at most: what the client has unless it is told.
 const BATCH_BYTES: usize = 1_000_000;
@@ -214,7 +203,7 @@ impl<T: 'static> KafkaSink<T> {
     /// A producer whose batches the brokers take, where their limit is known.
     fn producer(&self, batch_bytes_max: Option<usize>) -> Result<Producer, Problem> {
         let batch_bytes = batch_bytes_max.map(|most| most.min(BATCH_BYTES).to_string());
-        let mut defaults = DEFAULTS.to_vec();
+        let mut defaults = produce::DEFAULTS.to_vec();
         defaults.extend(batch_bytes.iter().map(|bytes| ("batch.size", &**bytes)));
         let config = self.kafka.config(&defaults)?;
         config

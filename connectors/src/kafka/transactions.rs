@@ -13,21 +13,15 @@ use thalweg_engine::checkpoint::Epoch;
 
 use super::context::Context;
 use super::problem::{Problem, is_of_the_record, names_the_record, refusal};
+use super::produce;
 use super::progress::{self, Progress};
 use super::settings::Kafka;
 use crate::broker::outbox::Staged;
 use crate::broker::{EPOCH_HEADER, Reports};
 
-/// What a transactional producer sets. A transaction that is given up by the brokers fences its
-/// producer off, as another producer would: so what fails by itself fails long before.
-const DEFAULTS: [(&str, &str); 9] = [
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    ("partitioner", "murmur2_random"),
-    ("linger.ms", "5"),
-    ("compression.type", "lz4"),
-    ("queue.buffering.max.messages", "200000"),
-    ("queue.buffering.max.kbytes", "65536"),
+/// What a transactional producer sets beside what all do. A transaction that is given up by the brokers
+/// fences its producer off, as another producer would: so what fails by itself fails long before.
+const TIMEOUTS: [(&str, &str); 2] = [
     ("transaction.timeout.ms", "60000"),
     ("message.timeout.ms", "15000"),
 ];
@@ -36,8 +30,6 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 const ATTEMPTS: usize = 20;
 /// How long to wait for the outcome of a transaction.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long to wait for reports before looking again.
-const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Why an epoch is not published.
 #[derive(Debug)]
@@ -106,7 +98,7 @@ impl Place {
     pub(super) fn producer(&self) -> Result<BaseProducer<Transactional>, Problem> {
         let id = format!("thalweg/{}", self.slot);
         let batch = self.batch_bytes_max.map(|most| most.to_string());
-        let mut settings = DEFAULTS.to_vec();
+        let mut settings = [&produce::DEFAULTS[..], &TIMEOUTS].concat();
         settings.push(("transactional.id", &id));
         settings.extend(batch.iter().map(|most| ("batch.size", &**most)));
         let context = Transactional {
@@ -178,10 +170,12 @@ impl Transactions {
             crc: values.fold(0, crc32c::crc32c_append),
         };
         let sent = self.send_all(epoch, records, &sendable, exceptions, &note);
-        let done = sent.and_then(|()| self.producer.commit_transaction(COMMIT_TIMEOUT));
+        let done = sent
+            .and_then(|()| self.wait_for_all())
+            .and_then(|()| self.producer.commit_transaction(COMMIT_TIMEOUT));
         done.map_err(|error| trouble(&self.producer, &error))?;
         self.published = Some(note);
-        sendable.iter().for_each(|_| reports.count_delivered());
+        reports.add_delivered(sendable.len() as u64);
         Ok(())
     }
 
@@ -226,7 +220,8 @@ impl Transactions {
 
     /// Waits until the brokers have said something to all that was sent.
     fn wait_for_all(&self) -> Result<(), KafkaError> {
-        self.producer.flush(COMMIT_TIMEOUT)?;
+        produce::settle(&self.producer, COMMIT_TIMEOUT);
+        self.producer.flush(Duration::ZERO)?;
         self.undelivered().map_or(Ok(()), Err)
     }
 
@@ -238,7 +233,7 @@ impl Transactions {
                 Err((error, refused))
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
                 {
-                    self.producer.poll(PATIENCE);
+                    produce::pause(&self.producer);
                     if let Some(error) = self.undelivered() {
                         return Err(error);
                     }

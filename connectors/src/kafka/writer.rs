@@ -1,7 +1,5 @@
 //! Writes records to a topic.
 
-use std::time::Duration;
-
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -10,13 +8,12 @@ use thalweg_engine::sink::{Refused, RefusedLate, SinkError, Writer};
 
 use super::context::{ALONE, AMONG_OTHERS, Bounced, Context};
 use super::problem::{in_words, is_too_large, names_the_record, refusal};
+use super::produce;
 use super::sink::{Headers, KafkaSink};
 use crate::broker::{Encoded, ID_HEADER, read_id};
 
 pub(super) type Producer = BaseProducer<Context>;
 
-/// How long to wait for reports before looking again.
-const PATIENCE: Duration = Duration::from_millis(2);
 /// What a record takes beside its value, key and headers, in a batch of its own.
 const FRAME_BYTES: usize = 512;
 
@@ -137,7 +134,7 @@ impl<T: 'static> KafkaWriter<T> {
             outgoing = match self.producer.send(outgoing) {
                 Ok(()) => return Ok(Sent::Queued),
                 Err((error, refused)) if is_full(&error) => {
-                    self.producer.poll(PATIENCE);
+                    produce::pause(&self.producer);
                     self.check()?;
                     refused
                 }
@@ -207,7 +204,7 @@ impl<T: 'static> Writer<T> for KafkaWriter<T> {
                 refused.add(index, reason);
             }
         }
-        self.producer.poll(Duration::ZERO);
+        produce::hear(&self.producer);
         self.check()
     }
 
@@ -216,7 +213,7 @@ impl<T: 'static> Writer<T> for KafkaWriter<T> {
     fn flush(&mut self) -> Result<(), SinkError> {
         self.check()?;
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(PATIENCE);
+            produce::pause(&self.producer);
             self.check()?;
         }
         self.check()

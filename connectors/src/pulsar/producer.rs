@@ -206,7 +206,7 @@ impl Producer {
                 while let Some(first) = self.unacknowledged.front()
                     && first.metadata.sequence_id <= receipt.sequence_id
                 {
-                    (0..first.count).for_each(|_| reports.count_delivered());
+                    reports.add_delivered(u64::from(first.count));
                     self.unacknowledged_bytes -= first.payload.len();
                     self.unacknowledged.pop_front();
                 }

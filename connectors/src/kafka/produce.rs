@@ -11,7 +11,7 @@ pub(super) const DEFAULTS: [(&str, &str); 7] = [
     ("partitioner", "murmur2_random"),
     ("linger.ms", "5"),
     ("compression.type", "lz4"),
-    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.messages", "50000"),
     ("queue.buffering.max.kbytes", "65536"),
 ];
 

@@ -23,7 +23,7 @@ use crate::letters::{Endings, Letters};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::state::{
-    EncodedKeys, KeyedState, State, StateError, decode_all, encode_to, merge_pieces,
+    EncodedKeys, KeyedState, State, StateError, TakeHow, decode_all, encode_to, merge_pieces,
 };
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
@@ -298,14 +298,14 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn begin_taking(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
+    fn begin_taking(&mut self, _: Tick, how: TakeHow) -> Result<StepState, postcard::Error> {
         let mut waiting = BTreeMap::new();
         for record in self.queue.waiting() {
             let hash = guard(|| key_hash(&(self.key)(&record.value)));
             let group = hash.map_or(KeyGroup(0), KeyGroup::of);
             encode_to(&mut waiting, group, record)?;
         }
-        let bases = match self.state.begin_taking() {
+        let bases = match self.state.begin_taking(how) {
             true => self.seat.groups(),
             false => KeyGroups::NONE,
         };

@@ -21,11 +21,11 @@ use super::epoch::{epoch_of, first_tick, open_epoch};
 use super::unary::{SideEdges, SideOutputs, Sides};
 use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
-use crate::epochs::{Ack, Epochs, MergePieces, Reply, Save, Saved};
+use crate::epochs::{Ack, Epochs, Growth, MergePieces, Reply, Save, Saved};
 use crate::job::JobContext;
 use crate::letters::Letters;
 use crate::record::{Data, Packet};
-use crate::state::EncodedKeys;
+use crate::state::{EncodedKeys, TakeHow};
 use crate::step_state::StepState;
 use crate::turns;
 
@@ -48,7 +48,7 @@ pub(crate) trait TakeState {
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn begin_taking(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+    fn begin_taking(&mut self, end: Tick, how: TakeHow) -> Result<StepState, postcard::Error>;
 
     /// Encodes up to `most` more of these keys, as they were then. Gives all of them once none is left.
     ///
@@ -61,7 +61,7 @@ pub(crate) trait TakeState {
     /// # Errors
     /// When something refuses to be written.
     fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
-        let mut state = self.begin_taking(end)?;
+        let mut state = self.begin_taking(end, TakeHow::default())?;
         let keys = self.take_keys(usize::MAX)?;
         state.keys = keys.expect("invariant: no key is left");
         Ok(state)
@@ -191,6 +191,9 @@ pub(super) struct Boundary {
     saved: Receiver<Saved>,
     /// What has been saved out of turn.
     early: BTreeMap<u64, Vec<Ack>>,
+    growth: Growth,
+    /// The buffers of what was saved last.
+    room: EncodedKeys,
     reply: Reply,
     acks: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Ack>>>,
     /// Whether the records that were saved last as waiting have to be replaced even by none.
@@ -226,6 +229,8 @@ impl Boundary {
             closed: VecDeque::new(),
             saved,
             early: BTreeMap::new(),
+            growth: Growth::default(),
+            room: EncodedKeys::new(),
             reply: Reply {
                 saved: saved_sender,
                 wake: Arc::new(move || {
@@ -257,8 +262,17 @@ impl Boundary {
         first_held: Option<u64>,
     ) {
         self.take_up_to(step, usize::MAX);
-        match step.begin_taking(first_tick(self.epoch + 1)) {
-            Ok(state) => self.taking = Some(self.saving(state)),
+        let how = TakeHow {
+            as_base: self.epochs.wants_base(&self.growth),
+            room: std::mem::take(&mut self.room),
+        };
+        match step.begin_taking(first_tick(self.epoch + 1), how) {
+            Ok(state) => {
+                if !state.bases.is_empty() {
+                    self.growth.base_is_taken();
+                }
+                self.taking = Some(self.saving(state));
+            }
             Err(error) => self.fail(&error),
         }
         self.open_next(frontiers, first_held);
@@ -334,11 +348,14 @@ impl Boundary {
 
     /// Acknowledges what is durable by now, in order.
     pub(super) fn acknowledge(&mut self) {
-        let saved = self.saved.try_iter().map(|saved| (saved.epoch, saved.acks));
-        self.early.extend(saved);
+        for saved in self.saved.try_iter() {
+            self.early.insert(saved.epoch, saved.acks);
+            self.room = saved.room;
+        }
         while let Some((epoch, capability)) = self.closed.front()
             && let Some(mut acks) = self.early.remove(epoch)
         {
+            self.growth.note(&acks);
             self.acks
                 .activate()
                 .session(capability)

@@ -20,7 +20,7 @@ use super::Tick;
 use super::keyed::Seat;
 use super::latest_index::{Expiring, Place, Places};
 use super::latest_state::{Number, Numbered, Related, Waiting};
-use super::stateful::{Identity, TakeState};
+use super::stateful::{Identity, TakeState, TakenState};
 use crate::checkpoint::KeyGroups;
 use crate::job::JobContext;
 use crate::key::{Key, key_hash};
@@ -28,7 +28,7 @@ use crate::ledger::{Fate, Pen};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::state::{EncodedKeys, KeyedState, StateError, TakeHow};
+use crate::state::{KeyedState, StateError, TakeHow};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
@@ -434,8 +434,12 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
         })
     }
 
-    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error> {
-        self.state.take_some(most)
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error> {
+        let keys = self.state.take_some(most)?;
+        Ok(keys.map(|keys| TakenState {
+            keys,
+            waiting: BTreeMap::new(),
+        }))
     }
 }
 

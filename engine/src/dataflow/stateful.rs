@@ -23,14 +23,15 @@ use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
 use crate::epochs::{Ack, Epochs, Growth, MergePieces, Reply, Save, Saved};
 use crate::job::JobContext;
+use crate::key::KeyGroup;
 use crate::letters::Letters;
 use crate::record::{Data, Packet};
 use crate::state::{EncodedKeys, TakeHow};
 use crate::step_state::StepState;
 use crate::turns;
 
-/// So many of the keys that are being taken are encoded whenever the operator is called, some 50
-/// microseconds' worth.
+/// So many of the keys and records that are being taken are encoded whenever the operator is called, some
+/// 50 microseconds' worth.
 const KEYS_AT_ONCE: usize = 64;
 /// And one more for so many records, so that it does not last much longer where these are many.
 const RECORDS_PER_KEY: usize = 4;
@@ -44,17 +45,17 @@ pub(super) trait Stateful<I, O>: TakeState + 'static {
 /// Whatever has something to keep over a restart.
 pub(crate) trait TakeState {
     /// Begins to take what is to be kept, between two packets, as of the tick `end` before which all
-    /// has come: gives all of it but the keys that have changed.
+    /// has come: gives all of it but what [`TakeState::take_some`] gives.
     ///
     /// # Errors
     /// When something refuses to be written.
     fn begin_taking(&mut self, end: Tick, how: TakeHow) -> Result<StepState, postcard::Error>;
 
-    /// Encodes up to `most` more of these keys, as they were then. Gives all of them once none is left.
+    /// Encodes up to `most` more of the rest, as it was then. Gives all of it once nothing is left.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error>;
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error>;
 
     /// All at once.
     ///
@@ -62,9 +63,26 @@ pub(crate) trait TakeState {
     /// When something refuses to be written.
     fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
         let mut state = self.begin_taking(end, TakeHow::default())?;
-        let keys = self.take_keys(usize::MAX)?;
-        state.keys = keys.expect("invariant: no key is left");
+        let taken = self.take_some(usize::MAX)?;
+        taken
+            .expect("invariant: nothing is left")
+            .add_to(&mut state);
         Ok(state)
+    }
+}
+
+/// What is taken little by little.
+pub(crate) struct TakenState {
+    /// The keys that have changed.
+    pub(super) keys: EncodedKeys,
+    /// Records that wait for the watermark.
+    pub(super) waiting: BTreeMap<KeyGroup, Vec<u8>>,
+}
+
+impl TakenState {
+    fn add_to(self, state: &mut StepState) {
+        state.keys = self.keys;
+        state.waiting.extend(self.waiting);
     }
 }
 
@@ -183,7 +201,7 @@ pub(super) struct Boundary {
     pub(super) epoch: u64,
     /// The right to acknowledge it; none once nothing more will come.
     open: Option<Capability<Tick>>,
-    /// What is being taken at the end of the epoch that was closed last; its keys are still to come.
+    /// What is being taken at the end of the epoch that was closed last; the most is still to come.
     taking: Option<Save>,
     activator: Activator,
     /// Epochs that are over and not durable yet.
@@ -295,9 +313,11 @@ impl Boundary {
         let Some(mut save) = self.taking.take() else {
             return;
         };
-        match step.take_keys(most) {
-            Ok(Some(keys)) => {
-                save.state.keys = keys;
+        match step.take_some(most) {
+            Ok(Some(taken)) => {
+                taken.add_to(&mut save.state);
+                self.has_waiting = !save.state.waiting.is_empty();
+                save.replaces_waiting |= self.has_waiting;
                 self.epochs.save(save);
             }
             Ok(None) => self.taking = Some(save),

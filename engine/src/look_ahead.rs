@@ -99,6 +99,7 @@ impl<K: Key, S: State> KeyedState<K, S> {
                 // It may reach into the line in which the next one begins.
                 prefetch_index(self.entries(), place);
                 prefetch_index(self.entries(), place + 1);
+                self.ask_for_mark(place);
             }
         }
         ahead

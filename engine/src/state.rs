@@ -8,6 +8,7 @@ mod changes;
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -20,6 +21,16 @@ use crate::key::{Key, KeyGroup, key_hash};
 /// What a step keeps for a key. Implemented for every type that meets the bounds.
 pub trait State: Default + Serialize + DeserializeOwned + 'static {}
 impl<T: Default + Serialize + DeserializeOwned + 'static> State for T {}
+
+/// How changed keys are to be taken.
+#[derive(Default)]
+pub(crate) struct TakeHow {
+    /// Whether all keys are to be taken if most have changed: little more is to be written then, and
+    /// whatever was taken before counts no more.
+    pub(crate) as_base: bool,
+    /// Empty buffers, by key group, that need no memory to be fetched.
+    pub(crate) room: EncodedKeys,
+}
 
 /// Why a piece of state could not be read back.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +153,14 @@ impl<K: Key, S: State> KeyedState<K, S> {
         self.index.find(hash, |_| true).copied()
     }
 
+    /// Asks for the memory in which it is noted whether an entry has changed.
+    #[inline]
+    pub(crate) fn ask_for_mark(&self, place: usize) {
+        if let Some(changes) = &self.changes {
+            changes.ask_for(place);
+        }
+    }
+
     /// Every key with its state, by place.
     pub(crate) fn entries(&self) -> &[(K, S)] {
         &self.entries
@@ -200,23 +219,22 @@ impl<K: Key, S: State> KeyedState<K, S> {
     /// # Errors
     /// When a key or a state refuses to be serialised.
     pub fn take_changed(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
-        self.begin_taking();
+        self.begin_taking(TakeHow::default());
         let taken = self.take_some(usize::MAX)?;
         Ok(taken.expect("invariant: no key is left"))
     }
 
     /// Begins to take the keys that have changed, as [`KeyedState::take_changed`] does, as they are
     /// now: they may change before [`KeyedState::take_some`] comes to them. Returns whether these
-    /// are all keys, as nobody has asked before.
+    /// are all keys: where nobody has asked before, and where that is wanted and most have changed.
     ///
     /// # Panics
     /// When some are still being taken.
-    pub(crate) fn begin_taking(&mut self) -> bool {
+    pub(crate) fn begin_taking(&mut self, how: TakeHow) -> bool {
         let is_first = self.changes.is_none();
         let entries = self.entries.len();
         let changes = self.changes.get_or_insert_with(|| Changes::all(entries));
-        changes.begin::<S>();
-        is_first
+        changes.begin::<S>(how) || is_first
     }
 
     /// Encodes up to `most` more of the keys that are being taken. Gives all of them once none is
@@ -264,22 +282,29 @@ impl<K: Key, S: State> KeyedState<K, S> {
     }
 }
 
-/// What restores the same state of a key group as these pieces do one after the other.
+/// What restores the same state of a key group as these pieces do one after the other: of each key what
+/// was written last, as it stands there.
 pub(crate) fn merge_pieces<K: Key, S: State>(
     step: &str,
     pieces: &[Piece],
 ) -> Result<Vec<u8>, String> {
-    let mut state = KeyedState::<K, S>::default();
+    let mut places = HashTable::<(K, usize)>::new();
+    let mut newest: Vec<&[u8]> = Vec::new();
     for piece in pieces {
-        let restored = state.restore(step, &piece.bytes);
-        restored.map_err(|error| error.to_string())?;
+        let read = decode_each(step, &piece.bytes, |(key, state): (K, Option<S>), bytes| {
+            let bytes = if state.is_some() { bytes } else { &[] };
+            let rehash = |(key, _): &(K, usize)| key_hash(key);
+            match places.entry(key_hash(&key), |(known, _)| *known == key, rehash) {
+                Entry::Occupied(known) => newest[known.get().1] = bytes,
+                Entry::Vacant(new) => {
+                    new.insert((key, newest.len()));
+                    newest.push(bytes);
+                }
+            }
+        });
+        read.map_err(|error| error.to_string())?;
     }
-    let mut merged = Vec::new();
-    for (key, state) in &state.entries {
-        let written = postcard::serialize_with_flavor(&(key, Some(state)), Append(&mut merged));
-        written.map_err(|error| error.to_string())?;
-    }
-    Ok(merged)
+    Ok(newest.concat())
 }
 
 fn number(place: usize) -> u32 {
@@ -294,15 +319,24 @@ fn rehash<K: Key, S>(entries: &[(K, S)]) -> impl Fn(&u32) -> u64 {
 /// Reads values that were encoded one after another.
 pub(crate) fn decode_all<T: DeserializeOwned>(
     step: &str,
-    mut bytes: &[u8],
+    bytes: &[u8],
     mut take: impl FnMut(T),
+) -> Result<(), StateError> {
+    decode_each(step, bytes, |value, _| take(value))
+}
+
+/// Reads values that were encoded one after another, each with its bytes.
+fn decode_each<'b, T: DeserializeOwned>(
+    step: &str,
+    mut bytes: &'b [u8],
+    mut take: impl FnMut(T, &'b [u8]),
 ) -> Result<(), StateError> {
     while !bytes.is_empty() {
         let (value, rest) = postcard::take_from_bytes(bytes).map_err(|source| {
             let step = step.to_owned();
             StateError::Decode { step, source }
         })?;
-        take(value);
+        take(value, &bytes[..bytes.len() - rest.len()]);
         bytes = rest;
     }
     Ok(())

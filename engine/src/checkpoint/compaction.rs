@@ -10,9 +10,6 @@ use super::options::CheckpointOptions;
 use super::part::{PartContent, PartKind, PartRef, PartSpec, PartWriter};
 use crate::key::KeyGroup;
 
-/// Changes of fewer bytes than this are not worth a merge, however small their base is.
-const CHANGES_BYTES_MIN: u64 = 256 * 1024;
-
 /// Makes one piece of those of a key group, or says why they cannot be read.
 pub type Merge<'m> = dyn FnMut(KeyGroup, &[Piece]) -> Result<Vec<u8>, String> + 'm;
 
@@ -126,7 +123,5 @@ fn have_outgrown_base(parts: &[PartRef], options: &CheckpointOptions) -> bool {
     let changes = parts.iter().filter(|part| !part.kind.is_base()).count();
     let (base_bytes, changes_bytes) = (bytes(true), bytes(false));
     changes > 0
-        && (changes >= options.parts_per_base
-            || changes_bytes >= CHANGES_BYTES_MIN
-                && changes_bytes as f64 > options.changes_per_base * base_bytes as f64)
+        && (changes >= options.parts_per_base || options.have_outgrown(changes_bytes, base_bytes))
 }

@@ -28,6 +28,8 @@ pub(super) const FORMAT: u32 = 1;
 /// What stands before the header.
 const PREFIX_BYTES: usize = 16;
 const HASH_BYTES: usize = 8;
+/// So long is the header of 256 sections, and all that stands around it, unless names are very long.
+pub(super) const HEADER_GUESS_BYTES: usize = 8 * 1024;
 
 /// What is wrong with a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,10 +74,14 @@ pub(super) fn encode(
     level: i32,
 ) -> Vec<u8> {
     let mut zstd = zstd::bulk::Compressor::new(level).expect("invariant: zstd clamps its level");
-    let (mut sections, mut body) = (Vec::new(), Vec::new());
+    let (mut sections, mut packed) = (Vec::new(), Vec::new());
+    // With room for the header, which goes before it at last.
+    let plain_bytes: usize = content.values().map(Vec::len).sum();
+    let mut file = Vec::with_capacity(plain_bytes + HEADER_GUESS_BYTES);
     for (group, plain) in content {
-        let packed = zstd
-            .compress(plain)
+        packed.clear();
+        packed.reserve(zstd::compress_bound(plain.len()));
+        zstd.compress_to_buffer(plain, &mut packed)
             .expect("invariant: there is room for what zstd gives");
         let stored = if packed.len() < plain.len() {
             &packed
@@ -88,7 +94,7 @@ pub(super) fn encode(
             content_bytes: plain.len() as u64,
             xxh3: xxh3_64(stored),
         });
-        body.extend_from_slice(stored);
+        file.extend_from_slice(stored);
     }
     let header = Header {
         pipeline: pipeline.to_owned(),
@@ -98,13 +104,12 @@ pub(super) fn encode(
     };
     let header = postcard::to_allocvec(&header).expect("invariant: a header can be written");
     let length = u32::try_from(header.len()).expect("invariant: a header has 256 sections at most");
-    let mut file = Vec::with_capacity(PREFIX_BYTES + header.len() + HASH_BYTES + body.len());
-    file.extend_from_slice(&MAGIC);
-    file.extend_from_slice(&FORMAT.to_le_bytes());
-    file.extend_from_slice(&length.to_le_bytes());
-    file.extend_from_slice(&header);
-    file.extend_from_slice(&xxh3_64(&file).to_le_bytes());
-    file.extend_from_slice(&body);
+    let mut front = MAGIC.to_vec();
+    front.extend_from_slice(&FORMAT.to_le_bytes());
+    front.extend_from_slice(&length.to_le_bytes());
+    front.extend_from_slice(&header);
+    front.extend_from_slice(&xxh3_64(&front).to_le_bytes());
+    file.splice(..0, front);
     file
 }
 

@@ -17,9 +17,13 @@ pub struct CheckpointOptions {
     /// A step's changes are merged into a new full base once they are this many times as large as
     /// its base, 1 unless said otherwise.
     pub changes_per_base: f64,
+    /// ... but not while they are of fewer bytes than this, 128 MiB unless said otherwise: a restart
+    /// reads so many in half a second.
+    pub changes_bytes_min: u64,
     /// ... or once they are in so many parts, 60 per worker unless said otherwise.
     pub parts_per_base: usize,
-    /// The level of zstd that parts are compressed with, 1 unless said otherwise.
+    /// The level of zstd that parts are compressed with, -3 unless said otherwise: of the state of features
+    /// it makes a seventh more bytes than 1 does, in 0.6 of the time.
     pub compression_level: i32,
 }
 
@@ -31,8 +35,15 @@ impl CheckpointOptions {
             interval: secs(1),
             retain: 10,
             changes_per_base: 1.0,
+            changes_bytes_min: 128 << 20,
             parts_per_base: 60,
-            compression_level: 1,
+            compression_level: -3,
         }
+    }
+
+    /// Whether changes of so many bytes are to make way for a new base.
+    pub(crate) fn have_outgrown(&self, changes_bytes: u64, base_bytes: u64) -> bool {
+        changes_bytes >= self.changes_bytes_min
+            && changes_bytes as f64 > self.changes_per_base * base_bytes as f64
     }
 }

@@ -21,8 +21,6 @@ use crate::turns::{self, Defect};
 pub(super) const FOLDER: &str = "parts";
 /// How long a piece of a file's name is at most, but for its hash.
 const SEGMENT_CHARS: usize = 80;
-/// So much is read for a header that is not known to be longer: it fits for 256 sections.
-const HEADER_GUESS_BYTES: u64 = 8 * 1024;
 
 /// What a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -262,7 +260,7 @@ impl PartReader<'_> {
         let mut file = if is_whole {
             self.file(part)?
         } else {
-            self.range(part, 0..HEADER_GUESS_BYTES)?
+            self.range(part, 0..envelope::HEADER_GUESS_BYTES as u64)?
         };
         if let Err(Flaw::Short(bytes)) = Header::read(&file)
             && bytes <= part.bytes

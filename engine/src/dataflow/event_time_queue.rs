@@ -13,9 +13,18 @@ type Position = (EventTime, u8, Origin);
 /// A priority queue of records as runs: each batch is sorted and appended to a run that it follows,
 /// or begins one; a release merges the runs. As batches are nearly sorted and sources few, a record
 /// is moved once in and once out.
+///
+/// The records that wait at some moment can be taken little by little, while others come and go.
 pub(crate) struct EventTimeQueue<T> {
     /// None is empty.
-    runs: Vec<VecDeque<Record<T>>>,
+    runs: Vec<Run<T>>,
+}
+
+/// Records in order.
+struct Run<T> {
+    records: VecDeque<Record<T>>,
+    /// So many of the first are still to be taken.
+    due: usize,
 }
 
 impl<T> Default for EventTimeQueue<T> {
@@ -35,12 +44,14 @@ fn sort<T>(records: &mut [Record<T>], rank: &impl Fn(&T) -> u8) {
 }
 
 impl<T> EventTimeQueue<T> {
-    /// Takes records in and takes those out that the watermark has passed, in order.
+    /// Takes records in and gives those out that the watermark has passed, in order. Whoever takes
+    /// what waits gets those among them before they go that are still to be taken.
     pub(crate) fn exchange(
         &mut self,
         mut records: Vec<Record<T>>,
         watermark: Watermark,
         rank: impl Fn(&T) -> u8,
+        take: impl FnMut(&Record<T>),
     ) -> Vec<Record<T>> {
         sort(&mut records, &rank);
         let passed = |record: &Record<T>| watermark.has_passed(record.time);
@@ -48,7 +59,7 @@ impl<T> EventTimeQueue<T> {
             return records;
         }
         self.insert(records, &rank);
-        self.release(passed, &rank)
+        self.release(passed, &rank, take)
     }
 
     /// Takes records in that wait, such as those that waited before a restart.
@@ -59,7 +70,31 @@ impl<T> EventTimeQueue<T> {
 
     /// The records that wait, in no order.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Record<T>> {
-        self.runs.iter().flatten()
+        self.runs.iter().flat_map(|run| &run.records)
+    }
+
+    /// Begins to take all that waits now.
+    pub(crate) fn begin_taking(&mut self) {
+        for run in &mut self.runs {
+            run.due = run.records.len();
+        }
+    }
+
+    /// Takes up to `most` more of what is being taken; gives how many it would still have taken.
+    pub(crate) fn take_some(&mut self, most: usize, mut take: impl FnMut(&Record<T>)) -> usize {
+        let mut left = most;
+        for run in &mut self.runs {
+            let rest = run.due - run.due.min(left);
+            run.records.range(rest..run.due).for_each(&mut take);
+            left -= run.due - rest;
+            run.due = rest;
+        }
+        left
+    }
+
+    /// Whether some are still to be taken.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.runs.iter().any(|run| run.due > 0)
     }
 
     fn insert(&mut self, records: Vec<Record<T>>, rank: &impl Fn(&T) -> u8) {
@@ -67,11 +102,14 @@ impl<T> EventTimeQueue<T> {
             return;
         };
         // Of the runs that the records follow, the one that they follow most closely.
-        let last = |run: &VecDeque<Record<T>>| run.back().map(|record| position(record, rank));
+        let last = |run: &Run<T>| run.records.back().map(|record| position(record, rank));
         let followed = self.runs.iter_mut().filter(|run| last(run) <= Some(first));
         match followed.max_by_key(|run| last(run)) {
-            Some(run) => run.extend(records),
-            None => self.runs.push(records.into()),
+            Some(run) => run.records.extend(records),
+            None => self.runs.push(Run {
+                records: records.into(),
+                due: 0,
+            }),
         }
     }
 
@@ -79,18 +117,23 @@ impl<T> EventTimeQueue<T> {
         &mut self,
         passed: impl Fn(&Record<T>) -> bool,
         rank: &impl Fn(&T) -> u8,
+        mut take: impl FnMut(&Record<T>),
     ) -> Vec<Record<T>> {
-        let due = |run: &VecDeque<Record<T>>| run.partition_point(&passed);
-        let mut ready = Vec::with_capacity(self.runs.iter().map(due).sum());
+        let leaving = |run: &Run<T>| run.records.partition_point(&passed);
+        let mut ready = Vec::with_capacity(self.runs.iter().map(leaving).sum());
         while let Some((run, next)) = self.first_run(&passed, rank) {
             let follows = |record: &Record<T>| {
                 passed(record) && next.is_none_or(|next| position(record, rank) <= next)
             };
             let run = &mut self.runs[run];
-            let taken = run.iter().take_while(|record| follows(record)).count();
-            ready.extend(run.drain(..taken));
+            let leaving = run.records.iter().take_while(|record| follows(record));
+            let leaving = leaving.count();
+            let due = run.due.min(leaving);
+            run.records.range(..due).for_each(&mut take);
+            run.due -= due;
+            ready.extend(run.records.drain(..leaving));
         }
-        self.runs.retain(|run| !run.is_empty());
+        self.runs.retain(|run| !run.records.is_empty());
         ready
     }
 
@@ -104,7 +147,7 @@ impl<T> EventTimeQueue<T> {
         let mut first: Option<(Position, usize)> = None;
         let mut second: Option<Position> = None;
         for (index, run) in self.runs.iter().enumerate() {
-            let Some(head) = run.front().filter(|record| passed(record)) else {
+            let Some(head) = run.records.front().filter(|record| passed(record)) else {
                 continue;
             };
             let head = position(head, rank);
@@ -150,16 +193,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_sorted_and_complete(
+        fn what_comes_out_is_sorted_and_complete_and_what_is_taken_is_what_waited(
             batches in prop::collection::vec(
-                (prop::collection::vec((0i64..200, 0u16..3), 0..20), 0i64..250),
+                (prop::collection::vec((0i64..200, 0u16..3), 0..20), 0i64..250, 0usize..20),
                 1..30,
             ),
         ) {
             let mut queue = EventTimeQueue::default();
             let (mut waiting, mut offset, mut greatest) = (Vec::new(), 0, 0);
+            let (mut taken, mut as_it_was) = (Vec::new(), Vec::new());
             let place = |record: &Record<u8>| (record.time, record.value, record.origin);
-            for (batch, watermark) in batches {
+            for (batch, watermark, most) in batches {
+                if !queue.is_taking() {
+                    taken.sort_by_key(place);
+                    prop_assert_eq!(&taken, &as_it_was);
+                    taken.clear();
+                    as_it_was.clone_from(&waiting);
+                    queue.begin_taking();
+                }
+                let before = taken.len();
+                let left = queue.take_some(most, |record| taken.push(record.clone()));
+                prop_assert_eq!(taken.len() - before, most - left);
+                prop_assert!(left == 0 || !queue.is_taking());
                 greatest = watermark.max(greatest);
                 let watermark = Watermark::active(EventTime::from_micros(greatest));
                 let records = batch.into_iter().map(|(time, source)| {
@@ -172,10 +227,19 @@ mod tests {
                 let expected: Vec<_> = waiting
                     .extract_if(.., |record| watermark.has_passed(record.time))
                     .collect();
-                prop_assert_eq!(queue.exchange(records, watermark, |value| *value), expected);
+                let given = queue.exchange(
+                    records,
+                    watermark,
+                    |value| *value,
+                    |record| taken.push(record.clone()),
+                );
+                prop_assert_eq!(given, expected);
             }
-            let rest = queue.exchange(Vec::new(), Watermark::END, |value| *value);
+            let take = |record: &Record<u8>| taken.push(record.clone());
+            let rest = queue.exchange(Vec::new(), Watermark::END, |value| *value, take);
             prop_assert_eq!(rest, waiting);
+            taken.sort_by_key(place);
+            prop_assert_eq!(taken, as_it_was);
         }
     }
 }

@@ -9,7 +9,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::event_time_queue::EventTimeQueue;
 use super::route::route;
-use super::stateful::{Identity, Stateful, TakeState, stateful};
+use super::stateful::{Identity, Stateful, TakeState, TakenState, stateful};
 use super::unary::{SideEdges, Sides};
 use super::wake::{Alarm, waking};
 use super::{Edge, Site, Tick};
@@ -22,9 +22,7 @@ use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
-use crate::state::{
-    EncodedKeys, KeyedState, State, StateError, decode_all, encode_to, merge_pieces,
-};
+use crate::state::{KeyedState, State, StateError, TakeHow, decode_all, encode_to, merge_pieces};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -132,6 +130,24 @@ impl Seat {
     }
 }
 
+/// Records that wait for the watermark, encoded.
+#[derive(Default)]
+struct WaitingTaken {
+    groups: BTreeMap<KeyGroup, Vec<u8>>,
+    error: Option<postcard::Error>,
+}
+
+impl WaitingTaken {
+    /// Encodes a record under the group of its key.
+    fn write<T: Data, K: Key>(&mut self, record: &Record<T>, key: impl Fn(&T) -> K) {
+        let hash = guard(|| key_hash(&key(&record.value)));
+        let group = hash.map_or(KeyGroup(0), KeyGroup::of);
+        if let Err(error) = encode_to(&mut self.groups, group, record) {
+            self.error = Some(error);
+        }
+    }
+}
+
 /// A step with all that it needs to take packets in.
 pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     seat: Seat,
@@ -141,6 +157,8 @@ pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     key: F,
     state: KeyedState<S::Key, S::State>,
     queue: EventTimeQueue<T>,
+    /// Of the records that wait, what has been taken so far.
+    waiting_taken: WaitingTaken,
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
@@ -178,6 +196,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             key,
             state: KeyedState::default(),
             queue: EventTimeQueue::default(),
+            waiting_taken: WaitingTaken::default(),
             order,
             watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
@@ -196,6 +215,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         self.step = step;
         self.state = KeyedState::default();
         self.queue = EventTimeQueue::default();
+        self.waiting_taken = WaitingTaken::default();
         self.restore(state)
     }
 
@@ -247,9 +267,10 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         let ready = match self.order {
             Order::Arrival => packet.records,
             Order::EventTime => {
-                let step = &self.step;
-                self.queue
-                    .exchange(packet.records, watermark, |value| step.rank(value))
+                let (step, key, taken) = (&self.step, &self.key, &mut self.waiting_taken);
+                let rank = |value: &T| step.rank(value);
+                let take = |record: &Record<T>| taken.write(record, key);
+                self.queue.exchange(packet.records, watermark, rank, take)
             }
         };
         let oldest_ns = ready.first().map(|record| record.ingested_ns);
@@ -298,34 +319,40 @@ where
 }
 
 impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F> {
-    fn begin_taking(&mut self, _: Tick) -> Result<StepState, postcard::Error> {
-        let mut waiting = BTreeMap::new();
-        for record in self.queue.waiting() {
-            let hash = guard(|| key_hash(&(self.key)(&record.value)));
-            let group = hash.map_or(KeyGroup(0), KeyGroup::of);
-            encode_to(&mut waiting, group, record)?;
-        }
-        let bases = match self.state.begin_taking() {
+    fn begin_taking(&mut self, _: Tick, how: TakeHow) -> Result<StepState, postcard::Error> {
+        self.queue.begin_taking();
+        let bases = match self.state.begin_taking(how) {
             true => self.seat.groups(),
             false => KeyGroups::NONE,
         };
         Ok(StepState {
             keys: BTreeMap::new(),
             bases,
-            waiting,
+            waiting: BTreeMap::new(),
             watermarks: vec![self.watermarks.clone()],
         })
     }
 
-    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error> {
-        let mut keys = self.state.take_some(most)?;
-        if let Some(keys) = &mut keys {
-            // A step may have looked for a key, as its watermark moved, that another worker owns:
-            // what it has made by that must not go over what is there.
-            let own = self.seat.groups();
-            keys.retain(|group, _| own.contains(*group));
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error> {
+        let (key, waiting) = (&self.key, &mut self.waiting_taken);
+        let take = |record: &Record<T>| waiting.write(record, key);
+        let left = self.queue.take_some(most, take);
+        if self.queue.is_taking() {
+            return Ok(None);
         }
-        Ok(keys)
+        let Some(mut keys) = self.state.take_some(left)? else {
+            return Ok(None);
+        };
+        // A step may have looked for a key, as its watermark moved, that another worker owns:
+        // what it has made by that must not go over what is there.
+        let own = self.seat.groups();
+        keys.retain(|group, _| own.contains(*group));
+        let waiting = std::mem::take(&mut self.waiting_taken);
+        waiting.error.map_or(Ok(()), Err)?;
+        Ok(Some(TakenState {
+            keys,
+            waiting: waiting.groups,
+        }))
     }
 }
 

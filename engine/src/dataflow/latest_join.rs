@@ -20,7 +20,7 @@ use super::Tick;
 use super::keyed::Seat;
 use super::latest_index::{Expiring, Place, Places};
 use super::latest_state::{Number, Numbered, Related, Waiting};
-use super::stateful::{Identity, TakeState};
+use super::stateful::{Identity, TakeState, TakenState};
 use crate::checkpoint::KeyGroups;
 use crate::job::JobContext;
 use crate::key::{Key, key_hash};
@@ -28,7 +28,7 @@ use crate::ledger::{Fate, Pen};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
 use crate::relation::{Change, Fact};
-use crate::state::{EncodedKeys, KeyedState, StateError};
+use crate::state::{KeyedState, StateError, TakeHow};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::time::EventTime;
@@ -409,7 +409,7 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> LatestJoin<K, L, R> {
 impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
     /// As of the end of what waits before the tick `end`; to be asked when no tick is
     /// [open](Self::is_open).
-    fn begin_taking(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
+    fn begin_taking(&mut self, end: Tick, how: TakeHow) -> Result<StepState, postcard::Error> {
         assert!(
             !self.is_open(),
             "invariant: what was taken in has been told"
@@ -422,7 +422,7 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
                 watermarks.update(input, watermark);
             }
         }
-        let bases = match self.state.begin_taking() {
+        let bases = match self.state.begin_taking(how) {
             true => self.seat.groups(),
             false => KeyGroups::NONE,
         };
@@ -434,8 +434,12 @@ impl<K: Key, L: Data + Fact, R: Data + Fact> TakeState for LatestJoin<K, L, R> {
         })
     }
 
-    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error> {
-        self.state.take_some(most)
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error> {
+        let keys = self.state.take_some(most)?;
+        Ok(keys.map(|keys| TakenState {
+            keys,
+            waiting: BTreeMap::new(),
+        }))
     }
 }
 

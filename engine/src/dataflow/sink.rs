@@ -425,7 +425,10 @@ impl<T: Data> End<T> {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let ready = match self.order {
             Order::Arrival => packet.records,
-            Order::EventTime => self.queue.exchange(packet.records, watermark, |_| 0),
+            // What waits is taken at once, at the end of an epoch.
+            Order::EventTime => self
+                .queue
+                .exchange(packet.records, watermark, |_| 0, |_| {}),
         };
         if ready.is_empty() {
             return;

@@ -21,16 +21,17 @@ use super::epoch::{epoch_of, first_tick, open_epoch};
 use super::unary::{SideEdges, SideOutputs, Sides};
 use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
-use crate::epochs::{Ack, Epochs, MergePieces, Reply, Save, Saved};
+use crate::epochs::{Ack, Epochs, Growth, MergePieces, Reply, Save, Saved};
 use crate::job::JobContext;
+use crate::key::KeyGroup;
 use crate::letters::Letters;
 use crate::record::{Data, Packet};
-use crate::state::EncodedKeys;
+use crate::state::{EncodedKeys, TakeHow};
 use crate::step_state::StepState;
 use crate::turns;
 
-/// So many of the keys that are being taken are encoded whenever the operator is called, some 50
-/// microseconds' worth.
+/// So many of the keys and records that are being taken are encoded whenever the operator is called, some
+/// 50 microseconds' worth.
 const KEYS_AT_ONCE: usize = 64;
 /// And one more for so many records, so that it does not last much longer where these are many.
 const RECORDS_PER_KEY: usize = 4;
@@ -44,27 +45,44 @@ pub(super) trait Stateful<I, O>: TakeState + 'static {
 /// Whatever has something to keep over a restart.
 pub(crate) trait TakeState {
     /// Begins to take what is to be kept, between two packets, as of the tick `end` before which all
-    /// has come: gives all of it but the keys that have changed.
+    /// has come: gives all of it but what [`TakeState::take_some`] gives.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn begin_taking(&mut self, end: Tick) -> Result<StepState, postcard::Error>;
+    fn begin_taking(&mut self, end: Tick, how: TakeHow) -> Result<StepState, postcard::Error>;
 
-    /// Encodes up to `most` more of these keys, as they were then. Gives all of them once none is left.
+    /// Encodes up to `most` more of the rest, as it was then. Gives all of it once nothing is left.
     ///
     /// # Errors
     /// When something refuses to be written.
-    fn take_keys(&mut self, most: usize) -> Result<Option<EncodedKeys>, postcard::Error>;
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error>;
 
     /// All at once.
     ///
     /// # Errors
     /// When something refuses to be written.
     fn take_state(&mut self, end: Tick) -> Result<StepState, postcard::Error> {
-        let mut state = self.begin_taking(end)?;
-        let keys = self.take_keys(usize::MAX)?;
-        state.keys = keys.expect("invariant: no key is left");
+        let mut state = self.begin_taking(end, TakeHow::default())?;
+        let taken = self.take_some(usize::MAX)?;
+        taken
+            .expect("invariant: nothing is left")
+            .add_to(&mut state);
         Ok(state)
+    }
+}
+
+/// What is taken little by little.
+pub(crate) struct TakenState {
+    /// The keys that have changed.
+    pub(super) keys: EncodedKeys,
+    /// Records that wait for the watermark.
+    pub(super) waiting: BTreeMap<KeyGroup, Vec<u8>>,
+}
+
+impl TakenState {
+    fn add_to(self, state: &mut StepState) {
+        state.keys = self.keys;
+        state.waiting.extend(self.waiting);
     }
 }
 
@@ -183,7 +201,7 @@ pub(super) struct Boundary {
     pub(super) epoch: u64,
     /// The right to acknowledge it; none once nothing more will come.
     open: Option<Capability<Tick>>,
-    /// What is being taken at the end of the epoch that was closed last; its keys are still to come.
+    /// What is being taken at the end of the epoch that was closed last; the most is still to come.
     taking: Option<Save>,
     activator: Activator,
     /// Epochs that are over and not durable yet.
@@ -191,6 +209,9 @@ pub(super) struct Boundary {
     saved: Receiver<Saved>,
     /// What has been saved out of turn.
     early: BTreeMap<u64, Vec<Ack>>,
+    growth: Growth,
+    /// The buffers of what was saved last.
+    room: EncodedKeys,
     reply: Reply,
     acks: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Ack>>>,
     /// Whether the records that were saved last as waiting have to be replaced even by none.
@@ -226,6 +247,8 @@ impl Boundary {
             closed: VecDeque::new(),
             saved,
             early: BTreeMap::new(),
+            growth: Growth::default(),
+            room: EncodedKeys::new(),
             reply: Reply {
                 saved: saved_sender,
                 wake: Arc::new(move || {
@@ -257,8 +280,17 @@ impl Boundary {
         first_held: Option<u64>,
     ) {
         self.take_up_to(step, usize::MAX);
-        match step.begin_taking(first_tick(self.epoch + 1)) {
-            Ok(state) => self.taking = Some(self.saving(state)),
+        let how = TakeHow {
+            as_base: self.epochs.wants_base(&self.growth),
+            room: std::mem::take(&mut self.room),
+        };
+        match step.begin_taking(first_tick(self.epoch + 1), how) {
+            Ok(state) => {
+                if !state.bases.is_empty() {
+                    self.growth.base_is_taken();
+                }
+                self.taking = Some(self.saving(state));
+            }
             Err(error) => self.fail(&error),
         }
         self.open_next(frontiers, first_held);
@@ -281,9 +313,11 @@ impl Boundary {
         let Some(mut save) = self.taking.take() else {
             return;
         };
-        match step.take_keys(most) {
-            Ok(Some(keys)) => {
-                save.state.keys = keys;
+        match step.take_some(most) {
+            Ok(Some(taken)) => {
+                taken.add_to(&mut save.state);
+                self.has_waiting = !save.state.waiting.is_empty();
+                save.replaces_waiting |= self.has_waiting;
                 self.epochs.save(save);
             }
             Ok(None) => self.taking = Some(save),
@@ -334,11 +368,14 @@ impl Boundary {
 
     /// Acknowledges what is durable by now, in order.
     pub(super) fn acknowledge(&mut self) {
-        let saved = self.saved.try_iter().map(|saved| (saved.epoch, saved.acks));
-        self.early.extend(saved);
+        for saved in self.saved.try_iter() {
+            self.early.insert(saved.epoch, saved.acks);
+            self.room = saved.room;
+        }
         while let Some((epoch, capability)) = self.closed.front()
             && let Some(mut acks) = self.early.remove(epoch)
         {
+            self.growth.note(&acks);
             self.acks
                 .activate()
                 .session(capability)

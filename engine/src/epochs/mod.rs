@@ -14,6 +14,7 @@ mod comparison;
 mod decision;
 mod ends;
 mod failpoint;
+mod growth;
 mod merger;
 mod published;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub(crate) use decision::Decision;
 use decision::cannot_begin;
 use ends::Ends;
 pub(crate) use failpoint::Failpoint;
+pub(crate) use growth::Growth;
 pub(crate) use merger::MergePieces;
 pub(crate) use restored::{Restored, RestoredSource};
 pub(crate) use saver::{Reply, Save, Saved, WAITING};
@@ -58,6 +60,8 @@ const UNSEALED_MAX: u64 = 2;
 const UNPUBLISHED_MAX: u64 = 8;
 /// Bytes in outboxes that are not published, at most: beyond, sources pause.
 const OUTBOX_BYTES_MAX: u64 = 256 << 20;
+/// What the part of a step's keyed state is called.
+const KEYS: &str = "keys";
 /// Threads that write parts.
 const SAVERS: usize = 2;
 

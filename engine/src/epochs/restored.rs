@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::decision::cannot_begin;
-use super::lock;
 use super::sealer::{LINEAGE, PUBLISHED};
+use super::{KEYS, lock};
 use crate::checkpoint::{
     Checkpoints, Epoch, KeyGroups, Manifest, Piece, Pieces, SourcePartition, SourceRecord,
 };
@@ -70,7 +70,7 @@ impl Restored {
             states.insert(
                 step.id.clone(),
                 StepState {
-                    keys: joined(&mut pieces, "keys"),
+                    keys: joined(&mut pieces, KEYS),
                     bases: KeyGroups::NONE,
                     waiting: joined(&mut pieces, "waiting"),
                     watermarks: watermarks.into_values().collect(),

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::Epochs;
 use super::ack::Ack;
+use super::{Epochs, KEYS};
 use crate::checkpoint::{
     CheckpointError, KeyGroups, PartContent, PartKind, PartRef, PartSpec, PartWriter,
 };
 use crate::job::JobContext;
 use crate::key::KeyGroup;
 use crate::publisher::Outbox;
+use crate::state::EncodedKeys;
 use crate::step_state::StepState;
 use crate::time::{millis, secs};
 use crate::turns;
@@ -21,6 +22,10 @@ use crate::turns;
 /// How long to wait before a call that failed is made again: at first, and at most.
 const RETRY_MIN: Duration = millis(10);
 const RETRY_MAX: Duration = secs(1);
+
+/// So much memory a step keeps for what it will save next: what is fetched anew each time, or handed back,
+/// costs the worker more than to write to it.
+const ROOM_BYTES_MAX: usize = 64 << 20;
 
 /// What is said to wait when the store is away or full.
 pub(crate) const WAITING: &str = "checkpoint";
@@ -47,6 +52,8 @@ pub(crate) struct Save {
 pub(crate) struct Saved {
     pub(crate) epoch: u64,
     pub(crate) acks: Vec<Ack>,
+    /// The emptied buffers of the keys, for those that are saved next.
+    pub(crate) room: EncodedKeys,
 }
 
 /// Where to say so.
@@ -111,11 +118,11 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
         .into_iter()
         .partition(|(group, _)| bases.contains(*group));
     if !bases.is_empty() {
-        parts.push(write(spec("keys", PartKind::Base, bases), &base)?);
+        parts.push(write(spec(KEYS, PartKind::Base, bases), &base)?);
     }
     if !changed.is_empty() {
         let groups = changed.keys().copied().collect();
-        parts.push(write(spec("keys", PartKind::Delta, groups), &changed)?);
+        parts.push(write(spec(KEYS, PartKind::Delta, groups), &changed)?);
     }
     if save.replaces_waiting && !save.groups.is_empty() {
         parts.push(write(
@@ -145,7 +152,18 @@ fn write_all(job: &JobContext, epochs: &Epochs, writer: &PartWriter, save: Save)
     Some(Saved {
         epoch: save.epoch,
         acks,
+        room: emptied(base.into_iter().chain(changed)),
     })
+}
+
+/// The buffers of what has been written, unless they are too large to be kept.
+fn emptied(content: impl Iterator<Item = (KeyGroup, Vec<u8>)>) -> EncodedKeys {
+    let mut room: EncodedKeys = content.collect();
+    if room.values().map(Vec::capacity).sum::<usize>() > ROOM_BYTES_MAX {
+        return EncodedKeys::new();
+    }
+    room.values_mut().for_each(Vec::clear);
+    room
 }
 
 /// Makes a call until it succeeds; none when it cannot, or the job has ended meanwhile.

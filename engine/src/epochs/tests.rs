@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Checkpointing, Failpoint};
-use crate::checkpoint::{CheckpointOptions, Checkpoints, Epoch, Location};
+use super::{Checkpointing, Failpoint, KEYS};
+use crate::checkpoint::{CheckpointOptions, Checkpoints, Epoch, Location, PartKind, PartRef};
 use crate::flow::Flow;
 use crate::job::{JobOptions, Order, StopHandle};
 use crate::keyed::{Context, KeyedStep};
@@ -390,6 +390,7 @@ pub(super) fn options(workers: usize, order: Order, store: Option<&SimulatedStor
         let options = CheckpointOptions {
             interval: Duration::from_millis(3),
             retain: 3,
+            changes_bytes_min: 1_000,
             parts_per_base: 4,
             ..CheckpointOptions::new(location)
         };
@@ -486,6 +487,13 @@ fn a_job_with_checkpoints_gives_what_one_without_gives_and_seals_its_epochs() {
             .sum();
         assert_eq!(read, EVENTS);
         assert!(newest.step("sums").is_some() && newest.step("join").is_some());
+        let is_later_base = |part: &PartRef| part.kind == PartKind::Base && part.epoch > Epoch(2);
+        let keys = newest.parts().filter(|part| part.content == KEYS);
+        let bases = keys.filter(|part| is_later_base(part)).count();
+        assert!(
+            bases > 0,
+            "most keys change in each epoch, so the workers take bases"
+        );
         // Once more: there is nothing left to do.
         let again = to_end(options(workers, order, Some(&store)), &outputs);
         outputs.assert_same(&whole, "at the end");

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use prefetch_index::prefetch_index;
 use serde::Serialize;
 
-use super::{Append, State};
+use super::{Append, State, TakeHow};
 use crate::key::{KEY_GROUPS, Key, KeyGroup, key_hash};
 use crate::turns::{self, Defect};
 
@@ -62,6 +63,12 @@ impl<K: Key> Changes<K> {
         }
     }
 
+    /// Asks for the memory of an entry's mark.
+    #[inline]
+    pub(super) fn ask_for(&self, place: usize) {
+        prefetch_index(&self.marks, place);
+    }
+
     /// Takes note of a new entry, behind all others.
     pub(super) fn added(&mut self) {
         self.marks.push(Mark::Same);
@@ -98,29 +105,37 @@ impl<K: Key> Changes<K> {
         self.gone.pop();
     }
 
-    /// Begins to take what has changed by now.
-    pub(super) fn begin<S: State>(&mut self) {
+    /// Begins to take what has changed by now, or everything, and tells whether it is everything.
+    pub(super) fn begin<S: State>(&mut self, how: TakeHow) -> bool {
         assert!(
             self.taking.is_none(),
             "invariant: what is being taken comes to its end first"
         );
-        let mut due = 0;
+        let changed = self.marks.iter().filter(|mark| **mark == Mark::Changed);
+        let changed = changed.count();
+        let takes_all = how.as_base && 2 * changed >= self.marks.len();
         for mark in &mut self.marks {
-            let has_changed = *mark == Mark::Changed;
-            due += usize::from(has_changed);
-            *mark = if has_changed { Mark::Due } else { Mark::Same };
+            let is_due = takes_all || *mark == Mark::Changed;
+            *mark = if is_due { Mark::Due } else { Mark::Same };
+        }
+        let mut groups = vec![Vec::new(); KEY_GROUPS];
+        for (group, room) in how.room {
+            groups[usize::from(group.0)] = room;
         }
         let mut taking = Taking {
-            groups: vec![Vec::new(); KEY_GROUPS],
-            due,
+            groups,
+            due: if takes_all { self.marks.len() } else { changed },
             end: self.marks.len(),
             error: None,
         };
-        // What has come back goes after what had gone.
+        // What has come back goes after what had gone. All that is there says what has gone, too.
         for key in std::mem::take(&mut self.gone) {
-            taking.write(&self.bytes, key_hash(&key), &(key, None::<&S>));
+            if !takes_all {
+                taking.write(&self.bytes, key_hash(&key), &(key, None::<&S>));
+            }
         }
         self.taking = Some(taking);
+        takes_all
     }
 
     /// Encodes up to `most` of the entries that are due. Gives what was taken once none is.

@@ -144,8 +144,8 @@ enum Step {
     Remove(u64),
     /// Drops the keys with this remainder by seven.
     Drop(u64),
-    /// Begins to take, or takes up to so many keys.
-    Take(usize),
+    /// Begins to take, if need be, as a base or not, and takes up to so many keys.
+    Take(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -153,7 +153,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..40_u64).prop_map(Step::Add),
         2 => (0..40_u64).prop_map(Step::Remove),
         1 => (0..7_u64).prop_map(Step::Drop),
-        4 => (0..5_usize).prop_map(Step::Take),
+        4 => (0..5_usize, any::<bool>()).prop_map(|(most, as_base)| Step::Take(most, as_base)),
     ]
 }
 
@@ -164,7 +164,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..300),
     ) {
         let (mut state, mut map) = (KeyedState::<u64, u32>::default(), BTreeMap::new());
-        let mut taken = BTreeMap::<KeyGroup, Vec<u8>>::new();
+        let (mut taken, mut room) = (EncodedKeys::new(), EncodedKeys::new());
         let mut as_it_was: Option<BTreeMap<u64, u32>> = None;
         for step in steps {
             match step {
@@ -177,14 +177,19 @@ proptest! {
                     state.retain(|key, _| key % 7 != rest);
                     map.retain(|key, _| key % 7 != rest);
                 }
-                Step::Take(most) => {
+                Step::Take(most, as_base) => {
                     if as_it_was.is_none() {
-                        state.begin_taking();
+                        let room = std::mem::take(&mut room);
+                        if state.begin_taking(TakeHow { as_base, room }) {
+                            taken.clear();
+                        }
                         as_it_was = Some(map.clone());
                     }
                     let Some(groups) = state.take_some(most).unwrap() else { continue };
-                    for (group, bytes) in groups {
-                        taken.entry(group).or_default().extend(bytes);
+                    for (group, mut bytes) in groups {
+                        taken.entry(group).or_default().extend_from_slice(&bytes);
+                        bytes.clear();
+                        room.insert(group, bytes);
                     }
                     let mut restored = KeyedState::<u64, u32>::default();
                     for bytes in taken.values() {
@@ -202,12 +207,37 @@ proptest! {
 fn no_more_keys_are_taken_at_once_than_asked_for() {
     let mut state = KeyedState::<u64, u32>::default();
     (0..100).for_each(|key| *state.entry(&key) += 1);
-    assert!(state.begin_taking(), "nobody has asked before");
+    assert!(
+        state.begin_taking(TakeHow::default()),
+        "nobody has asked before"
+    );
     for _ in 0..9 {
         assert_eq!(state.take_some(10).unwrap(), None);
     }
     let taken = state.take_some(10).unwrap().expect("a hundred are taken");
     assert_eq!(taken.values().map(Vec::len).sum::<usize>(), 300);
-    assert!(!state.begin_taking());
+    assert!(!state.begin_taking(TakeHow::default()));
     assert_eq!(state.take_some(0).unwrap(), Some(EncodedKeys::new()));
+}
+
+#[test]
+fn all_keys_are_taken_where_that_is_wanted_and_most_have_changed() {
+    let mut state = KeyedState::<u64, u32>::default();
+    (0..100).for_each(|key| *state.entry(&key) += 1);
+    state.take_changed().unwrap();
+    let mut check = |changed: u64, as_base, expected_keys: usize| {
+        (0..changed).for_each(|key| *state.entry(&key) += 1);
+        let room = EncodedKeys::new();
+        let is_base = state.begin_taking(TakeHow { as_base, room });
+        assert_eq!(is_base, expected_keys == 100);
+        let taken = state.take_some(usize::MAX).unwrap().expect("all at once");
+        assert_eq!(
+            taken.values().map(Vec::len).sum::<usize>(),
+            3 * expected_keys
+        );
+    };
+    check(60, false, 60);
+    check(49, true, 49);
+    check(50, true, 100);
+    check(0, false, 0);
 }

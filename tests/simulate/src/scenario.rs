@@ -166,6 +166,8 @@ impl Scenario {
         CheckpointOptions {
             interval: Duration::from_millis(2),
             retain: 2,
+            // Some changes are merged, some go with a base that the worker takes.
+            changes_bytes_min: 1_000,
             parts_per_base: 3,
             ..CheckpointOptions::new(Location::store(Arc::new(self.place.clone())))
         }

@@ -45,6 +45,16 @@ fn payments_in_kafka_are_scored_as_those_in_the_log_are() {
     // The same by options alone.
     let kafka = ["--kafka", brokers, "--source", "kafka", "--sink", "kafka"];
     fraud::succeed(&[&["check"], &kafka[..]].concat());
+    fraud::begin_anew(&kafka, || {
+        for topic in ["predictions", "alerts"] {
+            for arguments in [
+                &["--delete", "--topic", topic][..],
+                &["--create", "--topic", topic, "--partitions", "4"],
+            ] {
+                broker.tool("org.apache.kafka.tools.TopicCommand", arguments, "");
+            }
+        }
+    });
     // Against the broker, before anything runs: a topic that is not there, credentials that are none.
     let arguments = ["--delete", "--topic", "alerts"];
     broker.tool("org.apache.kafka.tools.TopicCommand", &arguments, "");

@@ -33,6 +33,14 @@ fn payments_in_pulsar_are_scored_as_those_in_the_log_are() {
         PulsarSource::json(&cluster, topic).until_end()
     });
 
+    let pulsar = ["--pulsar", url, "--source", "pulsar", "--sink", "pulsar"];
+    fraud::begin_anew(&pulsar, || {
+        for topic in ["predictions", "alerts"] {
+            broker.admin("DELETE", &format!("{topic}/partitions?force=true"), "");
+            broker.create_topic(topic, 4);
+        }
+    });
+
     // A subscription that is done with everything has nothing left for the next run.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("settings.toml");

@@ -217,6 +217,10 @@ pub trait EpochWriter<T>: Send {
 
     /// How far has been published, as far as the writer knows, in words of its own. They are kept with
     /// each checkpoint. None unless a writer has something to say.
+    ///
+    /// A checkpoint knows only of what had been published when its epoch ended. So a writer that goes by
+    /// notes leaves one when it takes over for the first time, before it publishes anything: then there is
+    /// no checkpoint without words of one, and that all notes are lost shows from the first on.
     fn published(&self) -> Option<String> {
         None
     }

@@ -85,6 +85,7 @@ fn job_options(settings: &Settings) -> JobOptions {
     let mut options = settings.job_options();
     if let Some(checkpoints) = &mut options.checkpoints {
         checkpoints.start_token = supervise::start_token();
+        checkpoints.has_sealed = supervise::has_sealed();
     }
     if let Some(cluster) = &mut options.cluster {
         // Where it cannot be read, another process on such a machine cannot read it either.

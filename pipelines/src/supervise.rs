@@ -24,6 +24,8 @@ use crate::outcome::{INTERRUPTED, Outcome, print_errors};
 
 /// Tells the child that it is one, and which start of its supervisor it belongs to.
 const SUPERVISED: &str = "THALWEG_SUPERVISED";
+/// Tells the child that one before it has taken a checkpoint.
+const SEALED: &str = "THALWEG_SUPERVISED_SEALED";
 /// The word that asks a child to stop.
 const STOP: &[u8; 4] = b"stop";
 /// What a child says that goes on, and one that has taken a checkpoint as well.
@@ -50,6 +52,11 @@ pub(crate) fn is_supervised() -> bool {
 /// What all children of one start of a supervisor have in common.
 pub(crate) fn start_token() -> Option<u64> {
     std::env::var(SUPERVISED).ok()?.parse().ok()
+}
+
+/// Whether one of them has taken a checkpoint.
+pub(crate) fn has_sealed() -> bool {
+    std::env::var_os(SEALED).is_some()
 }
 
 /// Has the job of a supervised program stop when its supervisor says so, and ends the program when
@@ -125,11 +132,19 @@ pub(crate) fn run(arguments: &[OsString], restarts: usize) -> u8 {
         if end.has_sealed || Duration::from_nanos(clock.now_ns() - started_ns) >= LONG {
             (in_a_row, pause, has_got_on) = (0, PAUSE_MIN, true);
         }
+        if end.has_sealed {
+            command.env(SEALED, "1");
+        }
         if lock(&ward).asked > 0 || !is_worth_another_try(code, has_got_on) {
             return code;
         }
         if in_a_row == restarts {
-            error!(%status, restarts, "the program has broken down too often in a row: giving up");
+            match code == Outcome::Refused.code() {
+                true => error!(%status, "the program cannot start any more, as it says: giving up"),
+                false => {
+                    error!(%status, restarts, "the program has broken down too often in a row: giving up");
+                }
+            }
             return code;
         }
         in_a_row += 1;
@@ -260,7 +275,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// Whether a program that has ended in this way may do better the next time. What has got on before and
-/// cannot start now may find a broker away, which comes back.
+/// cannot start now may miss a broker, or the volume of its checkpoints, which comes back.
 fn is_worth_another_try(code: u8, has_got_on: bool) -> bool {
     if code == Outcome::Refused.code() {
         return has_got_on;

@@ -58,6 +58,34 @@ pub(crate) fn summary(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap()
 }
 
+/// Runs a job with checkpoints and takes these away: it does not begin anew before its topics have been made
+/// anew. The arguments say where the topics are, with their payments.
+pub(crate) fn begin_anew(arguments: &[&str], make_anew: impl FnOnce()) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (out, checkpoints) = (text("out"), text("checkpoints"));
+    let run = ["run", "--until-end", "--delivery", "exactly_once"];
+    let places = ["--out", &out, "--checkpoint", &checkpoints];
+    let run = [&run[..], &places, arguments].concat();
+    succeed(&run);
+    fs::remove_dir_all(&checkpoints).unwrap();
+    let complaint = refused(&run);
+    for part in [
+        "sink `predictions`: cannot write to topic `predictions`",
+        "it has been published up to epoch",
+        &format!("but there are no checkpoints in `{checkpoints}`"),
+        "see that it is the right place, mounted and whole",
+        "to begin anew, take away what has been published: the topic",
+    ] {
+        assert!(complaint.contains(part), "`{part}` is not in: {complaint}");
+    }
+    assert!(!Path::new(&checkpoints).exists());
+    fs::remove_dir_all(&out).unwrap();
+    make_anew();
+    succeed(&run);
+    assert_eq!(summary(out.as_ref())["predictions"], EVENTS);
+}
+
 /// Generates payments into the topics of a broker and of a log, scores both, and compares. The
 /// settings say where the broker is; `source` gives a topic of it, to its end.
 pub(crate) fn compare<S: Source<Value>>(settings: &str, source: impl Fn(&str) -> S) {

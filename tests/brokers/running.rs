@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -139,12 +140,19 @@ impl Broker {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Kills a broker of the test's own; what it has written stays.
+    /// Kills a broker of the test's own, and waits until it is gone: as long as it is still ending, it would
+    /// be taken for one that runs and need not be started. What it has written stays.
     pub(crate) fn kill(&self) {
         let folder = self.folder.as_ref().expect("a broker of one's own");
         let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
         let killed = Command::new("kill").args(["-9", pid.trim()]).status();
         assert!(killed.unwrap().success());
+        let process = Path::new("/proc").join(pid.trim()).join("stat");
+        let is_there =
+            || std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
+        while is_there() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Starts it again, at its old address.

@@ -40,7 +40,7 @@ impl Kind {
         match self {
             Self::Log => 25,
             #[cfg(any(feature = "kafka", feature = "pulsar"))]
-            _ => 5,
+            _ => 4,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A network that fails on demand: a proxy between one who connects and one who listens.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,8 @@ pub(crate) enum Weather {
 
 const DELAY: Duration = Duration::from_millis(60);
 const GLANCE: Duration = Duration::from_millis(10);
+/// How long a target may take to answer that is there.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// A proxy on a port of its own.
 pub(crate) struct Proxy {
@@ -48,7 +50,11 @@ impl Proxy {
         thread::spawn(move || {
             while now(&seen) != Weather::Over {
                 match listener.accept() {
-                    Ok((near, _)) => pass_on(near, target, &seen),
+                    Ok((near, _)) => {
+                        let seen = Arc::clone(&seen);
+                        // Whoever is not passed on is closed, and may try again.
+                        let _ = thread::Builder::new().spawn(move || pass_on(near, target, &seen));
+                    }
                     Err(_) => thread::sleep(GLANCE),
                 }
             }
@@ -71,27 +77,28 @@ fn now(weather: &Mutex<Weather>) -> Weather {
     *weather.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread for each direction; without the target the connection is closed.
-fn pass_on(near: TcpStream, target: SocketAddr, weather: &Arc<Mutex<Weather>>) {
-    let Ok(far) = TcpStream::connect(target) else {
-        return;
-    };
+/// Passes on in both directions. Where something is missing for that, such as the target, or a descriptor,
+/// the connection is closed.
+fn pass_on(near: TcpStream, target: SocketAddr, weather: &Mutex<Weather>) -> io::Result<()> {
+    let far = TcpStream::connect_timeout(&target, CONNECT_MAX)?;
     for stream in [&near, &far] {
-        stream.set_nonblocking(false).expect("it is a socket");
-        stream.set_nodelay(true).expect("it is a socket");
-        stream.set_read_timeout(Some(GLANCE)).expect("it is a time");
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(GLANCE))?;
     }
-    let clone = |stream: &TcpStream| stream.try_clone().expect("there are descriptors");
-    let (near_again, far_again) = (clone(&near), clone(&far));
-    let is_broken = Arc::new(AtomicBool::new(false));
-    for (from, to) in [(near, far), (far_again, near_again)] {
-        let (weather, is_broken) = (Arc::clone(weather), Arc::clone(&is_broken));
-        thread::spawn(move || {
-            if !pump(from, to, &weather, &is_broken) {
-                is_broken.store(true, Ordering::SeqCst);
-            }
-        });
-    }
+    let (near_again, far_again) = (near.try_clone()?, far.try_clone()?);
+    let is_broken = AtomicBool::new(false);
+    let pass = |from, to| {
+        if !pump(from, to, weather, &is_broken) {
+            is_broken.store(true, Ordering::SeqCst);
+        }
+    };
+    thread::scope(|scope| {
+        let back = thread::Builder::new().spawn_scoped(scope, || pass(far_again, near_again))?;
+        pass(near, far);
+        back.join().expect("it does not panic");
+        Ok(())
+    })
 }
 
 /// Passes on in one direction; whether that has come to its end in good order.

@@ -27,9 +27,8 @@ const WEATHERS: [Weather; 4] = [
 const SHORT: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(22);
 
-/// Runs the whole, with brokers that are killed, too, or not; whether nothing is lost, doubled or wrong.
-/// True where there is no such broker.
-pub(crate) fn run(kills: u32, seed: u64, kind: Kind, kills_brokers: bool) -> bool {
+/// Runs the whole; whether nothing is lost, doubled or wrong. True where there is no such broker.
+pub(crate) fn run(kills: u32, seed: u64, kind: Kind) -> bool {
     let folder = tempfile::Builder::new().prefix("thalweg-chaos-").tempdir();
     // It stays unless all is well.
     let folder = folder.expect("there is room for files").keep();
@@ -51,7 +50,6 @@ pub(crate) fn run(kills: u32, seed: u64, kind: Kind, kills_brokers: bool) -> boo
         broker: &*broker,
         random: Random::new(seed),
         kills,
-        kills_brokers,
         done: 0,
         lives: 0,
     };
@@ -92,7 +90,6 @@ struct Storm<'a> {
     broker: &'a dyn Broker,
     random: Random,
     kills: u32,
-    kills_brokers: bool,
     done: u32,
     lives: u32,
 }
@@ -172,7 +169,7 @@ impl Storm<'_> {
 
     /// Now and then has what the job stands on fail for a while: broker, checkpoints, network.
     fn trouble(&mut self, cluster: &Cluster) {
-        if self.kills_brokers && self.random.once_in(3) && self.broker.restart() {
+        if self.random.once_in(3) && self.broker.restart() {
             println!("chaos: the broker was killed and started again");
             return;
         }

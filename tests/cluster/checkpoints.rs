@@ -140,3 +140,35 @@ fn of_two_clusters_at_once_the_older_one_ends_and_the_other_writes_everything_on
     }
     place.assert_same(&whole, "after the older one has ended");
 }
+
+#[test]
+fn a_supervised_job_whose_checkpoints_are_gone_is_given_up_and_does_not_begin_anew() {
+    let folder = TempDir::new().unwrap();
+    let (whole, place) = places(folder.path());
+    let end_without = |place: &Place, delivery: &str, reason: &str| {
+        let supervised = ["--supervise", "--restarts", "2", "--delivery", delivery];
+        let more = [&SLOWLY[..], &supervised].concat();
+        let job = start(place, folder.path(), delivery, (1, 1), &more).remove(0);
+        // Long enough for its supervisor to hear of them.
+        wait_for_entries(place, 0, 40);
+        let away = place.checkpoints.with_extension("away");
+        std::fs::rename(&place.checkpoints, &away).unwrap();
+        send("KILL", *children(&job).last().unwrap());
+        let (code, said) = job.end();
+        assert_eq!(code, Some(2), "{said}");
+        assert_eq!(said.matches("starting it again").count(), 2, "{said}");
+        assert!(said.matches(reason).count() >= 2, "{said}");
+        assert!(said.contains("cannot start any more"), "{said}");
+        assert!(!place.checkpoints.exists());
+        std::fs::rename(&away, &place.checkpoints).unwrap();
+    };
+    end_without(&place, "exactly_once", "it has been published up to epoch");
+    for process in start(&place, folder.path(), "last", (1, 1), &["--until-end"]) {
+        process.ends_with(0, "");
+    }
+    place.assert_same(&whole, "after the checkpoints have come back");
+    // Where nothing tells of them outside.
+    let immediate = Place::new(folder.path(), "immediate", EVENTS);
+    let reason = "epochs have been sealed since this job was started";
+    end_without(&immediate, "immediate", reason);
+}

@@ -59,17 +59,34 @@ impl Place {
         writer
     }
 
+    /// Its notes but for the first, which is there before anything is published.
     fn notes_of(&self, broker: &Broker) -> Vec<(u64, u64, u64)> {
         let notes = broker.contents(&self.notes);
         let own = notes
             .iter()
             .filter(|note| note.key.as_deref() == Some(self.slot.as_bytes()));
-        own.map(|note| {
+        let mut own = own.map(|note| {
             let note: Value = serde_json::from_slice(&note.value).unwrap();
             let number = |name| note[name].as_u64().unwrap();
             (number("epoch"), number("records"), number("crc"))
-        })
-        .collect()
+        });
+        assert_eq!(own.next(), Some((0, 0, 0)));
+        own.collect()
+    }
+
+    /// Up to which epoch slots whose names begin so have published.
+    fn published(&self, slots: &str) -> Option<u64> {
+        let published = self.sink.published(slots).unwrap();
+        published.map(|epoch| epoch.0)
+    }
+
+    /// Deletes a topic, and makes another one of its name where it has to be there.
+    fn delete(&self, broker: &Broker, topic: &str) {
+        let class = "org.apache.kafka.tools.TopicCommand";
+        broker.tool(class, &["--delete", "--topic", topic], "");
+        if topic == self.topic {
+            broker.create_topic(topic, 3);
+        }
     }
 
     /// Checks that exactly these epochs are there, each with its records, as their notes say.
@@ -298,12 +315,64 @@ fn notes_that_are_lost_end_the_run_instead_of_an_epoch_coming_again() {
         insist(|| writer.take_over())
     };
     resume().unwrap();
-    let class = "org.apache.kafka.tools.TopicCommand";
-    broker.tool(class, &["--delete", "--topic", &place.notes], "");
+    place.delete(broker, &place.notes);
     let error = resume().unwrap_err().to_string();
     assert!(error.contains("epoch 4 has been published"), "{error}");
     assert!(error.contains("notes is nothing"), "{error}");
     assert_eq!(broker.contents(&place.topic).len(), 1);
+}
+
+#[test]
+fn notes_that_are_lost_before_a_checkpoint_knows_of_an_epoch_are_missed_too() {
+    let Some(broker) = broker::shared() else {
+        return;
+    };
+    let place = Place::new(broker, "first");
+    let mut writer = place.writer();
+    // The checkpoint is taken before anything is published.
+    let checkpointed = writer.published().unwrap();
+    let one = outbox(&mut *writer, &[1]);
+    publish(&mut *writer, 1, &one).unwrap();
+    drop(writer);
+    place.delete(broker, &place.notes);
+    let mut writer = place.sink.open_epochs(&place.slot).unwrap();
+    writer.resume(&checkpointed).unwrap();
+    let error = insist(|| writer.take_over()).unwrap_err().to_string();
+    assert!(error.contains("epoch 0 has been published"), "{error}");
+    assert_eq!(broker.contents(&place.topic).len(), 1);
+}
+
+#[test]
+fn how_far_has_been_published_is_known_by_slot() {
+    let Some(broker) = broker::shared() else {
+        return;
+    };
+    let mut place = Place::new(broker, "known");
+    let slots = format!("test/{}/", place.topic);
+    assert_eq!(place.published(&slots), None);
+    let mut writer = place.writer();
+    assert_eq!(place.published(&slots), None, "there are no records");
+    let one = outbox(&mut *writer, &[1]);
+    publish(&mut *writer, 7, &one).unwrap();
+    assert_eq!(place.published(&slots), Some(7));
+    assert_eq!(place.published(&place.slot), Some(7));
+    assert_eq!(place.published(&format!("{slots}2")), None);
+    // What is not decided yet does not count, and is not waited for.
+    let killed = impostor(broker, &place);
+    send_without_commit(&killed, &place.topic);
+    place.slot.push_str("/other");
+    let other = impostor(broker, &place);
+    other.begin_transaction().unwrap();
+    send_without_commit_of_note(&other, &place);
+    assert_eq!(place.published(&slots), Some(7));
+    assert_eq!(place.published(&place.slot), None);
+    drop((killed, other));
+    place.delete(broker, &place.topic);
+    assert_eq!(
+        place.published(&slots),
+        None,
+        "the topic has been made anew"
+    );
 }
 
 #[test]

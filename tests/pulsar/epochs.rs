@@ -208,6 +208,41 @@ fn messages_that_are_removed_end_the_run_instead_of_an_epoch_coming_again() {
 }
 
 #[test]
+fn how_far_has_been_published_is_known_by_slot() {
+    let Some(broker) = shared() else { return };
+    let mut place = Place::new(broker, "known");
+    let slots = format!("test/{}/", place.topic);
+    let published = |place: &Place, slots: &str| {
+        let published = place.sink.published(slots).unwrap();
+        published.map(|epoch| epoch.0)
+    };
+    assert_eq!(published(&place, &slots), None);
+    let mut writer = place.writer();
+    let one = outbox(&mut *writer, 0..40);
+    publish(&mut *writer, 9, &one);
+    // While somebody writes, too.
+    assert_eq!(published(&place, &slots), Some(9));
+    assert_eq!(published(&place, &place.slot), Some(9));
+    drop(writer);
+    place.slot = format!("{slots}2");
+    assert_eq!(published(&place, &place.slot), None);
+    let mut writer = place.writer();
+    publish(&mut *writer, 3, &one);
+    drop(writer);
+    // Behind the records of another slot.
+    assert_eq!(published(&place, &format!("{slots}1")), Some(9));
+    assert_eq!(published(&place, &place.slot), Some(3));
+    let partitions = format!("{}/partitions?force=true", place.topic);
+    broker.admin("DELETE", &partitions, "");
+    broker.create_topic(&place.topic, 3);
+    assert_eq!(
+        published(&place, &slots),
+        None,
+        "the topic has been made anew"
+    );
+}
+
+#[test]
 fn a_broker_that_goes_away_in_an_epoch_gets_it_once() {
     let Some(broker) = own() else { return };
     let place = Place::new(&broker, "away");

@@ -1,7 +1,8 @@
 //! Publishes each epoch as files of its own, which get their names when they are whole.
 //!
 //! A name tells the row of checkpoints and the epoch, so publishing again finds the file there, or
-//! writes the same one.
+//! writes the same one. A note beside the row tells which epoch was the last, so that those before it do
+//! not come again when somebody has taken their files away.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use thalweg_engine::record::Record;
 use thalweg_engine::sink::{EpochWriter, Refused, SinkError, Writer};
 
 use super::compression::{self, Compression};
+use super::note::Note;
 use super::output::{self, Memory};
 use super::rotation::{Names, Rotation};
 use super::sink::Start;
@@ -23,7 +25,9 @@ const LINEAGE_CHARS: usize = 8;
 
 /// The one writer of a row of files, epoch by epoch.
 pub(crate) struct EpochFiles<T> {
+    path: PathBuf,
     names: Names,
+    note: Note,
     lineage: String,
     rotation: Rotation,
     compression: Compression,
@@ -44,10 +48,13 @@ impl<T: 'static> EpochFiles<T> {
         output::check(path)?;
         let names = Names::of(path);
         let locked = lock(&names).map_err(|error| output::open_error(path, &error))?;
+        let note = Note::of_slot(path, slot).map_err(|error| output::open_error(path, &error))?;
         let plain: Vec<char> = slot.chars().filter(char::is_ascii_alphanumeric).collect();
         let lineage = &plain[plain.len().saturating_sub(LINEAGE_CHARS)..];
         Ok(Self {
+            path: path.to_owned(),
             names,
+            note,
             lineage: lineage.iter().collect(),
             rotation,
             compression: Compression::of(path),
@@ -84,7 +91,10 @@ impl<T: 'static> EpochFiles<T> {
         Ok(())
     }
 
-    fn write_all(&self, epoch: Epoch, mut outbox: &[u8]) -> io::Result<()> {
+    fn write_all(&mut self, epoch: Epoch, mut outbox: &[u8]) -> io::Result<()> {
+        if epoch.0 <= self.note.epoch {
+            return Ok(());
+        }
         let mut files = BTreeMap::<&[u8], Vec<u8>>::new();
         while !outbox.is_empty() {
             let pair = take_bytes(&mut outbox).zip(take_bytes(&mut outbox));
@@ -100,6 +110,12 @@ impl<T: 'static> EpochFiles<T> {
                 write_whole(&path, &part, &bytes)?;
             }
         }
+        let note = Note {
+            epoch: epoch.0,
+            ..self.note.clone()
+        };
+        note.write(&self.path)?;
+        self.note = note;
         Ok(())
     }
 }
@@ -209,7 +225,7 @@ mod tests {
         let entries = fs::read_dir(folder).unwrap();
         let mut files: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
-            .filter(|path| !path.ends_with(".n.csv.lock"))
+            .filter(|path| !path.ends_with(".n.csv.lock") && !path.ends_with(".n.csv.published"))
             .map(|path| {
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
                 (name, fs::read_to_string(path).unwrap())
@@ -247,5 +263,19 @@ mod tests {
         ];
         let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(files(folder.path()), expected);
+        drop(writer);
+        let published = |slots: &str| sink.published(slots).unwrap().map(|epoch| epoch.0);
+        assert_eq!(published("job/out/"), Some(2));
+        assert_eq!(published(slot), Some(2));
+        assert_eq!(published("job/other/"), None);
+        // Somebody has taken the files away, and an epoch comes again.
+        for (name, _) in files(folder.path()) {
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        let mut writer = sink.open_epochs(slot).unwrap();
+        writer.publish(Epoch(2), &two).unwrap();
+        assert_eq!(files(folder.path()), []);
+        writer.publish(Epoch(3), &two).unwrap();
+        assert_eq!(files(folder.path()).len(), 1);
     }
 }

@@ -2,37 +2,29 @@
 //!
 //! Beside the file stands a note of how far it has been published: the epoch, and the file's length
 //! at its end. What a publishing that did not come to its end has left behind is cut off before the
-//! epoch is published again.
+//! epoch is published again. Each checkpoint tells how far that was, too: where the note says less, or is
+//! gone, nothing is cut off.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{EpochWriter, Refused, SinkError, Writer};
 
 use super::compression::{Compression, compressed};
 use super::lock;
+use super::note::{Note, beside};
 use super::output::{self, Memory};
-
-/// What stands beside the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    /// Who writes the file.
-    slot: String,
-    /// The epoch that has been published last.
-    epoch: u64,
-    /// The file's length then.
-    bytes: u64,
-}
 
 /// The one writer of a file, epoch by epoch.
 pub(crate) struct FileEpochs<T> {
     path: PathBuf,
     file: File,
     note: Note,
+    /// Whether the file ends where the note says.
+    has_begun: bool,
     compression: Compression,
     encoder: Box<dyn Writer<T>>,
     encoded: Memory,
@@ -41,7 +33,7 @@ pub(crate) struct FileEpochs<T> {
 }
 
 impl<T> FileEpochs<T> {
-    /// Goes on behind what has been published for the slot, or else begins the file anew.
+    /// Opens it, to go on behind what has been published for the slot, or else to begin the file anew.
     pub(crate) fn open(
         path: &Path,
         slot: &str,
@@ -58,22 +50,12 @@ impl<T> FileEpochs<T> {
                 .write(true)
                 .open(path)?;
             lock::take(&file)?;
-            let note = read_note(path)?.filter(|note| note.slot == slot);
-            let is_new = note.is_none();
-            let note = note.unwrap_or_else(|| Note {
-                slot: slot.to_owned(),
-                epoch: 0,
-                bytes: 0,
-            });
+            let note = Note::of_slot(path, slot)?;
             if file.metadata()?.len() < note.bytes {
                 return Err(io::Error::other(format!(
                     "it is shorter than the {} bytes that were published; put it back as it was",
                     note.bytes
                 )));
-            }
-            file.set_len(note.bytes)?;
-            if is_new {
-                write_note(path, &note)?;
             }
             Ok((file, note))
         };
@@ -82,6 +64,7 @@ impl<T> FileEpochs<T> {
             path: path.to_owned(),
             file,
             note,
+            has_begun: false,
             compression: Compression::of(path),
             encoder,
             encoded,
@@ -89,11 +72,22 @@ impl<T> FileEpochs<T> {
         })
     }
 
+    /// Cuts off what has not been published.
+    fn begin(&mut self) -> io::Result<()> {
+        if !self.has_begun {
+            self.file.set_len(self.note.bytes)?;
+            self.note.write(&self.path)?;
+            self.has_begun = true;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, epoch: Epoch, outbox: &[u8]) -> io::Result<()> {
         let (Some((has_header, rows)), true) = (outbox.split_first(), epoch.0 > self.note.epoch)
         else {
             return Ok(());
         };
+        self.begin()?;
         let mut rows = rows;
         if *has_header == 1 && self.note.bytes > 0 {
             let header = rows.iter().position(|byte| *byte == b'\n');
@@ -104,17 +98,49 @@ impl<T> FileEpochs<T> {
         self.file.write_all(&bytes)?;
         self.file.sync_data()?;
         let note = Note {
-            slot: self.note.slot.clone(),
             epoch: epoch.0,
             bytes: self.note.bytes + bytes.len() as u64,
+            ..self.note.clone()
         };
-        write_note(&self.path, &note)?;
+        note.write(&self.path)?;
         self.note = note;
         Ok(())
+    }
+
+    fn error(&self, reason: impl ToString) -> SinkError {
+        SinkError::Write {
+            what: self.path.display().to_string(),
+            reason: reason.to_string(),
+        }
     }
 }
 
 impl<T> EpochWriter<T> for FileEpochs<T> {
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let published: u64 = published.parse().map_err(|_| {
+            self.error(format!(
+                "the checkpoint says that `{published}` has been published: no epoch"
+            ))
+        })?;
+        if self.note.epoch < published {
+            return Err(self.error(format!(
+                "epoch {published} has been published, and `{}` says {}: put it and the file back as they \
+                 were, or begin in another place of checkpoints with an export of this one",
+                beside(&self.path).display(),
+                self.note.epoch
+            )));
+        }
+        Ok(())
+    }
+
+    fn published(&self) -> Option<String> {
+        Some(self.note.epoch.to_string())
+    }
+
+    fn take_over(&mut self) -> Result<(), SinkError> {
+        self.begin().map_err(|error| self.error(error))
+    }
+
     fn stage(
         &mut self,
         records: &[Record<T>],
@@ -135,46 +161,7 @@ impl<T> EpochWriter<T> for FileEpochs<T> {
     }
 
     fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError> {
-        self.append(epoch, outbox)
-            .map_err(|error| SinkError::Write {
-                what: self.path.display().to_string(),
-                reason: error.to_string(),
-            })
+        let appended = self.append(epoch, outbox);
+        appended.map_err(|error| self.error(error))
     }
-}
-
-/// How far slots whose names begin so have published.
-pub(crate) fn published(path: &Path, slots: &str) -> Result<Option<Epoch>, SinkError> {
-    let note = read_note(path).map_err(|error| output::open_error(path, &error))?;
-    let note = note.filter(|note| note.slot.starts_with(slots));
-    Ok(note.map(|note| Epoch(note.epoch)))
-}
-
-fn note_path(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().display();
-    output::folder(path).join(format!(".{name}.published"))
-}
-
-fn read_note(path: &Path) -> io::Result<Option<Note>> {
-    let mut text = String::new();
-    match File::open(note_path(path)) {
-        Ok(mut file) => file.read_to_string(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let note = serde_json::from_str(&text);
-    note.map(Some).map_err(io::Error::other)
-}
-
-fn write_note(path: &Path, note: &Note) -> io::Result<()> {
-    let note_path = note_path(path);
-    let new = note_path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec(note)?)?;
-    file.sync_all()?;
-    fs::rename(&new, &note_path)?;
-    if cfg!(unix) {
-        File::open(output::folder(path))?.sync_all()?;
-    }
-    Ok(())
 }

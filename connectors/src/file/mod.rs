@@ -11,6 +11,7 @@ mod files;
 mod input;
 mod lines;
 mod lock;
+mod note;
 mod output;
 mod reader;
 mod rotation;

@@ -10,7 +10,8 @@ use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::compression::Compression;
 use super::epoch_files::EpochFiles;
-use super::epochs::{self, FileEpochs};
+use super::epochs::FileEpochs;
+use super::note;
 use super::output::{self, Memory, Output};
 use super::rotation::{RotatingWriter, Rotation};
 use super::writers::{CsvWriter, JsonLinesWriter, Layout, RowsWriter};
@@ -119,7 +120,8 @@ impl<T: 'static> FileSink<T> {
     ///
     /// Delivered exactly once, each epoch is a file of its own, or one for each hour of event time, of
     /// whatever size, which is there, whole, as soon as the epoch has been sealed:
-    /// `scores-<checkpoints>-<epoch>.csv`. So epochs should be long.
+    /// `scores-<checkpoints>-<epoch>.csv`. So epochs should be long. Files may be taken away as they
+    /// come: `.scores.csv.published` notes which epoch was the last, and none of them comes again.
     #[must_use]
     pub fn rotate(mut self, rotation: Rotation) -> Self {
         self.rotation = Some(rotation);
@@ -165,10 +167,7 @@ impl<T: 'static> Sink<T> for FileSink<T> {
     }
 
     fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
-        if self.rotation.is_some() {
-            return Ok(None);
-        }
-        epochs::published(&self.path, slots)
+        note::published(&self.path, slots)
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
@@ -368,6 +367,30 @@ mod tests {
         assert_eq!(published("fraud/scores/01"), Some(7));
         assert_eq!(published("fraud/scores/02"), None);
         assert_eq!(published("other/scores/"), None);
+    }
+
+    #[test]
+    fn a_note_that_is_lost_ends_the_run_and_leaves_the_file_as_it_is() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        let sink = FileSink::<Score>::json_lines(&path);
+        let open = || sink.open_epochs("fraud/scores/01").unwrap();
+        let mut writer = open();
+        writer.take_over().unwrap();
+        assert_eq!(writer.published().as_deref(), Some("0"));
+        let (mut outbox, mut refused) = (Vec::new(), Refused::default());
+        let staged = writer.stage(&SCORES.map(record), &mut outbox, &mut refused);
+        staged.unwrap();
+        writer.publish(Epoch(7), &outbox).unwrap();
+        let published = writer.published().unwrap();
+        let text = contents(&path);
+        drop(writer);
+        open().resume(&published).unwrap();
+        fs::remove_file(folder.path().join(".scores.jsonl.published")).unwrap();
+        let error = open().resume(&published).unwrap_err().to_string();
+        assert!(error.contains("epoch 7 has been published"), "{error}");
+        assert!(error.contains("put it and the file back"), "{error}");
+        assert_eq!(contents(&path), text);
     }
 
     fn check_refused(path: &Path, parts: &[&str]) {

@@ -120,9 +120,9 @@ impl<T: 'static> KafkaEpochs<T> {
         Ok(())
     }
 
-    /// Takes over, unless less is noted than has been published.
+    /// Takes over, unless less is noted than has been published; a slot without a note gets its first.
     fn begin(&self) -> Result<Transactions, Trouble> {
-        let transactions = Transactions::take_over(&self.place)?;
+        let mut transactions = Transactions::take_over(&self.place)?;
         let noted = transactions.published();
         if let Some(published) = self.published
             && noted < Some(published)
@@ -134,6 +134,10 @@ impl<T: 'static> KafkaEpochs<T> {
                  with an export of this one",
                 self.place.notes
             )));
+        }
+        if noted.is_none() {
+            let reports = self.sink.reports();
+            transactions.publish(Epoch(0), &[], &Exceptions::default(), &reports)?;
         }
         Ok(transactions)
     }

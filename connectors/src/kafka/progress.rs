@@ -2,7 +2,9 @@
 //!
 //! A note is part of the transaction that publishes the epoch. Its key is the slot, the pipeline and
 //! sink that wrote it; its value is JSON. The topic is compacted: of each slot's notes the last counts.
+//! The first one is of epoch 0, and there before anything is published.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -63,24 +65,51 @@ pub(super) fn check(kafka: &Kafka, topic: &str) -> Result<(), Problem> {
 /// How far a slot has published, as far as that is decided. Whoever could still publish under it must
 /// have been fenced off before.
 pub(super) fn read(kafka: &Kafka, topic: &str, slot: &str) -> Result<Option<Progress>, Problem> {
-    let of = |level: &str| {
-        let kafka = kafka.clone().property("isolation.level", level);
-        Client::new(&kafka, None, true)
-    };
-    let (everything, committed) = (of("read_uncommitted")?, of("read_committed")?);
+    let everything = client(kafka, "read_uncommitted")?;
+    let committed = client(kafka, "read_committed")?;
     let mut newest: Option<Progress> = None;
-    for partition in 0..everything.partitions_of(topic)? {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+    for partition in partitions(everything.partitions_of(topic)?) {
         let (_, end) = everything.bounds(topic, partition)?;
         let low = wait_for_decisions(&committed, topic, partition, end)?;
-        if low == end {
-            continue;
-        }
-        let found = read_partition(&committed, topic, partition, low, slot);
-        committed.unassign(topic, partition);
-        newest = later(newest, found?);
+        let is_own = |key: &[u8]| key == slot.as_bytes();
+        let found = newest_note(&committed, topic, partition, (low, end), is_own)?;
+        newest = later(newest, found);
     }
     Ok(newest)
+}
+
+/// How far slots whose names begin so have published in a topic, as far as that is decided now; none in
+/// one that is gone, or has been made anew.
+pub(super) fn published(
+    kafka: &Kafka,
+    topic: &str,
+    notes: &str,
+    slots: &str,
+) -> Result<Option<Progress>, Problem> {
+    let client = client(kafka, "read_committed")?;
+    let topics = client.topics()?;
+    let partitions_of = |topic: &str| partitions(topics.get(topic).copied().unwrap_or(0));
+    let mut has_records = false;
+    for partition in partitions_of(topic) {
+        has_records |= client.bounds(topic, partition)?.1 > 0;
+    }
+    let mut newest: Option<Progress> = None;
+    for partition in partitions_of(notes).filter(|_| has_records) {
+        let bounds = client.bounds(notes, partition)?;
+        let is_wanted = |key: &[u8]| key.starts_with(slots.as_bytes());
+        let found = newest_note(&client, notes, partition, bounds, is_wanted)?;
+        newest = later(newest, found);
+    }
+    Ok(newest)
+}
+
+fn client(kafka: &Kafka, isolation_level: &str) -> Result<Client, Problem> {
+    let kafka = kafka.clone().property("isolation.level", isolation_level);
+    Client::new(&kafka, None, true)
+}
+
+fn partitions(count: usize) -> impl Iterator<Item = i32> {
+    0..i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// The later of two notes.
@@ -106,42 +135,65 @@ fn wait_for_decisions(
     Err(Problem::new(
         format!(
             "transactions are open in topic `{topic}`; one that stays open longer than a minute has been \
-             lost by its broker (`kafka-transactions.sh find-hanging`), and is to be aborted there"
+             lost by its broker (`kafka-transactions.sh find-hanging`): abort it in all of its partitions, \
+             unless it has been committed in one of them"
         ),
         "wait until they are over",
     ))
 }
 
+/// The newest note in a partition, between these offsets, whose slot is wanted.
+fn newest_note(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    (low, end): (u64, u64),
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Option<Progress>, Problem> {
+    if low == end {
+        return Ok(None);
+    }
+    let found = read_partition(client, topic, partition, low, is_wanted);
+    client.unassign(topic, partition);
+    Ok(found?.into_values().max_by_key(|note| note.epoch))
+}
+
+/// The last note of each slot that is wanted, from an offset to the end of the partition.
 fn read_partition(
     client: &Client,
     topic: &str,
     partition: i32,
     low: u64,
-    slot: &str,
-) -> Result<Option<Progress>, Problem> {
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<BTreeMap<Vec<u8>, Progress>, Problem> {
     let queue = client.assign(topic, partition, low)?;
-    let (mut newest, mut silent) = (None::<Progress>, 0);
+    let (mut notes, mut silent) = (BTreeMap::new(), 0);
     while silent < ATTEMPTS {
         client.serve();
         match queue.poll(ATTEMPT) {
             None => silent += 1,
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(newest),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(notes),
             Some(Err(error)) => return Err(Problem::of_code(None, in_words(&error))),
             Some(Ok(message)) => {
                 silent = 0;
-                if message.key() == Some(slot.as_bytes()) {
-                    let value = message.payload().unwrap_or_default();
-                    let note = serde_json::from_slice(value).map_err(|error| {
-                        Problem::new(
-                            format!(
-                                "the note at offset {} of topic `{topic}` cannot be read: {error}",
-                                message.offset()
-                            ),
-                            "name another topic for notes",
-                        )
-                    })?;
-                    newest = later(newest, Some(note));
-                }
+                let Some(slot) = message.key().filter(|key| is_wanted(key)) else {
+                    continue;
+                };
+                // One without a value takes the slot's notes away.
+                let Some(value) = message.payload() else {
+                    notes.remove(slot);
+                    continue;
+                };
+                let note = serde_json::from_slice(value).map_err(|error| {
+                    Problem::new(
+                        format!(
+                            "the note at offset {} of topic `{topic}` cannot be read: {error}",
+                            message.offset()
+                        ),
+                        "name another topic for notes",
+                    )
+                })?;
+                notes.insert(slot.to_owned(), note);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
@@ -34,7 +35,9 @@ type MakeHeaders<T> = dyn Fn(&Record<T>, &mut Headers) + Send + Sync;
 /// header, [`EPOCH_HEADER`](super::EPOCH_HEADER), with its place in all that the sink publishes. A record
 /// that is too large for the topic before it is compressed becomes a dead letter. One that only the brokers
 /// refuse has its transaction aborted; the epoch is published without it, and it becomes a dead letter, too,
-/// or is logged where the job has come to its end. While the brokers are away, epochs wait.
+/// or is logged where the job has come to its end. While the brokers are away, epochs wait. A job that is to
+/// begin anew in the same topic wants it deleted and created again: a start without its checkpoints is
+/// refused where the topic has records and there are notes of them.
 ///
 /// **Immediately** ([`delivery`](Self::delivery)), every record is acknowledged by all replicas in sync,
 /// and retried without being doubled or reordered; but what a job had written before it was killed it
@@ -264,6 +267,14 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
             .producer()
             .and_then(|_| progress::check(&self.kafka, &self.progress_topic));
         checked.map_err(|problem| problem.of_sink(self.what()))
+    }
+
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        let published = progress::published(&self.kafka, &self.topic, &self.progress_topic, slots);
+        match published {
+            Ok(note) => Ok(note.map(|note| Epoch(note.epoch))),
+            Err(problem) => Err(problem.of_sink(self.what())),
+        }
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {

@@ -5,7 +5,8 @@
 //! a time; so the last record there tells how far has been published, and what is behind it is left.
 //!
 //! Each checkpoint keeps how far that was: where less is found later, messages have been removed, and
-//! nothing is published.
+//! nothing is published. There is no place for a note beside the records: so it is not noticed when all
+//! of a slot's first messages are removed before the next checkpoint, which knows of them.
 //!
 //! After any trouble the producers are given up and others look for the end anew. Their names are the
 //! broker's: under the same name, a namespace that removes duplicates would take new records for old.
@@ -126,7 +127,7 @@ impl<T: 'static> PulsarEpochs<T> {
     fn take_lines(&self) -> Result<Vec<Line>, Problem> {
         let take = |topic: &String| {
             let producer = self.sink.exclusive_producer(&self.client, topic)?;
-            let published = last_place(&self.client, topic, &self.slot)?;
+            let published = last_place(&self.client, topic, |slot| slot == self.slot)?;
             Ok(Line {
                 producer,
                 published,
@@ -254,8 +255,26 @@ fn send<T>(
     Ok(())
 }
 
-/// The place of the last record of a slot in a partition: mostly the last record there is.
-fn last_place(client: &Client, topic: &str, slot: &str) -> Result<Option<Place>, Problem> {
+/// Up to which epoch slots whose names begin so have published in any of these partitions.
+pub(super) fn published(
+    client: &Client,
+    partitions: &[String],
+    slots: &str,
+) -> Result<Option<Epoch>, Problem> {
+    let mut newest = None;
+    for topic in partitions {
+        let place = last_place(client, topic, |slot| slot.starts_with(slots))?;
+        newest = newest.max(place.map(|(epoch, _)| Epoch(epoch)));
+    }
+    Ok(newest)
+}
+
+/// The place of the last record of such a slot in a partition: mostly the last record there is.
+fn last_place(
+    client: &Client,
+    topic: &str,
+    is_wanted: impl Fn(&str) -> bool + Copy,
+) -> Result<Option<Place>, Problem> {
     let span = client.patiently(|client| client.span(topic))?;
     let (Some(first), Some(next)) = (span.first, span.next) else {
         return Ok(None);
@@ -268,17 +287,17 @@ fn last_place(client: &Client, topic: &str, slot: &str) -> Result<Option<Place>,
         index: 0,
         ..next
     };
-    match place_from(client, topic, slot, last_entry.max(first))? {
-        None if last_entry > first => place_from(client, topic, slot, first),
+    match place_from(client, topic, is_wanted, last_entry.max(first))? {
+        None if last_entry > first => place_from(client, topic, is_wanted, first),
         found => Ok(found),
     }
 }
 
-/// The place of the last record of a slot from a position on.
+/// The place of the last record of such a slot from a position on.
 fn place_from(
     client: &Client,
     topic: &str,
-    slot: &str,
+    is_wanted: impl Fn(&str) -> bool,
     from: Position,
 ) -> Result<Option<Place>, Problem> {
     let (client, topic, from) = (client.clone(), topic.to_owned(), from.offset()?);
@@ -286,7 +305,7 @@ fn place_from(
     let (mut found, mut silent) = (None, 0);
     while !feed.is_at_end() {
         let fed = feed.feed(PATIENCE, |given| match given {
-            Given::Message(raw) => place_in(raw.properties, slot),
+            Given::Message(raw) => place_in(raw.properties, &is_wanted),
             Given::Garbled(_) => None,
         })?;
         match fed {
@@ -306,16 +325,16 @@ fn place_from(
     Ok(found)
 }
 
-/// The place that the properties of a message tell, where it is one of the slot.
-fn place_in(properties: &[KeyValue], slot: &str) -> Option<Place> {
+/// The place that the properties of a message tell, where it is one of such a slot.
+fn place_in(properties: &[KeyValue], is_wanted: impl Fn(&str) -> bool) -> Option<Place> {
     let value = |name: &str| {
         let mut all = properties.iter();
         all.find(|property| property.key == name)
             .map(|property| &*property.value)
     };
     let (epoch, number) = value(EPOCH_HEADER)?.split_once('-')?;
-    let is_own = value(SLOT_HEADER) == Some(slot);
-    is_own.then_some((epoch.parse().ok()?, number.parse().ok()?))
+    let is_wanted = value(SLOT_HEADER).is_some_and(is_wanted);
+    is_wanted.then_some((epoch.parse().ok()?, number.parse().ok()?))
 }
 
 impl<T: 'static> EpochWriter<T> for PulsarEpochs<T> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer};
 
 use super::client::Client;
 use super::compression::Compression;
-use super::epochs::PulsarEpochs;
+use super::epochs::{self, PulsarEpochs};
 use super::producer::Producer;
 use super::protocol::KeyValue;
 use super::settings::Pulsar;
@@ -32,7 +33,9 @@ type MakeProperties<T> = dyn Fn(&Record<T>, &mut Properties) + Send + Sync;
 /// as Pulsar's transactions are not used, but each of them once. How far has been published is read from
 /// the last records of each partition, by their property [`EPOCH_HEADER`](super::EPOCH_HEADER): so the
 /// namespace must keep messages for longer than the job may stand still. While the job runs, nobody else
-/// can write to the topic. While the brokers are away, or somebody else writes, epochs wait.
+/// can write to the topic. While the brokers are away, or somebody else writes, epochs wait. A job that is
+/// to begin anew in the same topic wants it deleted and created again: a start without its checkpoints is
+/// refused where the topic has records of the job.
 ///
 /// **Immediately**, every record is acknowledged by the broker. When a connection is lost, what it had not
 /// acknowledged is sent again, in order and with the same sequence numbers: a namespace that removes
@@ -249,6 +252,13 @@ impl<T: 'static> Sink<T> for PulsarSink<T> {
 
     fn check_epochs(&self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
+        let published = self.partitions().and_then(|partitions| {
+            epochs::published(&Client::new(&self.pulsar), &partitions, slots)
+        });
+        published.map_err(|problem| problem.of_sink(self.what()))
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {

@@ -34,6 +34,13 @@ impl Decision {
         let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
         let checkpoints = checkpoints.map_err(cannot_begin)?;
         let newest = checkpoints.newest().map_err(cannot_begin)?;
+        if config.has_sealed && newest.is_none() {
+            return Err(FormError::Refused(format!(
+                "epochs have been sealed since this job was started, but there are no checkpoints in `{}` \
+                 any more: see that it is the right place, mounted and whole",
+                checkpoints.describe()
+            )));
+        }
         let from = match newest.and_then(|newest| newest.notes.get(START)?.as_u64()) {
             Some(token) if config.start_token == Some(token) => &StartFrom::Newest,
             _ => &config.from,

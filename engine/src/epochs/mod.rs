@@ -77,6 +77,9 @@ pub struct Checkpointing {
     /// Is the same when a job is started again because it has broken down. Once one of its starts has
     /// sealed an epoch, `from` counts no more: the next one goes on from the newest.
     pub start_token: Option<u64>,
+    /// Whether one of these starts has sealed an epoch: then there are checkpoints, and where they are
+    /// not found the job does not begin anew.
+    pub has_sealed: bool,
     /// Whether the state of steps that are no longer there may be left behind.
     pub allow_dropped_state: bool,
     pub(crate) failpoint: Failpoint,
@@ -90,6 +93,7 @@ impl Checkpointing {
             options,
             from: StartFrom::Newest,
             start_token: None,
+            has_sealed: false,
             allow_dropped_state: false,
             failpoint: Failpoint::default(),
         }

@@ -4,7 +4,7 @@
 use super::Checkpointing;
 use super::restored::lineage;
 use crate::checkpoint::{Checkpoints, Epoch, StartFrom};
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkError};
 
 impl Checkpointing {
     /// Refuses a start that would publish anew what has been published already: its checkpoints are
@@ -13,7 +13,7 @@ impl Checkpointing {
         &self,
         sink: &str,
         config: &dyn Sink<T>,
-    ) -> Result<(), String> {
+    ) -> Result<(), SinkError> {
         // What comes from elsewhere is published in a row of its own.
         if !matches!(self.from, StartFrom::Newest | StartFrom::Epoch(_)) {
             return Ok(());
@@ -26,10 +26,7 @@ impl Checkpointing {
             return Ok(());
         };
         let lineage = known.as_ref().and_then(lineage);
-        let slots = slot(&self.pipeline, sink, lineage);
-        let published = config
-            .published(&slots)
-            .map_err(|error| error.to_string())?;
+        let published = config.published(&slot(&self.pipeline, sink, lineage))?;
         let Some(published) = published.filter(|published| published.0 > 0) else {
             return Ok(());
         };
@@ -45,13 +42,17 @@ impl Checkpointing {
             Some(Epoch(newest)) => format!("the newest checkpoint is epoch {newest}"),
             None => "there are no checkpoints".to_owned(),
         };
-        Err(format!(
-            "{} has been published up to epoch {published}, but {there_is} in `{}`: see that it is \
-             the right place, mounted and whole; or, to begin anew, take away what has been \
-             published",
-            config.describe(),
-            checkpoints.describe(),
-        ))
+        Err(SinkError::Open {
+            what: config.describe(),
+            reason: format!(
+                "it has been published up to epoch {published}, but {there_is} in `{}`",
+                checkpoints.describe()
+            ),
+            remedy:
+                "see that it is the right place, mounted and whole; or, to begin anew, take away \
+                     what has been published: the topic, or the files with the note beside them"
+                    .to_owned(),
+        })
     }
 }
 

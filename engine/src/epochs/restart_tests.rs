@@ -286,3 +286,17 @@ fn what_has_been_published_is_not_begun_anew_without_its_checkpoints() {
     );
     start(&store).expect("nothing is missing here");
 }
+
+#[test]
+fn a_restart_that_finds_no_checkpoints_any_more_does_not_begin_anew() {
+    let store = SimulatedStore::new(1);
+    let mut options = options(1, Order::EventTime, Some(&store));
+    let checkpoints = options.checkpoints.as_mut().expect("it takes checkpoints");
+    checkpoints.has_sealed = true;
+    let (outcome, fates) = ended(options, &Outputs::default(), &StopHandle::default(), false);
+    let error = outcome.expect_err("its checkpoints are missing");
+    assert!(matches!(error, RunError::Plan(_)), "{error:?}");
+    assert!(error.to_string().contains("no checkpoints in"), "{error}");
+    assert_eq!(fates.records_in, 0);
+    assert!(store.objects().is_empty(), "nothing is written");
+}

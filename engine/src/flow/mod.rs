@@ -250,8 +250,9 @@ impl<'s> Shared<'s> {
         (node, self.site.job.telemetry.step(id, kind))
     }
 
-    /// Notes how a sink will deliver, and whether it can.
-    fn plan_delivery<T: Data>(&self, id: &str, config: &dyn Sink<T>) {
+    /// Notes how a sink will deliver, and whether it can; what it has published is looked at where it can
+    /// be written.
+    fn plan_delivery<T: Data>(&self, id: &str, config: &dyn Sink<T>, is_writable: bool) {
         let options = &self.site.job.options;
         let delivery = options.delivery(id, config.delivery());
         let wanted = options.deliveries.of(id) == Some(Delivery::ExactlyOnce);
@@ -262,14 +263,13 @@ impl<'s> Shared<'s> {
             ));
         }
         if delivery == Delivery::ExactlyOnce && options.is_first_process() {
-            match (config.check_epochs(), &options.checkpoints) {
-                (Err(error), _) => self.sink_error(id, &error),
-                (Ok(()), Some(checkpoints)) => {
-                    if let Err(error) = checkpoints.check_published(id, config) {
-                        self.error(format!("sink `{id}`: {error}"));
-                    }
-                }
-                (Ok(()), None) => {}
+            let checkpoints = options.checkpoints.as_ref().filter(|_| is_writable);
+            let checked = config.check_epochs().and_then(|()| match checkpoints {
+                Some(checkpoints) => checkpoints.check_published(id, config),
+                None => Ok(()),
+            });
+            if let Err(error) = checked {
+                self.sink_error(id, &error);
             }
         }
         self.building.borrow_mut().graph.set_delivery(id, delivery);

@@ -294,18 +294,22 @@ impl<'s, T: Data> Stream<'s, T> {
         let (shared, edge) = self.into_edge();
         let is_written_here =
             config.writers() == Writers::EachWorker || shared.site.job.options.is_first_process();
-        if shared.site.planning && is_written_here {
-            let delivery = shared.site.job.options.delivery(id, config.delivery());
-            let fences = delivery == Delivery::ExactlyOnce;
-            match config.check() {
-                // Whoever writes it is fenced off before it is opened.
-                Err(SinkError::Busy { .. }) if fences => {}
-                Err(error) => shared.sink_error(id, &error),
-                Ok(()) => {}
-            }
-        }
         if shared.site.planning {
-            shared.plan_delivery(id, &*config);
+            let mut is_writable = true;
+            if is_written_here {
+                let delivery = shared.site.job.options.delivery(id, config.delivery());
+                let fences = delivery == Delivery::ExactlyOnce;
+                match config.check() {
+                    // Whoever writes it is fenced off before it is opened.
+                    Err(SinkError::Busy { .. }) if fences => {}
+                    Err(error) => {
+                        shared.sink_error(id, &error);
+                        is_writable = false;
+                    }
+                    Ok(()) => {}
+                }
+            }
+            shared.plan_delivery(id, &*config, is_writable);
         }
         match sink::sink(&shared.site, edge, metrics, &config) {
             Ok(dead) => shared.add_silent(dead),

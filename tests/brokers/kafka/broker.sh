@@ -38,7 +38,7 @@ ssl.keystore.password=thalweg
 log.dirs=$dir/data
 auto.create.topics.enable=false
 broker.heartbeat.interval.ms=1000
-broker.session.timeout.ms=4000
+broker.session.timeout.ms=9000
 group.initial.rebalance.delay.ms=0
 message.max.bytes=8000000
 offsets.topic.num.partitions=1
@@ -76,6 +76,27 @@ THALWEG_TEST_KAFKA_JARS=$jars
 ADDRESSES
 }
 
+# Starts the controller alone until it has given up the broker, which was killed. A broker that comes back
+# sooner takes itself for the leader of its partitions at first, and then is the leader of none for a moment:
+# transactions that were being committed lose the markers that it writes in between, and hang.
+fence() {
+    sed -e 's/^process.roles=.*/process.roles=controller/' \
+        -e 's/^listeners=.*,\(CONTROLLER:.*\)/listeners=\1/' \
+        -e '/^advertised.listeners=/d' -e '/^inter.broker.listener.name=/d' \
+        -e 's/^broker.session.timeout.ms=.*/broker.session.timeout.ms=1000/' \
+        "$dir/server.properties" >"$dir/controller.properties"
+    launch -Xmx256m -cp "$jars/*" kafka.Kafka "$dir/controller.properties"
+    wait_for_line "$(cat "$dir/pid")" "$ready" || return 0
+    # Where it had been given up before, nothing is said.
+    for _ in $(seq 25); do
+        grep -q 'handleBrokerFenced' "$dir/server.log" && break
+        sleep 0.2
+    done
+    terminate "$dir"
+}
+
 run() {
+    # What was stopped in good order has left no process behind.
+    [ ! -f "$dir/pid" ] || fence
     launch -Xmx768m -cp "$jars/*" kafka.Kafka "$dir/server.properties"
 }

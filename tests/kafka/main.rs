@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker;
+mod compression;
 mod conformance;
 mod epochs;
 mod faults;

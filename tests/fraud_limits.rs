@@ -21,10 +21,11 @@ fn what_is_beyond_a_limit_is_a_dead_letter_and_the_rest_is_scored() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (log, out) = (path("log"), path("out"));
     fraud::succeed(&["generate", "--log", &log, "--events", "1000"]);
-    // As the last payment, with a field more, which nobody asks for.
+    // As the newest payment, with a field more, which nobody asks for.
     let payments = fraud::contents(&LogSource::<Value>::json(&log, "payments").until_end());
     let with = |note: Value| {
-        let mut payment = payments.last().unwrap().clone();
+        let newest = payments.iter().max_by_key(|payment| payment["at"].as_i64());
+        let mut payment = newest.unwrap().clone();
         payment["note"] = note;
         payment
     };

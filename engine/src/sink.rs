@@ -257,10 +257,11 @@ pub trait EpochWriter<T>: Send {
         false
     }
 
-    /// The records that were left out of the epoch published last: they become dead letters. Where it comes
-    /// again, as the last one that has been published, perhaps by an earlier run, they must be given again, so
-    /// what they are has to be noted outside, together with the epoch. No other epoch is published before
-    /// their letters are in a checkpoint.
+    /// The records that were left out of the epoch that [`publish`](Self::publish) was last called with: they
+    /// become dead letters. Where the last epoch that has been published, perhaps by an earlier run, comes
+    /// again, they must be given again, so what they are has to be noted outside, together with the epoch. An
+    /// earlier one has nothing to tell any more: no epoch is published before the letters of the one before
+    /// it are in a checkpoint.
     ///
     /// Asked for after each [`publish`](Self::publish), if anything [may be left out](Self::leaves_out).
     fn left_out(&mut self) -> Vec<RefusedLate> {

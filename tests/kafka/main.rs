@@ -15,6 +15,7 @@ mod interop;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/job.rs"]
 mod job;
+mod mocked;
 mod refusals;
 mod rejections;
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -111,8 +111,8 @@ impl AvroDecoder {
         })
     }
 
-    /// How deep records, arrays and maps may be nested in each other, 0 for single values; 128 unless set. It
-    /// takes some 10 KiB of a thread's stack for each level.
+    /// How deep records, arrays and maps may be nested in each other, 0 for single values; 128 unless set. Many
+    /// more do not fit on the stack of a thread, by which they are decoded.
     #[must_use]
     pub fn depth_max(self, depth: usize) -> Self {
         Self {

@@ -105,7 +105,7 @@ impl<T: Data + Sync> Sink<T> for Outside<T> {
     }
 
     fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
-        Ok(Box::new(Once(self.clone(), String::new())))
+        Ok(Box::new(Once(self.clone(), String::new(), 0)))
     }
 
     fn delivery(&self) -> Delivery {
@@ -119,11 +119,12 @@ impl<T: Data + Sync> Sink<T> for Outside<T> {
     }
 
     fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
-        Ok(Box::new(Once(self.clone(), slot.to_owned())))
+        Ok(Box::new(Once(self.clone(), slot.to_owned(), 0)))
     }
 }
 
-struct Once<T>(Outside<T>, String);
+/// The outside, the slot, and the epoch that was to be published last.
+struct Once<T>(Outside<T>, String, u64);
 
 impl<T: Data> Once<T> {
     fn push(&self, epoch: u64, values: impl IntoIterator<Item = (Origin, T)>) {
@@ -209,6 +210,7 @@ impl<T: Data> EpochWriter<T> for Once<T> {
             outbox = rest;
         }
         self.push(epoch.0, values);
+        self.2 = epoch.0;
         Ok(())
     }
 
@@ -218,8 +220,7 @@ impl<T: Data> EpochWriter<T> for Once<T> {
 
     fn left_out(&mut self) -> Vec<RefusedLate> {
         let slots = self.0.slots.lock().unwrap();
-        slots
-            .get(&self.1)
-            .map_or_else(Vec::new, |slot| slot.left_out.clone())
+        let slot = slots.get(&self.1).filter(|slot| slot.epoch == self.2);
+        slot.map_or_else(Vec::new, |slot| slot.left_out.clone())
     }
 }

@@ -98,7 +98,7 @@ fn a_cluster_that_goes_down_and_comes_up_again_has_each_record_once() {
 fn requests_to_read_that_fail_are_made_again_and_each_record_is_read_once() {
     let mocked = Mocked::new();
     mocked.write().join().unwrap();
-    mocked.fail(Api::Fetch, 40);
+    mocked.fail(Api::Fetch, 12);
     mocked.fail(Api::ListOffsets, 3);
     mocked.assert_whole();
 }

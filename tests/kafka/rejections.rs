@@ -233,13 +233,13 @@ fn what_is_refused_in_the_last_epoch_of_a_run_is_one_dead_letter() {
     let notes = format!("{topic}-notes");
     broker.create_topic(&notes, 1);
     let sink = KafkaSink::json(&with_token(broker, &folder), &*topic).progress_topic(&notes);
-    let mut texts: Vec<_> = (0..200).map(|id| noise(id, 20)).collect();
-    let last = noise(200, 9_000);
+    let mut texts: Vec<_> = (0..40).map(|id| noise(id, 20)).collect();
+    let last = noise(40, 9_000);
     texts.push(last.clone());
     let place = Location::folder(folder.path().join("checkpoints"));
     let dead = Collect::<DeadLetter>::default();
     // The second one has nothing left to do, and nothing to tell again.
-    for records in [201, 0] {
+    for records in [41, 0] {
         let options = JobOptions {
             checkpoints: Some(Checkpointing::new(
                 "last",
@@ -257,9 +257,9 @@ fn what_is_refused_in_the_last_epoch_of_a_run_is_one_dead_letter() {
         assert_eq!(fates.unwrap().records_in, records);
         let letters = dead.values();
         assert_eq!(letters.len(), 1, "{letters:?}");
-        assert_eq!((&*letters[0].step, letters[0].offset), ("out", 200));
+        assert_eq!((&*letters[0].step, letters[0].offset), ("out", 40));
         assert_has(&letters[0].reason, &["is too large", "`max.message.bytes`"]);
         assert_eq!(letters[0].raw, format!("\"{last}\""));
     }
-    assert_eq!(broker.contents(&topic).len(), 200);
+    assert_eq!(broker.contents(&topic).len(), 40);
 }

@@ -15,7 +15,10 @@ mod running;
 
 use std::fs;
 
-use thalweg::connectors::pulsar::{Pulsar, PulsarSource};
+use thalweg::connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
+use thalweg::engine::record::{Origin, Record};
+use thalweg::engine::sink::{Refused, Sink};
+use thalweg::engine::time::EventTime;
 
 #[test]
 fn payments_in_pulsar_are_scored_as_those_in_the_log_are() {
@@ -53,6 +56,41 @@ fn payments_in_pulsar_are_scored_as_those_in_the_log_are() {
         let predictions = &fraud::summary(out.as_ref())["predictions"];
         assert_eq!(*predictions, expected);
     }
+
+    // A batch that swells beyond the limit is a dead letter, and what comes after it is scored.
+    let payments = fraud::contents(&PulsarSource::json(&cluster, "payments").until_end());
+    let payment = payments[0].to_string();
+    write_alone(&cluster, &format!("{payment}{}", " ".repeat(900_000)));
+    write_alone(&cluster, &payment);
+    let out = folder.path().join("out-limited");
+    let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+    let run = ["run", "--settings", file, "--until-end", "--out", out];
+    fraud::succeed(&[&run[..], &["--decompressed-bytes-max", "100KiB"]].concat());
+    let told = fraud::summary(out.as_ref());
+    let counts = ["records_in", "dead_letters", "predictions"].map(|name| told[name].as_u64());
+    assert_eq!(counts, [Some(2), Some(1), Some(1)]);
+    let letters = fs::read_to_string(folder.path().join("out-limited/dead_letters.jsonl")).unwrap();
+    assert!(
+        letters.contains("more than the limit of 102400"),
+        "{letters}"
+    );
+}
+
+/// Writes a payment in a batch of its own.
+fn write_alone(cluster: &Pulsar, payment: &str) {
+    let sink = PulsarSink::encoded(cluster, "payments", |record: &Record<String>, bytes| {
+        bytes.extend_from_slice(record.value.as_bytes());
+        Ok(())
+    });
+    let mut writer = sink.open().unwrap();
+    let record = Record {
+        time: EventTime::from_seconds(0),
+        origin: Origin::default(),
+        ingested_ns: 0,
+        value: payment.to_owned(),
+    };
+    writer.write(&[record], &mut Refused::default()).unwrap();
+    writer.close().unwrap();
 }
 
 #[test]

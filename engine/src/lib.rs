@@ -24,6 +24,7 @@ pub mod job;
 pub mod key;
 pub mod keyed;
 pub mod ledger;
+mod left_out;
 pub mod letters;
 pub mod look_ahead;
 mod publisher;

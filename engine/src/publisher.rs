@@ -14,7 +14,7 @@ use crate::epochs::{Epochs, Save};
 use crate::flushes::Answers;
 use crate::job::JobContext;
 use crate::ledger::{Fate, Pen};
-use crate::letters::log_letter;
+use crate::left_out::{LeftOut, Letters};
 use crate::record::{Data, Record};
 use crate::sink::{EpochWriter, Refused, SinkError};
 use crate::telemetry::StepMetrics;
@@ -35,6 +35,9 @@ pub(crate) struct Publisher<T> {
     pub(crate) items: Receiver<Item<T>>,
     pub(crate) answers: Answers,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) left_out: Arc<LeftOut>,
+    /// What earlier runs have left to be published.
+    pub(crate) restored: VecDeque<(Epoch, Vec<u8>)>,
     /// What the open epoch has to publish.
     pub(crate) open: Outbox,
     /// Epochs that are over and not published.
@@ -45,8 +48,6 @@ pub(crate) struct Publisher<T> {
     pub(crate) request: Option<(u64, u64)>,
     /// The event time of what was staged last.
     pub(crate) time: EventTime,
-    /// Whether no more records will come.
-    pub(crate) is_over: bool,
 }
 
 /// What an epoch has to publish.
@@ -65,7 +66,8 @@ impl<T: Data> Publisher<T> {
     pub(crate) fn run(mut self) {
         let resumed = self.resume();
         let taken_over = resumed.and_then(|()| self.insist(|writer| writer.take_over()));
-        if taken_over.and_then(|()| self.publish_restored()).is_err() {
+        self.note_unpublished();
+        if taken_over.and_then(|()| self.publish_due()).is_err() {
             return;
         }
         let sealed = self.epochs.subscribe();
@@ -76,16 +78,15 @@ impl<T: Data> Publisher<T> {
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            if outcome.and_then(|()| self.publish_sealed()).is_err() || self.job.is_aborted() {
+            if outcome.and_then(|()| self.publish_due()).is_err() || self.job.is_aborted() {
                 return;
             }
             self.answer();
         }
-        self.is_over = true;
-        let (_, untaken) = self.progress.take();
-        untaken.iter().for_each(|letter| log_letter(&letter.value));
-        while let Some((epoch, _)) = self.closed.front() {
-            if !self.epochs.wait_sealed(*epoch, &self.job) || self.publish_sealed().is_err() {
+        while self.oldest() < self.epoch {
+            // It tells at most that there is something to look at.
+            let _ = turns::recv_timeout(&sealed, millis(20));
+            if self.publish_due().is_err() || self.job.is_aborted() {
                 return;
             }
         }
@@ -136,15 +137,23 @@ impl<T: Data> Publisher<T> {
             .note_end(save.epoch, self.job.options.clock.now_ns());
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
             let epoch = self.epochs.number(save.epoch);
-            self.epochs.note_published(&self.step.id, epoch);
+            self.epochs.note_published(&self.step.id, epoch, 0);
         }
         self.note_unpublished();
         self.epochs.save(save);
+        self.left_out.note_published(self.oldest(), None);
     }
 
-    /// Publishes the epochs that have been sealed.
-    fn publish_sealed(&mut self) -> Result<(), Broken> {
-        while let Some((epoch, _)) = self.closed.front()
+    /// Publishes what earlier runs have left, and the epochs that have been sealed.
+    fn publish_due(&mut self) -> Result<(), Broken> {
+        while self.left_out.may_publish(self.epochs.sealed())
+            && let Some((epoch, bytes)) = self.restored.pop_front()
+        {
+            self.publish(epoch, &bytes)?;
+            self.note_unpublished();
+        }
+        while self.left_out.may_publish(self.epochs.sealed())
+            && let Some((epoch, _)) = self.closed.front()
             && (*epoch < self.epochs.sealed() || turns::is_planted(Defect::PublishBeforeSeal))
         {
             let Some((epoch, outbox)) = self.closed.pop_front() else {
@@ -209,47 +218,45 @@ impl<T: Data> Publisher<T> {
         }
     }
 
-    fn publish_restored(&mut self) -> Result<(), Broken> {
-        let restored = self.epochs.restored.iter();
-        let outboxes: Vec<_> = restored
-            .flat_map(|restored| restored.take_outboxes(&self.step.id))
-            .collect();
-        for (epoch, bytes) in outboxes {
-            self.publish(epoch, &bytes)?;
-        }
-        Ok(())
-    }
-
     fn publish(&mut self, epoch: Epoch, bytes: &[u8]) -> Result<(), Broken> {
         if self.epochs.failpoint.is_hit(&self.job, "before publish") {
             return Err(Broken);
         }
         self.insist(|writer| writer.publish(epoch, bytes))?;
-        self.bury_left_out();
         if self.epochs.failpoint.is_hit(&self.job, "after publish") {
             return Err(Broken);
         }
-        self.epochs.note_published(&self.step.id, epoch);
+        let letters = self.left_out_of(epoch);
+        if letters.is_none() {
+            self.epochs.note_published(&self.step.id, epoch, 0);
+        }
+        self.left_out.note_published(self.oldest(), letters);
         Ok(())
     }
 
-    /// Gives dead letters of what was left out of an epoch. Where nothing comes any more for them to come
-    /// with, they are logged.
-    fn bury_left_out(&mut self) {
+    /// Dead letters of what was left out of the epoch published last.
+    fn left_out_of(&mut self, epoch: Epoch) -> Option<Letters> {
+        if !self.left_out.is_expected() {
+            return None;
+        }
         let left_out = self.writer.left_out().into_iter();
         let letters: Vec<_> = left_out
             .map(|refused| reject_late(&self.step, &mut self.pen, refused, self.time))
             .collect();
-        if self.is_over {
-            letters.iter().for_each(|letter| log_letter(&letter.value));
-        } else if !letters.is_empty() {
-            self.progress.add_letters(letters);
-            self.progress.wake();
+        (!letters.is_empty()).then_some((epoch, letters))
+    }
+
+    /// The oldest epoch of the run that is not published; the open one where all before it are.
+    fn oldest(&self) -> u64 {
+        match self.restored.is_empty() {
+            true => self.closed.front().map_or(self.epoch, |(epoch, _)| *epoch),
+            false => 0,
         }
     }
 
     fn note_unpublished(&self) {
-        let oldest = self.closed.front().map(|(epoch, _)| *epoch);
+        let is_published = self.restored.is_empty() && self.closed.is_empty();
+        let oldest = (!is_published).then(|| self.oldest());
         self.epochs.note_unpublished(&self.step.id, oldest);
     }
 
@@ -259,7 +266,7 @@ impl<T: Data> Publisher<T> {
         if self.request.is_none() && asked > self.answers.latest() && self.items.is_empty() {
             self.request = Some((asked, self.epoch));
         }
-        let oldest = self.closed.front().map_or(self.epoch, |(epoch, _)| *epoch);
+        let oldest = self.oldest();
         let is_empty = self.closed.is_empty() && self.open.bytes.is_empty();
         if let Some((asked, _)) = self
             .request

@@ -255,8 +255,19 @@ pub trait EpochWriter<T>: Send {
     /// [`SinkError::Away`] to be called again with the same outbox; any other one ends the run.
     fn publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), SinkError>;
 
-    /// The records of the epoch published last that were left out of it, as the other side refuses them:
-    /// they become dead letters. None unless a writer says otherwise.
+    /// Whether records may be left out of an epoch as it is published, since the other side refuses them.
+    /// Not unless a writer says otherwise.
+    fn leaves_out(&self) -> bool {
+        false
+    }
+
+    /// The records that were left out of the epoch that [`publish`](Self::publish) was last called with: they
+    /// become dead letters. Where the last epoch that has been published, perhaps by an earlier run, comes
+    /// again, they must be given again, so what they are has to be noted outside, together with the epoch. An
+    /// earlier one has nothing to tell any more: no epoch is published before the letters of the one before
+    /// it are in a checkpoint.
+    ///
+    /// Asked for after each [`publish`](Self::publish), if anything [may be left out](Self::leaves_out).
     fn left_out(&mut self) -> Vec<RefusedLate> {
         Vec::new()
     }

@@ -256,18 +256,32 @@ pub fn run_flow_with_fates<T: Data + Sync>(
     options: JobOptions,
     build: impl for<'s> Fn(&mut Flow<'s>) -> Stream<'s, T> + Send + Sync + 'static,
 ) -> Result<(Vec<T>, Fates), RunError> {
-    let (collected, telemetry) = (Collect::default(), Arc::new(Telemetry::default()));
+    let collected = Collect::default();
     let sink = collected.clone();
-    run(
-        options,
-        Arc::clone(&telemetry),
-        StopHandle::default(),
-        move |flow| {
-            build(flow).sink("collect", sink.clone());
-            Ok(())
-        },
-    )?;
+    let fates = run_to_end(options, move |flow| {
+        build(flow).sink("collect", sink.clone());
+    })?;
+    Ok((collected.values(), fates))
+}
+
+/// Runs a flow that has its own sinks to its end, and tells what became of the records.
+///
+/// # Errors
+/// When the flow cannot be built or breaks while running.
+///
+/// # Panics
+/// When a record is lost.
+pub fn run_to_end(
+    options: JobOptions,
+    build: impl Fn(&mut Flow<'_>) + Send + Sync + 'static,
+) -> Result<Fates, RunError> {
+    let telemetry = Arc::new(Telemetry::default());
+    let (told, stop) = (Arc::clone(&telemetry), StopHandle::default());
+    run(options, told, stop, move |flow| {
+        build(flow);
+        Ok(())
+    })?;
     let fates = telemetry.ledger().fates();
     assert!(fates.balance(), "records were lost: {fates:?}");
-    Ok((collected.values(), fates))
+    Ok(fates)
 }

@@ -4,15 +4,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use thalweg_engine::job::{JobOptions, Order, StopHandle};
+use thalweg_engine::RunError;
+use thalweg_engine::job::{JobOptions, Order};
 use thalweg_engine::ledger::Fates;
 use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::Record;
 use thalweg_engine::sink::{Refused, Sink, SinkError, Writer, Writers};
-use thalweg_engine::telemetry::Telemetry;
-use thalweg_engine::testing::{Collect, Events};
+use thalweg_engine::testing::{Collect, Events, run_to_end};
 use thalweg_engine::time::{EventTime, secs};
-use thalweg_engine::{RunError, run};
 
 /// A sink of even numbers.
 #[derive(Clone)]
@@ -139,8 +138,8 @@ fn run_into(
     sink: &Evens,
     letters: Option<Collect<DeadLetter>>,
 ) -> Result<Fates, RunError> {
-    let (telemetry, sink) = (Arc::new(Telemetry::default()), sink.clone());
-    let build = move |flow: &mut thalweg_engine::flow::Flow<'_>| {
+    let sink = sink.clone();
+    run_to_end(options, move |flow| {
         let numbers = [0, 1, 2].map(|rest| (0..COUNT).filter(move |n| n % 3 == rest));
         flow.source("numbers", Events::partitions(numbers))
             .event_time(|n| EventTime::from_seconds(*n), secs(COUNT as u64))
@@ -148,15 +147,7 @@ fn run_into(
         if let Some(letters) = &letters {
             flow.dead_letters().sink("dead", letters.clone());
         }
-        Ok(())
-    };
-    run(
-        options,
-        Arc::clone(&telemetry),
-        StopHandle::default(),
-        build,
-    )?;
-    Ok(telemetry.ledger().fates())
+    })
 }
 
 fn check_fates(fates: Fates) {
@@ -238,14 +229,13 @@ fn what_the_flows_own_sink_of_dead_letters_refuses_is_a_dead_letter_of_the_job()
         dead_letters: Some(Arc::new(letters.clone())),
         ..JobOptions::default()
     };
-    let build = move |flow: &mut thalweg_engine::flow::Flow<'_>| {
+    run_to_end(options, move |flow| {
         flow.source("numbers", Events::new(0..10_i64))
             .event_time(|n| EventTime::from_seconds(*n), secs(0))
             .sink("evens", Evens::new(Writers::One));
         flow.dead_letters().sink("full", full.clone());
-        Ok(())
-    };
-    run(options, Arc::default(), StopHandle::default(), build).unwrap();
+    })
+    .unwrap();
     let letters = letters.values();
     assert_eq!(letters.len(), 5);
     assert!(letters.iter().all(|letter| letter.step == "full"));

@@ -11,7 +11,7 @@ use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::deployment::{self, DeploymentLayer};
-use crate::topics::{Limits, Sharing, SinkKind, SourceKind, TopicStart};
+use crate::topic_words::{Limits, Sharing, SinkKind, SourceKind, TopicStart};
 use crate::value;
 
 /// The keys of the settings; as options `--key`, as variables `THALWEG_KEY`.

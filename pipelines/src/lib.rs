@@ -47,6 +47,7 @@ mod signals;
 mod summary;
 mod supervise;
 mod topic_args;
+mod topic_words;
 mod topics;
 mod value;
 

@@ -194,7 +194,7 @@ mod tests {
     use thalweg_engine::job::{Order, Pace};
 
     use super::*;
-    use crate::topics::{SinkKind, SourceKind};
+    use crate::topic_words::{SinkKind, SourceKind};
 
     fn check(text: &str, expected: Layer, expected_errors: &[&str]) {
         let mut errors = Vec::new();

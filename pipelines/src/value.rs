@@ -55,6 +55,9 @@ fn number_up_to(text: &str, most: usize, what: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("`{text}` is not {what}: give a whole number from 1 to {most}"))
 }
 
+/// The most bytes that one value may be allowed to have.
+const BYTES_MAX: usize = 1 << 30;
+
 /// Reads a number of bytes: `4096`, `64KiB`, `1MiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -64,8 +67,12 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         .unwrap_or((text, 1));
     let number = digits.trim().parse::<usize>().ok();
     let number = number.and_then(|number| number.checked_mul(unit));
-    number.filter(|number| *number > 0).ok_or_else(|| {
-        format!("`{text}` is not a number of bytes: give one such as `65536`, `64KiB` or `1MiB`")
+    let number = number.filter(|number| (1..=BYTES_MAX).contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "`{text}` is not a number of bytes: give one from 1 to `1GiB`, such as `65536`, `64KiB` or \
+             `1MiB`"
+        )
     })
 }
 
@@ -254,9 +261,10 @@ mod tests {
             "KiB",
             "99999999999999999999",
             "9999999999999GiB",
+            "1025MiB",
         ] {
             let error = bytes(text).expect_err(text);
-            assert!(error.contains("give one such as `65536`"), "{error}");
+            assert!(error.contains("give one from 1 to `1GiB`"), "{error}");
         }
         assert_eq!(json_depth("128"), Ok(128));
         assert!(json_depth("129").is_err_and(|error| error.contains("from 1 to 128")));

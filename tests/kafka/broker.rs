@@ -28,7 +28,7 @@ pub(crate) fn own() -> Option<Broker> {
 }
 
 /// How long a broker may take for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Broker {
     pub(crate) fn kafka(&self) -> Kafka {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker;
+mod compression;
 mod conformance;
 mod epochs;
 mod faults;
@@ -14,6 +15,7 @@ mod interop;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../brokers/job.rs"]
 mod job;
+mod mocked;
 mod refusals;
 mod rejections;
 #[allow(dead_code, reason = "other tests use the rest")]

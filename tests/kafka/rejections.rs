@@ -1,14 +1,19 @@
 //! Records that only the brokers refuse, where they cannot be asked beforehand what they take: each
 //! becomes a dead letter, and nothing else is lost with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_connectors::kafka::{EPOCH_HEADER, Kafka, KafkaSink, KafkaSource, Sasl};
-use thalweg_engine::checkpoint::Epoch;
+use thalweg_engine::Checkpointing;
+use thalweg_engine::checkpoint::{CheckpointOptions, Epoch, Location};
 use thalweg_engine::clock::Clock;
+use thalweg_engine::job::JobOptions;
+use thalweg_engine::letters::DeadLetter;
 use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{EpochWriter, Refused, RefusedLate, Sink, SinkError};
-use thalweg_engine::time::EventTime;
+use thalweg_engine::testing::{Collect, Events, run_to_end};
+use thalweg_engine::time::{EventTime, secs};
 
 use crate::broker::{Broker, shared};
 use crate::conformance::noise;
@@ -128,11 +133,16 @@ fn publish(
             value: text.clone(),
         })
         .collect();
-    let mut writer = sink.open_epochs(&format!("test/{topic}/1")).unwrap();
-    insist(&mut *writer, |writer| writer.take_over());
+    let start = || {
+        let mut writer = sink.open_epochs(&format!("test/{topic}/1")).unwrap();
+        insist(&mut *writer, |writer| writer.take_over());
+        writer
+    };
+    let mut writer = start();
     let (mut outbox, mut refused) = (Vec::new(), Refused::default());
     writer.stage(&records, &mut outbox, &mut refused).unwrap();
     assert!(refused.is_empty(), "{refused:?}");
+    // Twice, as after a reply that was lost, and then by another start, as after a kill.
     for _ in 0..2 {
         insist(&mut *writer, |writer| writer.publish(Epoch(1), &outbox));
     }
@@ -148,6 +158,10 @@ fn publish(
     places.sort_unstable();
     let left_out = writer.left_out();
     assert!(places.into_iter().eq(0..texts.len() - left_out.len()));
+    let mut next = start();
+    insist(&mut *next, |writer| writer.publish(Epoch(1), &outbox));
+    assert_eq!(next.left_out(), left_out, "the note tells of it");
+    assert_eq!(broker.contents(topic).len(), texts.len() - left_out.len());
     left_out
 }
 
@@ -209,4 +223,43 @@ fn an_epoch_is_published_without_times_that_the_brokers_refuse() {
         offsets.eq((0..500).filter(|id| id % 5 == 3)),
         "{left_out:?}"
     );
+}
+
+#[test]
+fn what_is_refused_in_the_last_epoch_of_a_run_is_one_dead_letter() {
+    let Some(broker) = shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.narrow_topic("rejections", "4000");
+    let notes = format!("{topic}-notes");
+    broker.create_topic(&notes, 1);
+    let sink = KafkaSink::json(&with_token(broker, &folder), &*topic).progress_topic(&notes);
+    let mut texts: Vec<_> = (0..40).map(|id| noise(id, 20)).collect();
+    let last = noise(40, 9_000);
+    texts.push(last.clone());
+    let place = Location::folder(folder.path().join("checkpoints"));
+    let dead = Collect::<DeadLetter>::default();
+    // The second one has nothing left to do, and nothing to tell again.
+    for records in [41, 0] {
+        let options = JobOptions {
+            checkpoints: Some(Checkpointing::new(
+                "last",
+                CheckpointOptions::new(place.clone()),
+            )),
+            dead_letters: Some(Arc::new(dead.clone())),
+            ..JobOptions::default()
+        };
+        let (texts, sink) = (texts.clone(), sink.clone());
+        let fates = run_to_end(options, move |flow| {
+            flow.source("in", Events::new(texts.clone()))
+                .event_time(|_: &String| EventTime::from_seconds(0), secs(0))
+                .sink("out", sink.clone());
+        });
+        assert_eq!(fates.unwrap().records_in, records);
+        let letters = dead.values();
+        assert_eq!(letters.len(), 1, "{letters:?}");
+        assert_eq!((&*letters[0].step, letters[0].offset), ("out", 40));
+        assert_has(&letters[0].reason, &["is too large", "`max.message.bytes`"]);
+        assert_eq!(letters[0].raw, format!("\"{last}\""));
+    }
+    assert_eq!(broker.contents(&topic).len(), 40);
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thalweg_engine::source::Undecodable;
 
+use super::avro_shape::Shape;
 use super::confluent::{put_schema_id, split_schema_id};
 use super::decode::{Decode, undecodable};
 use super::encode::Encode;
@@ -17,12 +18,18 @@ use super::registry::{Registry, SchemaKind};
 /// whole process, and is set by the first codec.
 const ALLOCATION_BYTES_MAX: usize = 64 << 20;
 
+/// How deep a datum may be nested unless set, as in JSON.
+const DEPTH_MAX: usize = 128;
+
 fn parse(schema: &str) -> Result<Schema, String> {
     apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
     Schema::parse_str(schema).map_err(|error| format!("the Avro schema is malformed: {error}"))
 }
 
 /// Decodes Avro.
+///
+/// A payload that is nested too deep, or claims to hold more than it has bytes for, is refused before anything is
+/// decoded: its schema may refer to itself.
 ///
 /// What was written with one schema is read with another by Avro's rules of schema resolution, when
 /// a [`reader_schema`](Self::reader_schema) is set: new fields take their defaults, fields that are
@@ -53,16 +60,31 @@ fn parse(schema: &str) -> Result<Schema, String> {
 pub struct AvroDecoder {
     writers: Writers,
     reader: Option<Schema>,
+    depth_max: usize,
 }
 
 /// What payloads were written with.
 enum Writers {
-    One(Box<Schema>),
+    One(Box<Written>),
     /// The Confluent wire format says which.
     Registry {
         registry: Registry,
-        schemas: HashMap<u32, Schema>,
+        schemas: HashMap<u32, Written>,
     },
+}
+
+/// A schema that payloads were written with.
+struct Written {
+    schema: Schema,
+    shape: Shape,
+}
+
+impl Written {
+    fn parse(schema: &str) -> Result<Self, String> {
+        let schema = parse(schema)?;
+        let shape = Shape::of(&schema)?;
+        Ok(Self { schema, shape })
+    }
 }
 
 impl AvroDecoder {
@@ -73,6 +95,7 @@ impl AvroDecoder {
         Self {
             writers: Writers::Registry { registry, schemas },
             reader: None,
+            depth_max: DEPTH_MAX,
         }
     }
 
@@ -82,9 +105,20 @@ impl AvroDecoder {
     /// When it is malformed.
     pub fn of_schema(schema: &str) -> Result<Self, String> {
         Ok(Self {
-            writers: Writers::One(Box::new(parse(schema)?)),
+            writers: Writers::One(Box::new(Written::parse(schema)?)),
             reader: None,
+            depth_max: DEPTH_MAX,
         })
+    }
+
+    /// How deep records, arrays and maps may be nested in each other, 0 for single values; 128 unless set. Many
+    /// more do not fit on the stack of a thread, by which they are decoded.
+    #[must_use]
+    pub fn depth_max(self, depth: usize) -> Self {
+        Self {
+            depth_max: depth,
+            ..self
+        }
     }
 
     /// Reads everything as this schema has it; as it was written, unless set.
@@ -99,23 +133,20 @@ impl AvroDecoder {
     }
 
     fn value<T: DeserializeOwned>(&mut self, line: &[u8]) -> Result<T, String> {
-        let (schema, mut payload) = match &mut self.writers {
-            Writers::One(schema) => (&**schema, line),
+        let (written, mut payload) = match &mut self.writers {
+            Writers::One(written) => (&**written, line),
             Writers::Registry { registry, schemas } => {
                 let (id, payload) = split_schema_id(line)?;
-                let schema = match schemas.entry(id) {
+                let written = match schemas.entry(id) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(parse(&registry.schema(id)?)?),
+                    Entry::Vacant(new) => new.insert(Written::parse(&registry.schema(id)?)?),
                 };
-                (&*schema, payload)
+                (&*written, payload)
             }
         };
-        let value = from_avro_datum(schema, &mut payload, self.reader.as_ref())
+        written.shape.check(payload, self.depth_max)?;
+        let value = from_avro_datum(&written.schema, &mut payload, self.reader.as_ref())
             .map_err(|error| error.to_string())?;
-        if !payload.is_empty() {
-            let left = payload.len();
-            return Err(format!("{left} bytes are left over behind the Avro datum"));
-        }
         from_value(&value).map_err(|error| error.to_string())
     }
 }
@@ -338,5 +369,53 @@ mod tests {
         // A length of 2^40 bytes.
         let bytes = b"\x80\x80\x80\x80\x80\x40";
         assert!(Decode::<Vec<u8>>::decode(&mut decoder, bytes).is_err());
+    }
+
+    /// A list that holds itself.
+    const LIST: &str = r#"{"type": "record", "name": "List", "fields": [
+        {"name": "next", "type": ["null", "List"]}
+    ]}"#;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct List {
+        next: Option<Box<List>>,
+    }
+
+    /// A payload of so many records in each other.
+    fn list(depth: usize) -> Vec<u8> {
+        let mut payload = vec![2; depth - 1];
+        payload.push(0);
+        payload
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_and_not_decoded() {
+        let mut decoder = AvroDecoder::of_schema(LIST).unwrap();
+        let mut list_of = |depth| Decode::<List>::decode(&mut decoder, &list(depth));
+        let deep = list_of(128).unwrap();
+        let (mut whole, mut length) = (&deep, 1);
+        while let Some(next) = &whole.next {
+            (whole, length) = (next, length + 1);
+        }
+        assert_eq!(length, 128);
+        for depth in [129, 1_000_000] {
+            let bad = list_of(depth).unwrap_err();
+            assert!(bad.reason.contains("more than 128 deep"), "{}", bad.reason);
+            assert_eq!(bad.raw, list(depth));
+        }
+        let read = AvroDecoder::of_schema(LIST).unwrap();
+        let mut read = read.reader_schema(LIST).unwrap().depth_max(3);
+        Decode::<List>::decode(&mut read, &list(3)).unwrap();
+        let bad = Decode::<List>::decode(&mut read, &list(4)).unwrap_err();
+        assert!(bad.reason.contains("more than 3 deep"), "{}", bad.reason);
+    }
+
+    #[test]
+    fn what_claims_to_hold_more_than_it_has_bytes_for_is_refused() {
+        let array = r#"{"type": "array", "items": "string"}"#;
+        let mut decoder = AvroDecoder::of_schema(array).unwrap();
+        // 60 million texts, of which there is none.
+        let bad = Decode::<Vec<String>>::decode(&mut decoder, b"\x80\x98\x9c\x39").unwrap_err();
+        assert!(bad.reason.contains("breaks off"), "{}", bad.reason);
     }
 }

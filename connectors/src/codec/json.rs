@@ -110,4 +110,20 @@ mod tests {
         check(b"{\"id\": 1, \"legs\": [], \"\xff\": 0}", Err("not UTF-8"));
         check(&b"[".repeat(100_000), Err("invalid type: sequence"));
     }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        Decode::<serde_json::Value>::decode(&mut JsonDecoder, &nested(127)).unwrap();
+        for bytes in [nested(128), nested(1_000_000), vec![b'['; 1_000_000]] {
+            let bad = Decode::<serde_json::Value>::decode(&mut JsonDecoder, &bytes).unwrap_err();
+            assert!(bad.reason.contains("recursion limit"), "{}", bad.reason);
+        }
+        // What nobody asks for is passed over, however deep.
+        #[derive(Debug, serde::Deserialize)]
+        struct Empty {}
+        let deep = [b"{\"a\":", &nested(1_000_000)[..], b"}"].concat();
+        let outcome = Decode::<Empty>::decode(&mut JsonDecoder, &deep);
+        assert!(outcome.is_ok(), "{:?}", outcome.map_err(|bad| bad.reason));
+    }
 }

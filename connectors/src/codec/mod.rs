@@ -5,6 +5,8 @@
 
 #[cfg(feature = "avro")]
 mod avro;
+#[cfg(feature = "avro")]
+mod avro_shape;
 mod bytes;
 #[cfg(any(
     feature = "file",

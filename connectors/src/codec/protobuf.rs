@@ -11,7 +11,7 @@ use super::encode::Encode;
 /// Decodes and encodes the messages of one type, which derives `prost::Message`: written by hand, or
 /// made of a `.proto` file by whatever tool; none is needed here.
 ///
-/// Messages are nested at most 100 deep.
+/// Messages are nested at most 100 deep below the outermost one, as prost has it: one that is deeper is refused.
 ///
 /// ```
 /// use thalweg_connectors::codec::{Decode, Encode, ProtobufCodec};
@@ -95,6 +95,36 @@ mod tests {
         for bytes in [&b"\x08"[..], b"\x0a\x05ab", b"\xff\xff\xff\xff\xff\xff"] {
             let bad = ProtobufCodec::<Old>::default().decode(bytes).unwrap_err();
             assert!(!bad.reason.is_empty());
+            assert_eq!(bad.raw, bytes);
+        }
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Nested {
+        #[prost(message, optional, boxed, tag = "1")]
+        inner: Option<Box<Nested>>,
+    }
+
+    /// So many messages in each other, below the outermost.
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..depth {
+            let mut outer = vec![0x0a];
+            prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+            outer.append(&mut bytes);
+            bytes = outer;
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        let mut codec = ProtobufCodec::<Nested>::default();
+        codec.decode(&nested(100)).unwrap();
+        // Groups of a field that the type does not know, too.
+        for bytes in [nested(101), nested(5_000), vec![0x13; 100_000]] {
+            let bad = codec.decode(&bytes).unwrap_err();
+            assert!(bad.reason.contains("recursion limit"), "{}", bad.reason);
             assert_eq!(bad.raw, bytes);
         }
     }

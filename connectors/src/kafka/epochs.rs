@@ -8,6 +8,7 @@ use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{EpochWriter, Refused, RefusedLate, SinkError};
 
+use super::left_out::LeftOut;
 use super::sink::{Headers, KafkaSink};
 use super::transactions::{Exceptions, Place, Transactions, Trouble};
 use crate::broker::outbox::{self, Staged};
@@ -31,7 +32,7 @@ pub(super) struct KafkaEpochs<T> {
     bytes_max: usize,
     encoded: Encoded,
     headers: Headers,
-    /// What the brokers refuse of the epoch published last.
+    /// What was left out of the epoch published last, as its note says.
     left_out: Vec<RefusedLate>,
 }
 
@@ -89,6 +90,7 @@ impl<T: 'static> KafkaEpochs<T> {
     fn try_publish(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), Trouble> {
         let records = outbox::records(outbox).map_err(Trouble::Final)?;
         let mut exceptions = Exceptions::default();
+        self.left_out.clear();
         loop {
             let mut transactions = match self.transactions.take() {
                 Some(transactions) => transactions,
@@ -107,17 +109,12 @@ impl<T: 'static> KafkaEpochs<T> {
                 }
             }
             self.published = transactions.published();
+            if self.published == Some(epoch) {
+                self.left_out = left_out_of(&records, &transactions.left_out())?;
+            }
             self.transactions = Some(transactions);
-            break;
+            return Ok(());
         }
-        let refused = exceptions.refused.into_iter();
-        self.left_out
-            .extend(refused.map(|(index, reason)| RefusedLate {
-                origin: origin_of(&records[index]),
-                reason,
-                raw: records[index].value.to_vec(),
-            }));
-        Ok(())
     }
 
     /// Takes over, unless less is noted than has been published; a slot without a note gets its first.
@@ -196,9 +193,27 @@ impl<T: 'static> EpochWriter<T> for KafkaEpochs<T> {
         published.map_err(|trouble| self.in_trouble(trouble))
     }
 
+    fn leaves_out(&self) -> bool {
+        true
+    }
+
     fn left_out(&mut self) -> Vec<RefusedLate> {
         std::mem::take(&mut self.left_out)
     }
+}
+
+/// The records of an epoch that its note says were left out.
+fn left_out_of(records: &[Staged<'_>], left_out: &LeftOut) -> Result<Vec<RefusedLate>, Trouble> {
+    let refused = left_out.refused().map_err(Trouble::Final)?;
+    let refused = refused.into_iter().filter_map(|(index, refusal)| {
+        let record = records.get(index)?;
+        Some(RefusedLate {
+            origin: origin_of(record),
+            reason: refusal.reason(record.value.len()),
+            raw: record.value.to_vec(),
+        })
+    });
+    Ok(refused.collect())
 }
 
 /// The origin of a record, which its id tells.

@@ -28,6 +28,7 @@ mod admin;
 mod client;
 mod context;
 mod epochs;
+mod left_out;
 mod limits;
 mod message;
 mod oauth;

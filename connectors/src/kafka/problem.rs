@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::{Deserialize, Serialize};
 
 pub(super) use crate::broker::Problem;
 
@@ -102,14 +103,32 @@ pub(super) fn names_the_record(error: &KafkaError) -> bool {
     )
 }
 
-/// Why a record of so many bytes is not written.
-pub(super) fn refusal(error: &KafkaError, bytes: usize) -> String {
-    match is_too_large(error) {
-        true => format!(
-            "a record of {bytes} bytes is too large; raise the property `message.max.bytes`, and the \
-             topic's `max.message.bytes`"
-        ),
-        false => format!("the brokers refuse the record: {}", in_words(error)),
+/// Why a record is not written, but for how large it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Refusal {
+    TooLarge,
+    /// In the client's words.
+    Other(String),
+}
+
+impl Refusal {
+    pub(super) fn of(error: &KafkaError) -> Self {
+        match is_too_large(error) {
+            true => Self::TooLarge,
+            false => Self::Other(in_words(error)),
+        }
+    }
+
+    /// The reason for a record of so many bytes.
+    pub(super) fn reason(&self, bytes: usize) -> String {
+        match self {
+            Self::TooLarge => format!(
+                "a record of {bytes} bytes is too large; raise the property `message.max.bytes`, and \
+                 the topic's `max.message.bytes`"
+            ),
+            Self::Other(words) => format!("the brokers refuse the record: {words}"),
+        }
     }
 }
 

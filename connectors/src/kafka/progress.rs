@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin;
 use super::client::Client;
+use super::left_out::LeftOut;
 use super::problem::{Problem, in_words};
 use super::settings::Kafka;
 
@@ -27,7 +28,7 @@ const ATTEMPT: Duration = Duration::from_millis(200);
 const ATTEMPTS: usize = 50;
 
 /// What a note says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
     /// The epoch that has been published last.
     pub(super) epoch: u64,
@@ -35,6 +36,9 @@ pub(super) struct Progress {
     pub(super) records: u64,
     /// The CRC-32C of their values, one after the other.
     pub(super) crc: u32,
+    /// What the brokers have refused of it.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub(super) left_out: LeftOut,
 }
 
 /// Makes the topic where it is not there yet.

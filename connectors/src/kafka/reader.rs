@@ -71,6 +71,11 @@ impl<T> KafkaReader<T> {
                 | Code::UnknownPartition
                 | Code::TopicAuthorizationFailed),
             ) => format!("{code}: it was there when the job began"),
+            Some(code @ (Code::BadCompression | Code::BadMessage)) => format!(
+                "{code}: the batch of records at offset {next} is damaged, or compressed with zstd and \
+                 larger than the property `receive.message.max.bytes` allows; raise that, or start \
+                 behind the batch"
+            ),
             code => {
                 if !matches!(error, KafkaError::MessageConsumptionFatal(_)) {
                     let reason = code.map_or_else(|| in_words(error), |code| code.to_string());

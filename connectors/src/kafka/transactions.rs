@@ -12,7 +12,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use thalweg_engine::checkpoint::Epoch;
 
 use super::context::Context;
-use super::problem::{Problem, is_of_the_record, names_the_record, refusal};
+use super::left_out::LeftOut;
+use super::problem::{Problem, Refusal, is_of_the_record, names_the_record};
 use super::produce;
 use super::progress::{self, Progress};
 use super::settings::Kafka;
@@ -46,7 +47,7 @@ pub(super) enum Trouble {
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) index: usize,
-    pub(super) reason: String,
+    pub(super) refusal: Refusal,
     /// Whether it is this record that they refuse, and not another one of its batch.
     pub(super) is_certain: bool,
 }
@@ -55,7 +56,7 @@ pub(super) struct Verdict {
 #[derive(Default)]
 pub(super) struct Exceptions {
     /// Those that brokers have refused, with what they say: they are left out.
-    pub(super) refused: BTreeMap<usize, String>,
+    pub(super) refused: BTreeMap<usize, Refusal>,
     /// Those that were in a batch with one that was refused: they are sent by themselves.
     pub(super) suspects: BTreeSet<usize>,
 }
@@ -66,7 +67,7 @@ impl Exceptions {
         for verdict in verdicts {
             if verdict.is_certain {
                 self.suspects.remove(&verdict.index);
-                self.refused.insert(verdict.index, verdict.reason);
+                self.refused.insert(verdict.index, verdict.refusal);
             } else {
                 self.suspects.insert(verdict.index);
             }
@@ -149,7 +150,13 @@ impl Transactions {
 
     /// The newest epoch that has been published.
     pub(super) fn published(&self) -> Option<Epoch> {
-        self.published.map(|note| Epoch(note.epoch))
+        self.published.as_ref().map(|note| Epoch(note.epoch))
+    }
+
+    /// What was left out of it.
+    pub(super) fn left_out(&self) -> LeftOut {
+        let note = self.published.as_ref();
+        note.map_or_else(LeftOut::default, |note| note.left_out.clone())
     }
 
     /// Publishes an epoch but for what is known to be refused, with a note of it.
@@ -168,6 +175,7 @@ impl Transactions {
             epoch: epoch.0,
             records: sendable.len() as u64,
             crc: values.fold(0, crc32c::crc32c_append),
+            left_out: LeftOut::of(&exceptions.refused),
         };
         let sent = self.send_all(epoch, records, &sendable, exceptions, &note);
         let done = sent
@@ -358,14 +366,14 @@ impl ProducerContext for Transactional {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let Err((error, message)) = result else {
+        let Err((error, _)) = result else {
             return;
         };
         lock(&self.undelivered).get_or_insert_with(|| error.clone());
         if opaque != NOTE && is_of_the_record(error) {
             lock(&self.refused).push(Verdict {
                 index: opaque / 2 - 1,
-                reason: refusal(error, message.payload_len()),
+                refusal: Refusal::of(error),
                 is_certain: opaque % 2 == 1 || names_the_record(error),
             });
         }

@@ -7,7 +7,7 @@ use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{Refused, RefusedLate, SinkError, Writer};
 
 use super::context::{ALONE, AMONG_OTHERS, Bounced, Context};
-use super::problem::{in_words, is_too_large, names_the_record, refusal};
+use super::problem::{Refusal, in_words, is_too_large, names_the_record};
 use super::produce;
 use super::sink::{Headers, KafkaSink};
 use crate::broker::{Encoded, ID_HEADER, read_id};
@@ -139,7 +139,7 @@ impl<T: 'static> KafkaWriter<T> {
                     refused
                 }
                 Err((error, _)) if is_too_large(&error) => {
-                    return Ok(Sent::Refused(refusal(&error, bytes)));
+                    return Ok(Sent::Refused(Refusal::of(&error).reason(bytes)));
                 }
                 Err((error, _)) => return Err(self.broken(in_words(&error))),
             };
@@ -164,7 +164,7 @@ impl<T: 'static> KafkaWriter<T> {
 
 impl Bounced {
     fn reason(&self) -> String {
-        refusal(&self.error, bytes_of(&self.message))
+        Refusal::of(&self.error).reason(bytes_of(&self.message))
     }
 }
 

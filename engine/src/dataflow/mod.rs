@@ -10,6 +10,7 @@ pub(crate) mod epoch;
 mod event_time_queue;
 pub(crate) mod execute;
 mod feed;
+mod give_back;
 pub(crate) mod keyed;
 mod latest_index;
 mod latest_join;

@@ -14,6 +14,7 @@ use timely::progress::operate::FrontierInterest;
 
 use super::epoch::epoch_of;
 use super::event_time_queue::EventTimeQueue;
+use super::give_back::GiveBack;
 use super::route::route;
 use super::stateful::{Boundary, Held, Identity};
 use super::{Edge, Site, Tick};
@@ -23,6 +24,7 @@ use crate::epochs::Epochs;
 use crate::intake::Wake;
 use crate::job::{JobContext, Order};
 use crate::key::KeyGroup;
+use crate::left_out::LeftOut;
 use crate::letters::DeadLetter;
 use crate::publisher::{Outbox, Publisher};
 use crate::record::{Data, Packet, Record};
@@ -54,7 +56,14 @@ pub(crate) fn sink<'s, T: Data>(
         Delivery::Immediate => config.writers(),
         Delivery::ExactlyOnce => Writers::One,
     };
-    let how = (delivery, writers);
+    let give_back = match delivery {
+        Delivery::Immediate => None,
+        Delivery::ExactlyOnce => GiveBack::new(site, &metrics.id),
+    };
+    let how = How {
+        writers,
+        left_out: give_back.as_ref().map(|own| Arc::clone(&own.left_out)),
+    };
     let dead = if writers == Writers::One && site.workers() > 1 {
         let routed = route(site, input, |_| 0);
         let to_addressee = Exchange::new(|packet: &Packet<T>| packet.to as u64);
@@ -62,7 +71,18 @@ pub(crate) fn sink<'s, T: Data>(
     } else {
         build(site, input, Pipeline, metrics, config, how)?
     };
-    Ok(dead.probe_with(&site.probe))
+    let dead = dead.probe_with(&site.probe);
+    Ok(match give_back {
+        Some(give_back) => give_back.build(dead),
+        None => dead,
+    })
+}
+
+/// How a sink is written.
+struct How {
+    writers: Writers,
+    /// Where it publishes epochs.
+    left_out: Option<Arc<LeftOut>>,
 }
 
 fn build<'s, T: Data>(
@@ -71,8 +91,9 @@ fn build<'s, T: Data>(
     pact: impl ParallelizationContract<Tick, Vec<Packet<T>>>,
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
-    (delivery, writers): (Delivery, Writers),
+    how: How,
 ) -> Result<Edge<'s, DeadLetter>, SinkError> {
+    let writers = how.writers;
     let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
     let mut input = builder.new_input(input, pact);
     let (dead, edge) = builder.new_output();
@@ -92,10 +113,10 @@ fn build<'s, T: Data>(
             let _ = activator.activate();
         });
         let wake = Wake::new(Arc::clone(&pending), activate);
-        Outlet::Thread(match (delivery, &site.job.epochs) {
-            (Delivery::ExactlyOnce, Some(epochs)) => {
+        Outlet::Thread(match (how.left_out, &site.job.epochs) {
+            (Some(left_out), Some(epochs)) => {
                 let writer = open_epochs(&site.job, config, &epochs.slot(&metrics.id))?;
-                start_publisher(&site.job, epochs, &metrics, writer, wake)
+                start_publisher(&site.job, epochs, &metrics, writer, (left_out, wake))
             }
             _ => start(&site.job, &metrics, desk(site, &metrics, config)?, wake),
         })
@@ -148,6 +169,9 @@ fn build<'s, T: Data>(
             while boundary.is_over(&frontiers[0]) {
                 end.close(boundary);
                 boundary.open_next(frontiers, held.first_epoch());
+                if boundary.has_ended() {
+                    end.note_end();
+                }
                 for (at, packets) in held.take(boundary.epoch) {
                     for packet in packets {
                         end.take_in(packet, &at[0], &mut give);
@@ -229,6 +253,7 @@ fn start<T: Data>(
         sent: 0,
         held: VecDeque::new(),
         progress,
+        left_out: None,
     }
 }
 
@@ -238,10 +263,15 @@ fn start_publisher<T: Data>(
     epochs: &Arc<Epochs>,
     metrics: &Arc<StepMetrics>,
     writer: Box<dyn EpochWriter<T>>,
-    wake: Wake,
+    (left_out, wake): (Arc<LeftOut>, Wake),
 ) -> Away<T> {
     let (sender, items) = bounded(BATCHES_AHEAD);
     let progress = Arc::new(Progress::new(wake));
+    if writer.leaves_out() {
+        left_out.expect();
+    }
+    let restored = epochs.restored.iter();
+    let restored = restored.flat_map(|restored| restored.take_outboxes(&metrics.id));
     let thread = Publisher {
         job: Arc::clone(job),
         epochs: Arc::clone(epochs),
@@ -251,12 +281,13 @@ fn start_publisher<T: Data>(
         items,
         answers: job.flushes.join(),
         progress: Arc::clone(&progress),
+        left_out: Arc::clone(&left_out),
+        restored: restored.collect(),
         open: Outbox::default(),
         closed: VecDeque::new(),
         epoch: 0,
         request: None,
         time: EventTime::default(),
-        is_over: false,
     };
     job.spawn(&metrics.id, move || thread.run());
     Away {
@@ -264,6 +295,7 @@ fn start_publisher<T: Data>(
         sent: 0,
         held: VecDeque::new(),
         progress,
+        left_out: Some(left_out),
     }
 }
 
@@ -282,6 +314,8 @@ struct Away<T> {
     /// The right to send on in a tick, with the number of the last batch of it that is away.
     held: VecDeque<(Capability<Tick>, u64)>,
     progress: Arc<Progress>,
+    /// Where it publishes epochs.
+    left_out: Option<Arc<LeftOut>>,
 }
 
 impl<T> Away<T> {
@@ -400,10 +434,22 @@ impl<T: Data> End<T> {
         });
         match (&self.outlet, &self.job.epochs) {
             (Outlet::Thread(away), _) => {
+                if let Some(left_out) = &away.left_out {
+                    left_out.note_closed(save.epoch + 1);
+                }
                 away.hand_over(Item::EndOfEpoch(Box::new(save)), &self.job);
             }
             (_, Some(epochs)) => epochs.save(save),
             (_, None) => {}
+        }
+    }
+
+    /// Notes that nothing comes any more.
+    fn note_end(&self) {
+        if let Outlet::Thread(away) = &self.outlet
+            && let Some(left_out) = &away.left_out
+        {
+            left_out.note_end();
         }
     }
 

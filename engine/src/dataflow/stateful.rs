@@ -366,6 +366,11 @@ impl Boundary {
         self.epoch = next.unwrap_or(u64::MAX);
     }
 
+    /// Whether nothing comes any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.open.is_none()
+    }
+
     /// Acknowledges what is durable by now, in order.
     pub(super) fn acknowledge(&mut self) {
         for saved in self.saved.try_iter() {

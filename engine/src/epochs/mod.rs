@@ -15,7 +15,11 @@ mod decision;
 mod ends;
 mod failpoint;
 mod growth;
+#[cfg(test)]
+mod left_out_tests;
 mod merger;
+#[cfg(test)]
+mod outside;
 mod published;
 #[cfg(test)]
 mod restart_tests;
@@ -27,7 +31,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -51,8 +55,6 @@ use crate::checkpoint::{
 use crate::cluster::opening::FormError;
 use crate::flow::Graph;
 use crate::job::JobContext;
-use crate::time::millis;
-use crate::turns;
 
 /// Epochs that are closed and not sealed yet, at most; beyond, the open one stays open.
 const UNSEALED_MAX: u64 = 2;
@@ -111,17 +113,15 @@ pub(crate) struct Epochs {
     generation: Mutex<Option<Generation>>,
     pub(crate) restored: Option<Restored>,
     saves: (Sender<Save>, Receiver<Save>),
-    progress: Mutex<Progress>,
-    moved: Condvar,
-    /// As in the progress.
+    /// How many of the run's epochs are sealed.
     sealed: AtomicU64,
     outbox_bytes: AtomicU64,
     /// Whether process 0 says that sources have to wait.
     is_full_elsewhere: AtomicBool,
     /// By sink, the oldest epoch of the run that it has not published.
     unpublished: Mutex<BTreeMap<String, u64>>,
-    /// By sink, the newest epoch that it has published.
-    published: Mutex<BTreeMap<String, Epoch>>,
+    /// By sink, the newest epoch that it has published, and the first of the run with whose seal that counts.
+    published: Mutex<BTreeMap<String, (Epoch, u64)>>,
     pub(crate) failpoint: Failpoint,
     /// By step, what makes one of several pieces of its state.
     merges: Mutex<BTreeMap<String, MergePieces>>,
@@ -134,13 +134,6 @@ pub(crate) struct Epochs {
     ends: Ends,
     /// The sources whose places are left behind: they are not in the graph any more.
     left: Vec<String>,
-}
-
-/// How far the sealing has got.
-#[derive(Default)]
-struct Progress {
-    /// How many of the run's epochs are sealed.
-    sealed: u64,
 }
 
 impl Epochs {
@@ -179,8 +172,6 @@ impl Epochs {
             generation: Mutex::new(generation),
             restored: states.transpose()?,
             saves: unbounded(),
-            progress: Mutex::default(),
-            moved: Condvar::new(),
             sealed: AtomicU64::new(0),
             outbox_bytes: AtomicU64::new(0),
             is_full_elsewhere: AtomicBool::new(false),
@@ -240,9 +231,7 @@ impl Epochs {
 
     /// Notes how many of the run's epochs are sealed.
     fn set_sealed(&self, sealed: u64) {
-        lock(&self.progress).sealed = sealed;
         self.sealed.store(sealed, Ordering::Release);
-        self.moved.notify_all();
         // One that has not looked yet will see this, too.
         for listener in lock(&self.listeners).iter() {
             let _ = listener.try_send(());
@@ -257,25 +246,6 @@ impl Epochs {
             epoch.set(self.number(last).0 as f64);
         }
         self.set_sealed(sealed);
-    }
-
-    /// Waits until an epoch is sealed; false when the job ends before it is.
-    pub(crate) fn wait_sealed(&self, epoch: u64, job: &JobContext) -> bool {
-        let mut progress = lock(&self.progress);
-        while progress.sealed <= epoch {
-            if job.is_aborted() {
-                return false;
-            }
-            if turns::is_simulated() {
-                drop(progress);
-                turns::sleep(millis(20));
-                progress = lock(&self.progress);
-                continue;
-            }
-            let waited = self.moved.wait_timeout(progress, millis(20));
-            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        !job.is_aborted()
     }
 
     /// Tells of it when an epoch has been sealed.
@@ -309,9 +279,10 @@ impl Epochs {
         };
     }
 
-    /// Notes that a sink has published all epochs up to this one.
-    pub(crate) fn note_published(&self, sink: &str, epoch: Epoch) {
-        lock(&self.published).insert(sink.to_owned(), epoch);
+    /// Notes that a sink has published all epochs up to this one, which those who seal are to know from an
+    /// epoch of the run on.
+    pub(crate) fn note_published(&self, sink: &str, epoch: Epoch, from: u64) {
+        lock(&self.published).insert(sink.to_owned(), (epoch, from));
     }
 
     /// How many of the run's epochs are sealed.

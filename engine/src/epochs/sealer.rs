@@ -67,8 +67,8 @@ impl Epochs {
                 return;
             }
             let begun_ns = clock.now_ns();
-            self.tell_published(&mut generation);
             let epoch = sealing.epoch;
+            self.tell_published(&mut generation, epoch);
             self.note_end(epoch, begun_ns);
             let draft = ManifestDraft {
                 epoch: self.number(epoch),
@@ -114,9 +114,11 @@ impl Epochs {
         token.into_iter().chain([lineage]).chain(left).collect()
     }
 
-    fn tell_published(&self, generation: &mut Generation) {
-        for (sink, epoch) in lock(&self.published).iter() {
-            generation.published(sink, *epoch);
+    fn tell_published(&self, generation: &mut Generation, sealed: u64) {
+        for (sink, (epoch, from)) in lock(&self.published).iter() {
+            if *from <= sealed {
+                generation.published(sink, *epoch);
+            }
         }
     }
 }

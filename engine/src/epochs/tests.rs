@@ -1,21 +1,20 @@
 //! Jobs that are ended at every durable step, and go on with other workers: what they publish is what
 //! a job publishes that is never interrupted.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::outside::{Outside, assert_equal};
 use super::{Checkpointing, Failpoint, KEYS};
 use crate::checkpoint::{CheckpointOptions, Checkpoints, Epoch, Location, PartKind, PartRef};
 use crate::flow::Flow;
 use crate::job::{JobOptions, Order, StopHandle};
 use crate::keyed::{Context, KeyedStep};
 use crate::ledger::{Fate, Fates};
-use crate::record::{Data, Origin, Record};
+use crate::record::{Origin, Record};
 use crate::relation::Change;
-use crate::sink::{Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
 use crate::source::{ReadBatch, ReadStatus, Reader, Source, SourceError};
 use crate::state::KeyedState;
 use crate::telemetry::Telemetry;
@@ -23,18 +22,18 @@ use crate::testing::{SimulatedStore, StoreFaults};
 use crate::time::{EventTime, secs};
 use crate::{BuildResult, RunError, run};
 
-const EVENTS: u64 = 1_200;
+pub(super) const EVENTS: u64 = 1_200;
 const PARTITIONS: u32 = 3;
 const BATCH: usize = 8;
 
 /// An event: its key, its second, its number.
-type Event = (u64, i64, u64);
+pub(super) type Event = (u64, i64, u64);
 
 /// Events of several partitions, of which some come late or out of order; read slowly.
 #[derive(Clone)]
-struct Slow {
-    topic: u64,
-    is_endless: bool,
+pub(super) struct Slow {
+    pub(super) topic: u64,
+    pub(super) is_endless: bool,
 }
 
 impl Slow {
@@ -181,126 +180,6 @@ impl KeyedStep<Event> for Total {
     }
 }
 
-/// Outside: what has been published, by slot, and the epoch up to which.
-struct Outside<T>(Arc<Mutex<Published<T>>>);
-
-type Published<T> = BTreeMap<String, (u64, Vec<T>)>;
-
-impl<T> Clone for Outside<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Default for Outside<T> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-impl<T: Data + Ord> Outside<T> {
-    fn values(&self) -> Vec<T> {
-        let outside = self.0.lock().unwrap();
-        let mut all: Vec<T> = outside.values().flat_map(|(_, all)| all.clone()).collect();
-        all.sort();
-        all
-    }
-}
-
-impl<T: Data + Sync> Sink<T> for Outside<T> {
-    fn describe(&self) -> String {
-        "the outside".to_owned()
-    }
-
-    fn check(&self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
-        Ok(Box::new(Once(self.clone(), String::new())))
-    }
-
-    fn delivery(&self) -> Delivery {
-        Delivery::ExactlyOnce
-    }
-
-    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
-        let outside = self.0.lock().unwrap();
-        let of_slots = outside.iter().filter(|(slot, _)| slot.starts_with(slots));
-        Ok(of_slots.map(|(_, (epoch, _))| Epoch(*epoch)).max())
-    }
-
-    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
-        Ok(Box::new(Once(self.clone(), slot.to_owned())))
-    }
-}
-
-struct Once<T>(Outside<T>, String);
-
-impl<T: Data> Once<T> {
-    fn push(&self, epoch: u64, values: impl IntoIterator<Item = T>) {
-        let mut outside = self.0.0.lock().unwrap();
-        let slot = outside.entry(self.1.clone()).or_insert((0, Vec::new()));
-        if epoch == 0 || epoch > slot.0 {
-            slot.0 = epoch;
-            slot.1.extend(values);
-        }
-    }
-}
-
-impl<T: Data> Writer<T> for Once<T> {
-    fn write(&mut self, records: &[Record<T>], _: &mut Refused) -> Result<(), SinkError> {
-        self.push(0, records.iter().map(|record| record.value.clone()));
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-impl<T: Data> EpochWriter<T> for Once<T> {
-    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
-        let expected: u64 = published.parse().unwrap();
-        let outside = self.0.0.lock().unwrap();
-        match outside.get(&self.1).is_some_and(|slot| slot.0 >= expected) {
-            true => Ok(()),
-            false => Err(SinkError::Write {
-                what: "the outside".to_owned(),
-                reason: format!("epoch {expected} is lost"),
-            }),
-        }
-    }
-
-    fn published(&self) -> Option<String> {
-        let outside = self.0.0.lock().unwrap();
-        outside.get(&self.1).map(|slot| slot.0.to_string())
-    }
-
-    fn stage(
-        &mut self,
-        records: &[Record<T>],
-        outbox: &mut Vec<u8>,
-        _: &mut Refused,
-    ) -> Result<(), SinkError> {
-        for record in records {
-            *outbox = postcard::to_extend(&record.value, std::mem::take(outbox)).unwrap();
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, epoch: Epoch, mut outbox: &[u8]) -> Result<(), SinkError> {
-        let mut values = Vec::new();
-        while !outbox.is_empty() {
-            let (value, rest) = postcard::take_from_bytes(outbox).unwrap();
-            values.push(value);
-            outbox = rest;
-        }
-        self.push(epoch.0, values);
-        Ok(())
-    }
-}
-
 /// What comes out of the flow.
 #[derive(Clone, Default)]
 pub(super) struct Outputs {
@@ -359,29 +238,6 @@ impl Outputs {
         assert_equal(&self.totals, &whole.totals, when);
         assert_equal(&self.met, &whole.met, when);
     }
-}
-
-fn assert_equal<T: Data + Ord + std::fmt::Debug>(
-    found: &Outside<T>,
-    expected: &Outside<T>,
-    when: &str,
-) {
-    let (mut found, mut missing) = (found.values(), Vec::new());
-    for value in expected.values() {
-        match found.binary_search(&value) {
-            Ok(place) => drop(found.remove(place)),
-            Err(_) => missing.push(value),
-        }
-    }
-    let first = |values: &[T]| format!("{:?}", &values[..values.len().min(5)]);
-    assert!(
-        found.is_empty() && missing.is_empty(),
-        "{when}: {} too many: {} ..., {} missing: {} ...",
-        found.len(),
-        first(&found),
-        missing.len(),
-        first(&missing)
-    );
 }
 
 pub(super) fn options(workers: usize, order: Order, store: Option<&SimulatedStore>) -> JobOptions {
@@ -530,10 +386,7 @@ fn what_is_lost_outside_ends_the_run_instead_of_being_published_again() {
         let with = options(2, Order::EventTime, Some(&store));
         ended(with, &outputs, stop, true).0
     };
-    let published = || {
-        let sums = outputs.sums.0.lock().unwrap();
-        sums.values().next().map(|slot| slot.0)
-    };
+    let published = || outputs.sums.newest();
     let stop = StopHandle::default();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| go_on(&stop));
@@ -544,7 +397,7 @@ fn what_is_lost_outside_ends_the_run_instead_of_being_published_again() {
         stop.stop();
         running.join().unwrap().unwrap();
     });
-    outputs.sums.0.lock().unwrap().clear();
+    outputs.sums.clear();
     let outcome = go_on(&StopHandle::default());
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("sink `sums.out`"), "{error}");

@@ -31,8 +31,12 @@ pub(crate) enum Trouble {
 pub(crate) enum Entry {
     /// The n-th row of an epoch.
     Row { epoch: u64, index: u64, row: Row },
-    /// An epoch has been published, with so many rows.
-    Note { epoch: u64, rows: u64 },
+    /// An epoch has been published, with so many rows, and without those at the places of these bits.
+    Note {
+        epoch: u64,
+        rows: u64,
+        left_out: u128,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,12 +166,14 @@ impl Broker {
         Ok(tries)
     }
 
-    /// The newest note under an id that is committed, and how many rows.
-    pub(crate) fn note(&self, id: &str) -> Result<Option<u64>, Trouble> {
+    /// The newest note under an id that is committed: its epoch, and what was left out of it.
+    pub(crate) fn note(&self, id: &str) -> Result<Option<(u64, u128)>, Trouble> {
         self.request(&format!("note {id}"), |state| {
             let notes = state.committed(id).into_iter();
             let epochs = notes.filter_map(|entry| match entry {
-                Entry::Note { epoch, .. } => Some(epoch),
+                Entry::Note {
+                    epoch, left_out, ..
+                } => Some((epoch, left_out)),
                 Entry::Row { .. } => None,
             });
             Ok(epochs.max())

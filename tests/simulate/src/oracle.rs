@@ -6,7 +6,8 @@ use thalweg_engine::testing::SimulatedStore;
 
 use crate::broker::{Broker, Entry};
 use crate::input::Input;
-use crate::pipeline::{EXCLUSIVE, LATE, TRANSACTIONAL};
+use crate::output::is_refused;
+use crate::pipeline::{EXCLUSIVE, LATE, LETTERS, PICKY, TRANSACTIONAL};
 use crate::row::Row;
 
 /// The ids that are in time, with their keys, and those that are late.
@@ -36,6 +37,8 @@ impl Expected {
             (TRANSACTIONAL, self.keys.len()),
             (EXCLUSIVE, self.keys.len()),
             (LATE, self.late.len()),
+            (PICKY, self.ids(false).len()),
+            (LETTERS, self.ids(true).len()),
         ];
         topics.into_iter().all(|(topic, rows)| {
             let entries = broker.published(topic).into_iter();
@@ -50,18 +53,16 @@ impl Expected {
             let rows = in_order(topic, &broker.published(topic))?;
             self.check_rows(topic, &rows)?;
         }
-        let late = in_order(LATE, &broker.published(LATE))?;
-        let found: BTreeSet<u64> = late.iter().map(|row| row.id).collect();
-        if found.len() < late.len() {
-            return Err(format!("topic {LATE}: an event is there twice"));
-        }
-        if found != self.late {
-            return Err(format!(
-                "topic {LATE}: {found:?} instead of {:?}",
-                self.late
-            ));
-        }
+        check_ids(broker, LATE, &self.late)?;
+        check_ids(broker, PICKY, &self.ids(false))?;
+        check_ids(broker, LETTERS, &self.ids(true))?;
         check_log(store)
+    }
+
+    /// The ids in time that the picky sink leaves out, or those that it does not.
+    fn ids(&self, left_out: bool) -> BTreeSet<u64> {
+        let ids = self.keys.keys().copied();
+        ids.filter(|id| is_refused(*id) == left_out).collect()
     }
 
     /// Each id once, and of each key the counts from 1 on and the sums that belong to them.
@@ -97,6 +98,19 @@ impl Expected {
     }
 }
 
+/// Each of these ids once.
+fn check_ids(broker: &Broker, topic: &str, expected: &BTreeSet<u64>) -> Result<(), String> {
+    let rows = in_order(topic, &broker.published(topic))?;
+    let found: BTreeSet<u64> = rows.iter().map(|row| row.id).collect();
+    if found.len() < rows.len() {
+        return Err(format!("topic {topic}: an event is there twice"));
+    }
+    if found != *expected {
+        return Err(format!("topic {topic}: {found:?} instead of {expected:?}"));
+    }
+    Ok(())
+}
+
 /// The rows of a topic: epochs must come in order, the rows of each from the first on, and as many as its
 /// note says.
 fn in_order(topic: &str, entries: &[Entry]) -> Result<Vec<Row>, String> {
@@ -111,7 +125,13 @@ fn in_order(topic: &str, entries: &[Entry]) -> Result<Vec<Row>, String> {
                 (open, next) = (epoch, index + 1);
                 is_next || is_first
             }
-            Entry::Note { epoch, rows } => epoch == open && rows == next,
+            // An epoch of which everything is left out has nothing but its note.
+            Entry::Note { epoch, rows: 0, .. } => {
+                let is_next = epoch > open;
+                (open, next) = (epoch, 0);
+                is_next
+            }
+            Entry::Note { epoch, rows, .. } => epoch == open && rows == next,
         };
         if !is_right {
             return Err(format!("topic {topic}: {entry:?} is out of place"));

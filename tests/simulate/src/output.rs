@@ -1,11 +1,12 @@
-//! The sinks: one publishes an epoch in a transaction, the other goes on from the topic's last entry.
+//! The sinks: one publishes an epoch in a transaction, perhaps without what is refused, the other goes on from
+//! the topic's last entry.
 //!
 //! Both do what the connectors do, over the simulated broker.
 
 use thalweg_engine::checkpoint::Epoch;
-use thalweg_engine::record::Record;
+use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::simulation::{Defect, is_planted, pass};
-use thalweg_engine::sink::{Delivery, EpochWriter, Refused, Sink, SinkError, Writer};
+use thalweg_engine::sink::{Delivery, EpochWriter, Refused, RefusedLate, Sink, SinkError, Writer};
 
 use crate::broker::{Broker, Entry, Trouble};
 use crate::row::{Row, rows, stage};
@@ -18,6 +19,8 @@ const BATCH_ROWS: usize = 3;
 pub(crate) enum Kind {
     /// Each epoch in a transaction, with a note of it.
     Transactional,
+    /// Likewise, but for rows that the broker refuses.
+    Picky,
     /// Record by record, from the topic's last entry on.
     Exclusive,
 }
@@ -50,9 +53,10 @@ impl Sink<Row> for Output {
     fn open_epochs(&self, _: &str) -> Result<Box<dyn EpochWriter<Row>>, SinkError> {
         let output = self.clone();
         Ok(match self.kind {
-            Kind::Transactional => Box::new(Transactions {
+            Kind::Transactional | Kind::Picky => Box::new(Transactions {
                 output,
                 producer: None,
+                left_out: Vec::new(),
             }),
             Kind::Exclusive => Box::new(Exclusive {
                 output,
@@ -89,16 +93,23 @@ fn stage_all(records: &[Record<Row>], outbox: &mut Vec<u8>) {
     }
 }
 
-/// A producer that has fenced off all before it, and the last epoch that was published by then.
+/// Whether the broker refuses a row.
+pub(crate) fn is_refused(id: u64) -> bool {
+    id % 5 == 2
+}
+
+/// A producer that has fenced off all before it, the last epoch that was published by then, and what was
+/// left out of that.
 struct Producer {
     epoch: u64,
-    published: Option<u64>,
+    published: Option<(u64, u128)>,
 }
 
 struct Transactions {
     output: Output,
     /// None before it has taken over, and after any doubt.
     producer: Option<Producer>,
+    left_out: Vec<RefusedLate>,
 }
 
 impl Transactions {
@@ -126,19 +137,40 @@ impl Transactions {
             Some(producer) => producer,
             None => self.begin()?,
         };
-        if producer.published.is_none_or(|published| published < epoch) {
-            let was_tried_again = self.transact(&producer, epoch, all)?;
+        let published = producer.published;
+        if published.is_none_or(|(published, _)| published < epoch) {
+            let left_out = self.refused_of(all);
+            let was_tried_again = self.transact(&producer, epoch, all, left_out)?;
+            self.left_out = told(all, left_out);
             if was_tried_again && !is_planted(Defect::RetryIgnored) {
                 return Ok(());
             }
-            producer.published = Some(epoch);
+            producer.published = Some((epoch, left_out));
+        } else {
+            let noted = published.filter(|(published, _)| *published == epoch);
+            self.left_out = noted.map_or_else(Vec::new, |(_, left_out)| told(all, left_out));
         }
         self.producer = Some(producer);
         Ok(())
     }
 
-    /// Publishes an epoch; tells whether the client had to try again.
-    fn transact(&self, producer: &Producer, epoch: u64, all: &[Row]) -> Result<bool, Trouble> {
+    fn refused_of(&self, all: &[Row]) -> u128 {
+        let is_picky = self.output.kind == Kind::Picky;
+        let refused = (0..).zip(all).filter(|(_, row)| is_refused(row.id));
+        refused
+            .filter(|_| is_picky)
+            .map(|(place, _): (u32, _)| 1 << place)
+            .sum()
+    }
+
+    /// Publishes an epoch but for what is left out; tells whether the client had to try again.
+    fn transact(
+        &self,
+        producer: &Producer,
+        epoch: u64,
+        all: &[Row],
+        left_out: u128,
+    ) -> Result<bool, Trouble> {
         let Output { broker, topic, .. } = &self.output;
         let write = |entries: &[Entry]| {
             pass();
@@ -153,13 +185,16 @@ impl Transactions {
             index,
             row: *row,
         };
-        let entries: Vec<_> = (0..).zip(all).map(entry).collect();
+        let taken = (0..).zip(all).filter(|(place, _)| !is_in(left_out, *place));
+        let taken = taken.map(|(_, row)| row);
+        let entries: Vec<_> = (0..).zip(taken).map(entry).collect();
         for batch in entries.chunks(BATCH_ROWS) {
             write(batch)?;
         }
         let note = Entry::Note {
             epoch,
-            rows: all.len() as u64,
+            rows: entries.len() as u64,
+            left_out,
         };
         if is_planted(Defect::ProgressOutsideTransaction) {
             commit()?;
@@ -169,7 +204,30 @@ impl Transactions {
     }
 }
 
+fn is_in(places: u128, place: u32) -> bool {
+    places >> place & 1 == 1
+}
+
+/// What is told of the rows at these places.
+fn told(all: &[Row], places: u128) -> Vec<RefusedLate> {
+    let rows = (0..).zip(all).filter(|(place, _)| is_in(places, *place));
+    rows.map(|(_, row)| RefusedLate {
+        origin: Origin::derived(row.id),
+        reason: "it is refused".to_owned(),
+        raw: row.id.to_string().into_bytes(),
+    })
+    .collect()
+}
+
 impl EpochWriter<Row> for Transactions {
+    fn leaves_out(&self) -> bool {
+        self.output.kind == Kind::Picky
+    }
+
+    fn left_out(&mut self) -> Vec<RefusedLate> {
+        self.left_out.clone()
+    }
+
     fn stage(
         &mut self,
         records: &[Record<Row>],

@@ -1,5 +1,5 @@
-//! The pipeline that is simulated: events by key, counted and summed up, to two sinks; late events to a
-//! third.
+//! The pipeline that is simulated: events by key, counted and summed up, to three sinks, of which one leaves
+//! rows out; late events and the letters of what is left out to two more.
 
 use thalweg_engine::BuildResult;
 use thalweg_engine::flow::Flow;
@@ -16,6 +16,8 @@ use crate::row::{Event, Row};
 pub(crate) const TRANSACTIONAL: &str = "rows";
 pub(crate) const EXCLUSIVE: &str = "rows-exclusive";
 pub(crate) const LATE: &str = "late";
+pub(crate) const PICKY: &str = "rows-picky";
+pub(crate) const LETTERS: &str = "letters";
 
 /// Counts the events of a key, and sums up their ids.
 struct Total;
@@ -65,15 +67,24 @@ pub(crate) fn build(
             .step("total", "total", Total);
         rows.clone()
             .sink("rows.out", to(TRANSACTIONAL, Kind::Transactional));
+        rows.clone().sink("picky.out", to(PICKY, Kind::Picky));
         rows.sink("exclusive.out", to(EXCLUSIVE, Kind::Exclusive));
+        let only = |id| Row {
+            id,
+            key: 0,
+            count: 0,
+            sum: 0,
+        };
         flow.late("events")
-            .map("late", |late| Row {
-                id: u64::from(late.partition) * 10_000 + late.offset,
-                key: 0,
-                count: 0,
-                sum: 0,
+            .map("late", move |late| {
+                only(u64::from(late.partition) * 10_000 + late.offset)
             })
             .sink("late.out", to(LATE, Kind::Transactional));
+        flow.dead_letters()
+            .map("letter", move |letter| {
+                only(letter.raw.parse().unwrap_or(u64::MAX))
+            })
+            .sink("letters.out", to(LETTERS, Kind::Transactional));
         Ok(())
     }
 }

@@ -18,13 +18,14 @@ use crate::place::Place;
 use crate::random::Random;
 
 /// The points before and after every durable step.
-pub(crate) const POINTS: [&str; 6] = [
+pub(crate) const POINTS: [&str; 7] = [
     "before part",
     "after part",
     "before seal",
     "after seal",
     "before publish",
     "after publish",
+    "after letters",
 ];
 /// After how many turns a job that is not through is stopped.
 const TURNS_MAX: u64 = 40_000;

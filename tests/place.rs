@@ -93,7 +93,13 @@ impl Place {
             let (ours, theirs) = (self.topic(topic), other.topic(topic));
             let count = |all: &[Vec<Value>]| all.iter().map(Vec::len).sum::<usize>();
             assert_eq!(count(&ours), count(&theirs), "records of {topic}, {when}");
-            assert!(ours == theirs, "{topic} differs, {when}");
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                let first = ours
+                    .iter()
+                    .zip(theirs)
+                    .find(|(ours, theirs)| ours != theirs);
+                assert_eq!(first, None, "the first that differs of {topic}, {when}");
+            }
         }
         for file in FILES {
             let read = |place: &Self| fs::read_to_string(place.out.join(file)).unwrap();

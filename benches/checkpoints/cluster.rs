@@ -1,12 +1,10 @@
 //! Two processes that exchange half of their records: with mutual TLS, and plain.
 
-use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thalweg::prelude::*;
@@ -14,6 +12,7 @@ use thalweg_engine::cluster::{ClusterOptions, TlsFiles};
 use thalweg_engine::job::{JobOptions, StopHandle};
 use thalweg_engine::telemetry::Telemetry;
 
+use super::certificates::certify;
 use super::counting::Counting;
 use super::job::{self, PIPELINE};
 use super::payments;
@@ -30,11 +29,15 @@ const CHILD: &str = "--cluster-child";
 /// Both kinds, in turn.
 pub(crate) fn measure() -> Value {
     let folder = TempDir::new().unwrap();
-    certify(folder.path());
+    let certificates = folder.path().join("certificates");
+    let names = [0, 1].map(|process| {
+        ClusterOptions::local(PIPELINE, process, PROCESSES).certificate_name(process)
+    });
+    certify(&certificates, &[("0", &names[0]), ("1", &names[1])]);
     let (mut plain, mut tls) = (0.0_f64, 0.0_f64);
     for _ in 0..RUNS {
         plain = plain.max(rate(None));
-        tls = tls.max(rate(Some(folder.path())));
+        tls = tls.max(rate(Some(&certificates)));
     }
     eprintln!("  plain TCP       {plain:>10.0} events/s");
     eprintln!("  mutual TLS      {tls:>10.0} events/s");
@@ -104,24 +107,4 @@ pub(crate) fn run_if_child(arguments: &[String]) -> bool {
     thalweg_engine::run(options, telemetry, StopHandle::default(), build).unwrap();
     println!("{}", sink.count() as f64 / sink.span().as_secs_f64());
     true
-}
-
-/// Writes the certificates of an authority and of both processes into a folder.
-fn certify(folder: &Path) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let authority = params.self_signed(&key).unwrap();
-    fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
-    let issuer = Issuer::new(params, key);
-    for process in 0..PROCESSES {
-        let key = KeyPair::generate().unwrap();
-        let name = ClusterOptions::local(PIPELINE, process, PROCESSES).certificate_name(process);
-        let signed = CertificateParams::new(vec![name])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        fs::write(folder.join(format!("{process}.pem")), signed.pem()).unwrap();
-        fs::write(folder.join(format!("{process}.key")), key.serialize_pem()).unwrap();
-    }
 }

@@ -12,6 +12,8 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "../../tests/cluster/certificates.rs"]
+mod certificates;
 mod cluster;
 mod counting;
 mod epochs;

@@ -152,7 +152,8 @@ impl<T: Data> Publisher<T> {
             self.publish(epoch, &bytes)?;
             self.note_unpublished();
         }
-        while self.left_out.may_publish(self.epochs.sealed())
+        while self.restored.is_empty()
+            && self.left_out.may_publish(self.epochs.sealed())
             && let Some((epoch, _)) = self.closed.front()
             && (*epoch < self.epochs.sealed() || turns::is_planted(Defect::PublishBeforeSeal))
         {

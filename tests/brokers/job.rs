@@ -15,6 +15,7 @@ use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::testing::Collect;
 use thalweg_engine::time::{EventTime, secs};
 use thalweg_engine::{RunError, run};
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -150,6 +151,8 @@ pub(crate) fn logs_of(work: impl FnOnce()) -> String {
         .with_max_level(LevelFilter::TRACE)
         .with_writer(logs.clone())
         .finish();
+    // With only one, what another thread comes to first would count as wanted by nobody.
+    let _second = tracing::Dispatch::new(NoSubscriber::default());
     tracing::subscriber::with_default(subscriber, || {
         tracing::info!("begins");
         work();

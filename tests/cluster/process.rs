@@ -14,7 +14,7 @@ pub(crate) const FLIGHTS: &str = env!("CARGO_BIN_EXE_flights");
 
 /// How often to look, and how often before a test gives up: a minute and a half.
 const GLANCE: Duration = Duration::from_millis(20);
-const GLANCES_MAX: u32 = 4_500;
+const GLANCES_MAX: u32 = 15_000;
 
 /// The ports that are given out to the tests: not those that the system gives to connections.
 const FIRST_PORT: u16 = 20_000;

@@ -9,7 +9,7 @@ use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Source};
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{Broker, send, shared};
-use crate::job::{Event, read_all};
+use crate::job::{Event, read_all, wait_for};
 
 /// Two partitions of ten records, whose timestamps are a second apart.
 fn filled(broker: &Broker) -> String {
@@ -152,7 +152,7 @@ fn records_of_aborted_and_unfinished_transactions_are_not_read() {
     write(&producer, 20..30);
     producer.commit_transaction(patience).unwrap();
     // The topic ends with a marker, then with what is not finished: no record is at its last offset.
-    assert_eq!(ids(&source(broker, &topic)).len(), 20);
+    wait_for("the markers", || ids(&source(broker, &topic)).len() == 20);
     let unfinished = transactional(broker, &format!("{topic}-2"));
     write(&unfinished, 30..40);
     let mut expected = Vec::from_iter(0..10);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, TryRecvError, bounded};
 
@@ -15,6 +16,7 @@ use crate::ledger::{Fate, Pen};
 use crate::letters::{DeadLetter, LateEvent};
 use crate::reader_thread::ReaderThread;
 use crate::record::{Data, Origin, Record};
+use crate::silence::Silence;
 use crate::source::{
     EventTimes, Found, ReadBatch, ReadStatus, Reader, Source, SourceError, Undecodable,
 };
@@ -32,6 +34,8 @@ pub(crate) struct Batch<T> {
     /// The partition's watermark after the batch.
     pub(crate) watermark: EventTime,
     pub(crate) status: ReadStatus,
+    /// For how long the reader has looked since it found something last.
+    pub(crate) silent: Duration,
     /// What the watermark after the batch would be if the partition had not ended.
     pub(crate) reached: EventTime,
     /// The offset up to which the batch goes.
@@ -46,6 +50,7 @@ impl<T> Batch<T> {
             dead: Vec::new(),
             watermark: EventTime::MIN,
             status: ReadStatus::More,
+            silent: Duration::ZERO,
             reached: EventTime::MIN,
             next_offset,
         }
@@ -54,6 +59,11 @@ impl<T> Batch<T> {
     /// How many records were read.
     pub(crate) fn len(&self) -> usize {
         self.records.len() + self.late.len() + self.dead.len()
+    }
+
+    /// Whether it only tells that there is nothing.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.len() == 0 && self.status != ReadStatus::End
     }
 }
 
@@ -264,8 +274,7 @@ pub(crate) struct Intake<T> {
     partition: u32,
     event_times: EventTimes<T>,
     reader: Box<dyn Reader<T>>,
-    /// What the reader has said last.
-    before: ReadStatus,
+    silence: Silence,
     /// What it has read and is still to be admitted.
     pub(crate) read: ReadBatch<T>,
     /// What has been admitted and not handed over.
@@ -294,7 +303,7 @@ impl<T: Data> Intake<T> {
             partition,
             event_times: opener.event_times.clone(),
             reader,
-            before: ReadStatus::More,
+            silence: Silence::new(opener.event_times.policy.idle_after),
             read: ReadBatch::new(),
             batch: Batch::empty(start),
             greatest: match restored {
@@ -337,17 +346,22 @@ impl<T: Data> Intake<T> {
         self.job.fail(format!("source `{}`: {reason}", self.step));
     }
 
-    /// Has the reader read once; `None` when it goes on having nothing.
+    /// Has the reader read once; `None` where it gives nothing, and the worker knows as much.
     pub(crate) fn read(&mut self) -> Result<Option<ReadStatus>, SourceError> {
         let limit = self.job.options.batch_records;
+        let began_ns = self.job.options.clock.now_ns();
         let status = self.reader.read(&mut self.read, limit)?;
-        let before = std::mem::replace(&mut self.before, status);
-        let is_silent = status == ReadStatus::Waiting && self.read.is_empty();
-        if is_silent && before == ReadStatus::Waiting {
-            return Ok(None);
+        self.look_at_the_clock();
+        if !self.read.is_empty() || status == ReadStatus::End {
+            self.silence.end();
+        } else {
+            let looked_ns = self.now_ns.saturating_sub(began_ns);
+            self.silence.listen(status, Duration::from_nanos(looked_ns));
+            if !self.silence.is_news() {
+                return Ok(None);
+            }
         }
         self.batch.records.reserve(self.read.len());
-        self.look_at_the_clock();
         Ok(Some(status))
     }
 
@@ -452,6 +466,7 @@ impl<T: Data> Intake<T> {
         self.pen
             .read_all(batch.records.iter().map(|record| record.origin));
         batch.status = status;
+        batch.silent = self.silence.tell();
         batch.reached = self.watermark();
         batch.watermark = match status {
             ReadStatus::End => EventTime::MAX,

@@ -33,6 +33,7 @@ mod reader_thread;
 pub mod record;
 pub mod relation;
 mod runtime;
+mod silence;
 pub mod sink;
 pub mod source;
 mod start;

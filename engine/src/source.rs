@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::time::{EventTime, days, secs};
+use crate::time::{EventTime, days, millis, secs};
 
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,9 @@ pub enum ReadStatus {
     More,
     /// There is nothing now; more may come later.
     Waiting,
+    /// It cannot be told: what is read cannot be reached now. More may be there; the partition is not
+    /// idle.
+    Away,
     /// There will never be more.
     End,
 }
@@ -141,7 +144,7 @@ pub trait Reader<T>: Send {
     /// Appends at most `limit` records with their offsets, which only grow.
     ///
     /// A reader with nothing to give returns [`ReadStatus::Waiting`] after a few milliseconds at
-    /// the latest, so that the job can end. A record that cannot be decoded is given on as
+    /// the latest, so that the job can end; or [`ReadStatus::Away`] where it cannot know. A record that cannot be decoded is given on as
     /// [`Undecodable`].
     ///
     /// # Errors
@@ -222,10 +225,12 @@ impl WatermarkPolicy {
         self
     }
 
-    /// After how long without data a partition no longer holds the watermark back.
+    /// After how long without data a partition no longer holds the watermark back. What counts is how
+    /// long its reader has looked and found nothing: a job that is held up, or a source that cannot
+    /// be reached, makes no partition idle. A millisecond at least.
     #[must_use]
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
-        self.idle_after = idle_after;
+        self.idle_after = idle_after.max(millis(1));
         self
     }
 

@@ -103,6 +103,11 @@ impl Client {
         self.consumer.context().note_answer();
     }
 
+    /// Whether no broker can be reached.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.consumer.context().is_cut_off()
+    }
+
     fn serve_events(&self, most: usize) {
         for _ in 0..most {
             // Errors have been told to the context; records come through the partitions' queues.

@@ -98,6 +98,11 @@ impl Context {
         }
     }
 
+    /// Whether no broker can be reached.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.outage.is_there()
+    }
+
     pub(super) fn forget_complaints(&self) {
         self.note_answer();
         *lock(&self.complaint) = None;

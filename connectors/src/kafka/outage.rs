@@ -18,6 +18,11 @@ impl Outage {
             .is_ok()
     }
 
+    /// Whether nobody answers.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == AWAY
+    }
+
     /// Notes that somebody has answered; whether that is news.
     pub(super) fn end(&self) -> bool {
         // A look costs less than a write that changes nothing.
@@ -35,8 +40,10 @@ mod tests {
         assert!(!outage.begin(), "who asks is told");
         assert!(!outage.end());
         for _ in 0..2 {
+            assert!(!outage.is_there());
             assert!(outage.begin());
             assert!(!outage.begin());
+            assert!(outage.is_there());
             assert!(outage.end());
             assert!(!outage.end());
         }

@@ -125,10 +125,12 @@ impl<T> Reader<T> for KafkaReader<T> {
         }
         Ok(if self.is_at_end() {
             ReadStatus::End
-        } else if batch.len() == before {
-            ReadStatus::Waiting
-        } else {
+        } else if batch.len() > before {
             ReadStatus::More
+        } else if self.client.is_cut_off() {
+            ReadStatus::Away
+        } else {
+            ReadStatus::Waiting
         })
     }
 }

@@ -53,10 +53,8 @@ struct Partition<T> {
     watermark: EventTime,
     /// The watermark but for the partition's end.
     reached: EventTime,
-    /// When something last came.
-    heard_ns: u64,
-    /// Whether the reader last said that it had nothing.
-    waiting: bool,
+    /// For how long its reader has found nothing, as of what it said last.
+    silent: Duration,
     state: PartitionState,
     /// The offset up to which records have been given to the graph.
     taken: Arc<AtomicU64>,
@@ -141,8 +139,7 @@ impl<T: Data> Feed<T> {
             aligned,
             watermark: opened.watermark,
             reached: opened.watermark,
-            heard_ns: self.job.options.clock.now_ns(),
-            waiting: false,
+            silent: Duration::ZERO,
             state: PartitionState::Open,
             taken: opened.taken,
         });
@@ -301,7 +298,9 @@ impl<T: Data> Feed<T> {
                 Next::Batch(batch) => {
                     self.next = index + 1;
                     self.hear(index, &batch);
-                    return Some((index, batch));
+                    if !batch.is_silence() {
+                        return Some((index, batch));
+                    }
                 }
                 Next::Nothing => {}
                 Next::Gone => self.leave(index),
@@ -312,11 +311,10 @@ impl<T: Data> Feed<T> {
 
     fn hear(&mut self, index: usize, batch: &Batch<T>) {
         let partition = &mut self.partitions[index];
-        partition.waiting = batch.status == ReadStatus::Waiting;
-        if batch.len() == 0 && partition.waiting {
+        partition.silent = batch.silent;
+        if batch.is_silence() {
             return;
         }
-        partition.heard_ns = self.job.options.clock.now_ns();
         partition.watermark = batch.watermark.max(partition.watermark);
         partition.reached = batch.reached.max(partition.reached);
         if batch.status == ReadStatus::End {
@@ -359,11 +357,9 @@ impl<T: Data> Feed<T> {
 
     /// Lets partitions that have been silent for long enough stop holding the watermark back.
     fn note_idle(&mut self) {
-        let now_ns = self.job.options.clock.now_ns();
         for (index, partition) in self.partitions.iter().enumerate() {
-            let silent = Duration::from_nanos(now_ns.saturating_sub(partition.heard_ns));
-            let open = partition.state == PartitionState::Open;
-            if !open || !partition.waiting || silent < self.policy.idle_after {
+            let (is_open, silent) = (partition.state == PartitionState::Open, partition.silent);
+            if !is_open || silent < self.policy.idle_after {
                 continue;
             }
             let follows = self.policy.wall_clock_when_idle && partition.watermark != EventTime::MIN;
@@ -401,11 +397,6 @@ impl<T: Data> Feed<T> {
             activate_after(activator, options.tick);
         } else if self.probe.less_equal(&self.tick) {
             activate_after(activator, options.tick.max(IDLE));
-        } else if self.partitions.iter().any(|partition| partition.waiting) {
-            activate_after(
-                activator,
-                self.policy.idle_after.div_f64(10.0).max(options.tick),
-            );
         }
     }
 }

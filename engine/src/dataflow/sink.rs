@@ -155,7 +155,7 @@ fn build<'s, T: Data>(
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > open {
-                    held.keep(tick, &capability, 1, packets);
+                    held.keep(tick, &capability, 1, std::mem::take(packets));
                     return;
                 }
                 let capability = capability.delayed(&tick, 0);

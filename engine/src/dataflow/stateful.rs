@@ -132,7 +132,7 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > boundary.epoch {
-                    held.keep(tick, &capability, ports, packets);
+                    held.keep(tick, &capability, ports, std::mem::take(packets));
                     return;
                 }
                 for packet in packets.drain(..) {
@@ -158,35 +158,35 @@ pub(super) fn stateful<'s, I: Data, O: Data>(
 }
 
 /// Packets that came together, with the right to answer them at each output.
-type Answerable<I> = (Vec<Capability<Tick>>, Vec<Packet<I>>);
+type Answerable<P> = (Vec<Capability<Tick>>, P);
 
 /// Packets of epochs that are still to be opened.
-pub(super) struct Held<I>(BTreeMap<u64, Vec<Answerable<I>>>);
+pub(super) struct Held<P>(BTreeMap<u64, Vec<Answerable<P>>>);
 
-impl<I> Default for Held<I> {
+impl<P> Default for Held<P> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<I> Held<I> {
+impl<P> Held<P> {
     pub(super) fn keep(
         &mut self,
         tick: Tick,
         capability: &InputCapability<Tick>,
         ports: usize,
-        packets: &mut Vec<Packet<I>>,
+        packets: P,
     ) {
         let at = (0..ports).map(|port| capability.delayed(&tick, port));
         let of_epoch = self.0.entry(epoch_of(tick)).or_default();
-        of_epoch.push((at.collect(), std::mem::take(packets)));
+        of_epoch.push((at.collect(), packets));
     }
 
     pub(super) fn first_epoch(&self) -> Option<u64> {
         self.0.keys().next().copied()
     }
 
-    pub(super) fn take(&mut self, epoch: u64) -> Vec<Answerable<I>> {
+    pub(super) fn take(&mut self, epoch: u64) -> Vec<Answerable<P>> {
         self.0.remove(&epoch).unwrap_or_default()
     }
 }

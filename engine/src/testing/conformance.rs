@@ -172,7 +172,7 @@ fn check_rest<T: Clone + Debug + PartialEq + 'static>(
             "{place}: more records than the limit"
         );
         let is_done = match status {
-            ReadStatus::More => false,
+            ReadStatus::More | ReadStatus::Away => false,
             ReadStatus::End => true,
             ReadStatus::Waiting => batch.len() >= expected.len(),
         };

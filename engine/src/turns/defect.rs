@@ -33,4 +33,6 @@ pub enum Defect {
     WatermarkGoesBack,
     /// A key that changes while state is being taken is saved as it is afterwards.
     ChangedBeforeTaken,
+    /// Streams are united without regard to epochs.
+    EpochsMerged,
 }

@@ -136,6 +136,11 @@ impl Feed {
         &self.topic
     }
 
+    /// Whether the broker cannot be reached now.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.connection.is_none()
+    }
+
     fn connect(&mut self) -> Result<(), Trouble> {
         self.connection = None;
         self.used = 0;

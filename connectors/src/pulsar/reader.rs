@@ -85,10 +85,12 @@ impl<T> Reader<T> for PulsarReader<T> {
         }
         Ok(if feed.is_at_end() {
             ReadStatus::End
-        } else if batch.len() == before {
-            ReadStatus::Waiting
-        } else {
+        } else if batch.len() > before {
             ReadStatus::More
+        } else if feed.is_cut_off() {
+            ReadStatus::Away
+        } else {
+            ReadStatus::Waiting
         })
     }
 }

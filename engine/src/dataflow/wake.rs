@@ -57,14 +57,16 @@ pub(crate) fn waking<'s, T: Data>(
     builder.build(move |capabilities| {
         let mut held = capabilities.into_iter().next();
         let mut alarm = Alarm::new(period, clock.now_ns());
-        // An empty packet says of its sender's watermark what the last one said.
-        let (mut from, mut watermark) = (worker, Watermark::START);
+        // An empty packet says of its sender's watermark what the last one said, no earlier than that
+        // one: what is known in the next epoch says nothing in the open one.
+        let (mut last_tick, mut from, mut watermark) = (0, worker, Watermark::START);
         let mut armed_ns = 0;
         move |frontiers| {
             let mut output = output.activate();
             input.for_each(|capability, packets| {
                 if let Some(last) = packets.last() {
                     (from, watermark) = (last.from, last.watermark);
+                    last_tick = *capability.stamp().expect_singleton();
                 }
                 output.session(&capability).give_container(packets);
             });
@@ -76,7 +78,8 @@ pub(crate) fn waking<'s, T: Data>(
             capability.downgrade(tick);
             let now_ns = clock.now_ns();
             if alarm.rings(now_ns) {
-                output.session(&*capability).give(Packet {
+                let at = capability.delayed(&last_tick.max(*tick));
+                output.session(&at).give(Packet {
                     from,
                     to: worker,
                     records: Vec::new(),

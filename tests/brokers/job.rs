@@ -93,7 +93,7 @@ impl Running {
 }
 
 /// Waits until `is_so`, for at most two minutes.
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_200 {
         if is_so() {
             return;

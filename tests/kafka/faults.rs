@@ -7,6 +7,7 @@ use std::time::Duration;
 use thalweg_connectors::kafka::{ID_HEADER, Kafka, KafkaSink, KafkaSource, Start};
 use thalweg_engine::record::{Origin, Record};
 use thalweg_engine::sink::{Refused, Sink};
+use thalweg_engine::source::{ReadBatch, ReadStatus, Source as _};
 use thalweg_engine::time::EventTime;
 
 use crate::broker::{own, shared};
@@ -79,6 +80,24 @@ fn an_outage_is_told_once_and_so_is_its_end() {
     assert_eq!(warned("the brokers can be reached again"), 1, "{logs}");
     let errors = logs.lines().filter(|line| line.contains(" ERROR "));
     assert_eq!(errors.count(), 0, "{logs}");
+}
+
+#[test]
+fn a_partition_whose_broker_is_away_is_not_silent() {
+    let Some(broker) = own() else { return };
+    let topic = broker.topic("in", 1);
+    let source = KafkaSource::<Event>::json(&broker.kafka(), &*topic);
+    source.partitions().unwrap();
+    let mut reader = source.open(0, 0).unwrap();
+    let mut read = || reader.read(&mut ReadBatch::new(), 10).unwrap();
+    wait_for("silence", || read() == ReadStatus::Waiting);
+    broker.kill();
+    wait_for("the outage", || read() == ReadStatus::Away);
+    broker.start_again();
+    // As a job looks for new partitions now and then.
+    wait_for("silence again", || {
+        source.partitions().is_ok() && read() == ReadStatus::Waiting
+    });
 }
 
 const BROKERS: &str = "THALWEG_TEST_PIPELINE_BROKERS";

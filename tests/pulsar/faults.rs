@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thalweg_connectors::pulsar::{PulsarSink, PulsarSource};
+use thalweg_engine::source::{ReadBatch, ReadStatus, Source as _};
 
 use crate::broker::own;
 use crate::flows::all_ids;
-use crate::job::{Running, wait_for};
+use crate::job::{Event, Running, wait_for};
 
 #[test]
 fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
@@ -34,4 +35,18 @@ fn a_broker_that_is_killed_mid_run_and_comes_back_costs_nothing() {
     let ids: BTreeSet<_> = all.iter().copied().collect();
     assert!(ids.into_iter().eq(0..120_000));
     assert!(all.len() < 180_000, "{} copies", all.len());
+}
+
+#[test]
+fn a_partition_whose_broker_is_away_is_not_silent() {
+    let Some(broker) = own() else { return };
+    let source = PulsarSource::<Event>::json(&broker.pulsar(), broker.topic("in", 1));
+    source.partitions().unwrap();
+    let mut reader = source.open(0, 0).unwrap();
+    let mut read = || reader.read(&mut ReadBatch::new(), 10).unwrap();
+    wait_for("silence", || read() == ReadStatus::Waiting);
+    broker.kill();
+    wait_for("the outage", || read() == ReadStatus::Away);
+    broker.start_again();
+    wait_for("silence again", || read() == ReadStatus::Waiting);
 }

@@ -35,4 +35,6 @@ pub enum Defect {
     ChangedBeforeTaken,
     /// Streams are united without regard to epochs.
     EpochsMerged,
+    /// What an epoch left out counts as told before its letters are sealed.
+    LettersCountUnsealed,
 }

@@ -132,8 +132,7 @@ impl<T: Data> Publisher<T> {
             self.closed.push_back((epoch, Arc::new(outbox)));
         }
         self.epoch = epoch + 1;
-        self.epochs
-            .note_end(epoch, self.job.options.clock.now_ns());
+        self.epochs.note_end(epoch, self.job.options.clock.now_ns());
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
             let epoch = self.epochs.number(epoch);
             self.epochs.note_published(&self.step.id, epoch, 0);
@@ -151,12 +150,12 @@ impl<T: Data> Publisher<T> {
         self.epochs.save(save);
     }
 
-    /// Publishes what may be published: what earlier runs have left before what this one has sealed.
+    /// Publishes what may be published: what earlier runs have left before what this one has sealed, also
+    /// where letters of it have to come back first.
     fn publish_due(&mut self) -> Result<(), Broken> {
         while self.left_out.may_publish(self.epochs.sealed()) {
-            if let Some((epoch, bytes)) = self.restored.pop_front() {
-                self.publish(epoch, &bytes)?;
-            } else if let Some((epoch, outbox)) = self.take_sealed() {
+            let is_next = self.restored.is_empty() || turns::is_planted(Defect::RestoredOvertaken);
+            if is_next && let Some((epoch, outbox)) = self.take_sealed() {
                 self.publish(self.epochs.number(epoch), &outbox.bytes)?;
                 let now_ns = self.job.options.clock.now_ns();
                 self.epochs.note_visible(&self.job, epoch, now_ns);
@@ -164,6 +163,8 @@ impl<T: Data> Publisher<T> {
                 self.step
                     .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
                 self.epochs.remove_outbox(outbox.bytes.len());
+            } else if let Some((epoch, bytes)) = self.restored.pop_front() {
+                self.publish(epoch, &bytes)?;
             } else {
                 break;
             }

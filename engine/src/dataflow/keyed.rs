@@ -256,8 +256,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             Order::EventTime => {
                 let (step, key, taken) = (&self.step, &self.key, &mut self.waiting_taken);
                 let rank = |value: &T| step.rank(value);
-                let take =
-                    |record: &Record<T>| taken.write(group_of(&record.value, key), record);
+                let take = |record: &Record<T>| taken.write(group_of(&record.value, key), record);
                 self.queue.exchange(packet.records, watermark, rank, take)
             }
         };

@@ -455,8 +455,7 @@ impl<T: Data> End<T> {
             Order::EventTime => {
                 let (group, taken) = (self.group(), &mut self.waiting_taken);
                 let take = |record: &Record<T>| taken.write(group, record);
-                self.queue
-                    .exchange(packet.records, watermark, |_| 0, take)
+                self.queue.exchange(packet.records, watermark, |_| 0, take)
             }
         };
         if ready.is_empty() {

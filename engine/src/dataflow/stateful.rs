@@ -354,11 +354,7 @@ impl Boundary {
         }
     }
 
-    fn open_next(
-        &mut self,
-        frontiers: &[MutableAntichain<Tick>],
-        first_held: Option<u64>,
-    ) {
+    fn open_next(&mut self, frontiers: &[MutableAntichain<Tick>], first_held: Option<u64>) {
         let Some(closed) = self.open.take() else {
             return;
         };

@@ -37,4 +37,6 @@ pub enum Defect {
     EpochsMerged,
     /// What an epoch left out counts as told before its letters are sealed.
     LettersCountUnsealed,
+    /// An epoch of the run is published before those that earlier runs have left.
+    RestoredOvertaken,
 }

@@ -110,7 +110,11 @@ impl Expected {
         let Some(expected) = &self.rows else {
             return Ok(());
         };
-        match rows.iter().zip(expected).find(|(row, expected)| row != expected) {
+        match rows
+            .iter()
+            .zip(expected)
+            .find(|(row, expected)| row != expected)
+        {
             Some((row, expected)) => Err(format!(
                 "topic {topic}: {row:?} stands where {expected:?} should"
             )),

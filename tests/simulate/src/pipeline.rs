@@ -66,8 +66,10 @@ pub(crate) fn build(
             flow.source(SOURCES[number], inputs[number].clone())
                 .event_time(|event| EventTime::from_seconds(event.second), policy)
         });
-        let rows = events
-            .merge("all", [others])
+        // The source that a worker runs first is the last one here, so that the merge may see them in
+        // another order than they have given in.
+        let rows = others
+            .merge("all", [events])
             .filter("inner", |event| !is_end(event))
             .key_by(|event| event.key)
             .step("total", "total", Total);

@@ -207,8 +207,10 @@ impl Progress {
 /// What a worker sends to the thread of a writer.
 pub(crate) enum Item<T> {
     Records(Vec<Record<T>>),
-    /// What came before is all of an epoch; once it is safe, the sink's state may be saved.
-    EndOfEpoch(Box<Save>),
+    /// What came before is all of this epoch of the run.
+    EndOfEpoch(u64),
+    /// Once what came before that is safe, this may be saved.
+    Save(Box<Save>),
 }
 
 /// A writer on a thread of its own.
@@ -256,7 +258,8 @@ impl<T: Data> WriterThread<T> {
     fn take(&mut self, item: Item<T>) -> Result<(), Broken> {
         match item {
             Item::Records(records) => self.write(&records),
-            Item::EndOfEpoch(save) => {
+            Item::EndOfEpoch(_) => Ok(()),
+            Item::Save(save) => {
                 self.flush()?;
                 if let Some(epochs) = &self.desk.job.epochs {
                     epochs.save(*save);

@@ -99,7 +99,8 @@ impl<T: Data> Publisher<T> {
                 self.progress.written.fetch_add(1, Ordering::Release);
                 self.progress.wake();
             }
-            Item::EndOfEpoch(save) => self.close(*save),
+            Item::EndOfEpoch(epoch) => self.close(epoch),
+            Item::Save(save) => self.save(*save),
         }
         Ok(())
     }
@@ -125,51 +126,59 @@ impl<T: Data> Publisher<T> {
         Ok(())
     }
 
-    fn close(&mut self, mut save: Save) {
-        let outbox = Arc::new(std::mem::take(&mut self.open));
+    fn close(&mut self, epoch: u64) {
+        let outbox = std::mem::take(&mut self.open);
         if !outbox.bytes.is_empty() {
-            self.closed.push_back((save.epoch, Arc::clone(&outbox)));
-            save.outbox = Some(outbox);
+            self.closed.push_back((epoch, Arc::new(outbox)));
         }
-        save.published = self.writer.published();
-        self.epoch = save.epoch + 1;
-        self.epochs
-            .note_end(save.epoch, self.job.options.clock.now_ns());
+        self.epoch = epoch + 1;
+        self.epochs.note_end(epoch, self.job.options.clock.now_ns());
         if turns::is_planted(Defect::EarlyOutboxDeletion) {
-            let epoch = self.epochs.number(save.epoch);
+            let epoch = self.epochs.number(epoch);
             self.epochs.note_published(&self.step.id, epoch, 0);
         }
         self.note_unpublished();
-        self.epochs.save(save);
         self.left_out.note_published(self.oldest(), None);
     }
 
-    /// Publishes what earlier runs have left, and the epochs that have been sealed.
+    /// Has the epoch that was closed last saved, with its outbox.
+    fn save(&self, mut save: Save) {
+        let closed = self.closed.back();
+        let own = closed.filter(|(epoch, _)| *epoch == save.epoch);
+        save.outbox = own.map(|(_, outbox)| Arc::clone(outbox));
+        save.published = self.writer.published();
+        self.epochs.save(save);
+    }
+
+    /// Publishes what may be published: what earlier runs have left before what this one has sealed, also
+    /// where letters of it have to come back first.
     fn publish_due(&mut self) -> Result<(), Broken> {
-        while self.left_out.may_publish(self.epochs.sealed())
-            && let Some((epoch, bytes)) = self.restored.pop_front()
-        {
-            self.publish(epoch, &bytes)?;
-            self.note_unpublished();
-        }
-        while self.restored.is_empty()
-            && self.left_out.may_publish(self.epochs.sealed())
-            && let Some((epoch, _)) = self.closed.front()
-            && (*epoch < self.epochs.sealed() || turns::is_planted(Defect::PublishBeforeSeal))
-        {
-            let Some((epoch, outbox)) = self.closed.pop_front() else {
+        while self.left_out.may_publish(self.epochs.sealed()) {
+            let is_next = self.restored.is_empty() || turns::is_planted(Defect::RestoredOvertaken);
+            if is_next && let Some((epoch, outbox)) = self.take_sealed() {
+                self.publish(self.epochs.number(epoch), &outbox.bytes)?;
+                let now_ns = self.job.options.clock.now_ns();
+                self.epochs.note_visible(&self.job, epoch, now_ns);
+                let ingested_ns = outbox.ingested_ns.iter();
+                self.step
+                    .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
+                self.epochs.remove_outbox(outbox.bytes.len());
+            } else if let Some((epoch, bytes)) = self.restored.pop_front() {
+                self.publish(epoch, &bytes)?;
+            } else {
                 break;
-            };
-            self.publish(self.epochs.number(epoch), &outbox.bytes)?;
-            let now_ns = self.job.options.clock.now_ns();
-            self.epochs.note_visible(&self.job, epoch, now_ns);
-            let ingested_ns = outbox.ingested_ns.iter();
-            self.step
-                .records(ingested_ns.map(|ns| now_ns.saturating_sub(*ns)));
-            self.epochs.remove_outbox(outbox.bytes.len());
+            }
             self.note_unpublished();
         }
         Ok(())
+    }
+
+    /// Takes the oldest epoch of this run, if it has been sealed.
+    fn take_sealed(&mut self) -> Option<(u64, Arc<Outbox>)> {
+        let (epoch, _) = self.closed.front()?;
+        let is_sealed =
+            *epoch < self.epochs.sealed() || turns::is_planted(Defect::PublishBeforeSeal);
+        is_sealed.then(|| self.closed.pop_front())?
     }
 
     /// Makes a call until the sink is there for it, or the job has ended. That it is away is told once,

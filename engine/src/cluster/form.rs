@@ -24,6 +24,9 @@ const GREETING_MAX: usize = 64;
 /// How soon to try again to come to a process: at first, and at most, after twice as long each time.
 const RETRY_MIN: Duration = millis(50);
 const RETRY_MAX: Duration = secs(1);
+/// After how long to say who is missing, the first time; each time after twice as long, and at most this.
+const TELL_AFTER: Duration = secs(5);
+const TELL_AFTER_MAX: Duration = secs(60);
 /// How often to look whether everybody is there.
 pub(super) const GLANCE: Duration = millis(10);
 
@@ -114,7 +117,18 @@ impl Wait {
 
 fn gather(roster: &Roster, wait: &Wait) -> Result<Vec<Option<Pair>>, FormError> {
     let options = &wait.options;
+    let began_ns = wait.clock.now_ns();
+    let (mut tell_after, mut told_ns) = (TELL_AFTER, began_ns);
+    let incomplete = |waited: Duration| {
+        format!(
+            "the cluster of {} processes is not complete after {waited:.0?}: {}; start what is \
+             missing (its own log says why it has ended), or mend --hosts",
+            options.processes(),
+            roster.missing(&options.hosts)
+        )
+    };
     loop {
+        let now_ns = wait.clock.now_ns();
         if let Some(pairs) = roster.close() {
             return Ok(pairs);
         }
@@ -125,13 +139,11 @@ fn gather(roster: &Roster, wait: &Wait) -> Result<Vec<Option<Pair>>, FormError> 
             return Err(FormError::Stopped);
         }
         if wait.is_over() {
-            return Err(FormError::Missing(format!(
-                "the cluster of {} processes is not complete after {:?}: {}; start what is \
-                 missing, or mend --hosts",
-                options.processes(),
-                options.connect_timeout,
-                roster.missing(&options.hosts)
-            )));
+            return Err(FormError::Missing(incomplete(options.connect_timeout)));
+        }
+        if now_ns - told_ns >= nanos(tell_after) {
+            tracing::warn!("{}", incomplete(Duration::from_nanos(now_ns - began_ns)));
+            (tell_after, told_ns) = ((2 * tell_after).min(TELL_AFTER_MAX), now_ns);
         }
         thread::sleep(GLANCE);
     }

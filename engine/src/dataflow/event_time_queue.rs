@@ -1,9 +1,11 @@
 //! Records waiting for the watermark, which releases them by event time, rank and origin.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use crate::key::KeyGroup;
 use crate::ledger::{Fate, Pen};
-use crate::record::{Origin, Record};
+use crate::record::{Data, Origin, Record};
+use crate::state::encode_to;
 use crate::time::EventTime;
 use crate::watermark::Watermark;
 
@@ -30,6 +32,27 @@ struct Run<T> {
 impl<T> Default for EventTimeQueue<T> {
     fn default() -> Self {
         Self { runs: Vec::new() }
+    }
+}
+
+/// Records that wait for the watermark, as they have been taken so far: encoded, by key group.
+#[derive(Default)]
+pub(crate) struct TakenRecords {
+    groups: BTreeMap<KeyGroup, Vec<u8>>,
+    error: Option<postcard::Error>,
+}
+
+impl TakenRecords {
+    pub(crate) fn write<T: Data>(&mut self, group: KeyGroup, record: &Record<T>) {
+        if let Err(error) = encode_to(&mut self.groups, group, record) {
+            self.error = Some(error);
+        }
+    }
+
+    /// Gives what was taken, and begins anew.
+    pub(crate) fn finish(&mut self) -> Result<BTreeMap<KeyGroup, Vec<u8>>, postcard::Error> {
+        let Self { groups, error } = std::mem::take(self);
+        error.map_or(Ok(groups), Err)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
-use super::event_time_queue::EventTimeQueue;
+use super::event_time_queue::{EventTimeQueue, TakenRecords};
 use super::route::route;
 use super::stateful::{Identity, Stateful, TakeState, TakenState, stateful};
 use super::unary::{SideEdges, Sides};
@@ -22,7 +22,7 @@ use crate::ledger::Fate;
 use crate::letters::{Endings, Letters};
 use crate::look_ahead::{Ahead, BLOCKS_UNDER_WAY, Stage, stages};
 use crate::record::{Data, Origin, Packet, Record};
-use crate::state::{KeyedState, State, StateError, TakeHow, decode_all, encode_to, merge_pieces};
+use crate::state::{KeyedState, State, StateError, TakeHow, decode_all, merge_pieces};
 use crate::step_state::StepState;
 use crate::telemetry::StepMetrics;
 use crate::watermark::{Watermark, WatermarkMerge};
@@ -130,22 +130,9 @@ impl Seat {
     }
 }
 
-/// Records that wait for the watermark, encoded.
-#[derive(Default)]
-struct WaitingTaken {
-    groups: BTreeMap<KeyGroup, Vec<u8>>,
-    error: Option<postcard::Error>,
-}
-
-impl WaitingTaken {
-    /// Encodes a record under the group of its key.
-    fn write<T: Data, K: Key>(&mut self, record: &Record<T>, key: impl Fn(&T) -> K) {
-        let hash = guard(|| key_hash(&key(&record.value)));
-        let group = hash.map_or(KeyGroup(0), KeyGroup::of);
-        if let Err(error) = encode_to(&mut self.groups, group, record) {
-            self.error = Some(error);
-        }
-    }
+/// The group of a value's key.
+fn group_of<T, K: Key>(value: &T, key: impl Fn(&T) -> K) -> KeyGroup {
+    guard(|| key_hash(&key(value))).map_or(KeyGroup(0), KeyGroup::of)
 }
 
 /// A step with all that it needs to take packets in.
@@ -158,7 +145,7 @@ pub(crate) struct Shell<T: Data, S: KeyedStep<T>, F> {
     state: KeyedState<S::Key, S::State>,
     queue: EventTimeQueue<T>,
     /// Of the records that wait, what has been taken so far.
-    waiting_taken: WaitingTaken,
+    waiting_taken: TakenRecords,
     order: Order,
     watermarks: WatermarkMerge,
     emitted: Watermark,
@@ -196,7 +183,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             key,
             state: KeyedState::default(),
             queue: EventTimeQueue::default(),
-            waiting_taken: WaitingTaken::default(),
+            waiting_taken: TakenRecords::default(),
             order,
             watermarks: WatermarkMerge::new(seat.inputs),
             emitted: Watermark::START,
@@ -215,7 +202,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
         self.step = step;
         self.state = KeyedState::default();
         self.queue = EventTimeQueue::default();
-        self.waiting_taken = WaitingTaken::default();
+        self.waiting_taken = TakenRecords::default();
         self.restore(state)
     }
 
@@ -269,7 +256,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> Shell<T, S, F> {
             Order::EventTime => {
                 let (step, key, taken) = (&self.step, &self.key, &mut self.waiting_taken);
                 let rank = |value: &T| step.rank(value);
-                let take = |record: &Record<T>| taken.write(record, key);
+                let take = |record: &Record<T>| taken.write(group_of(&record.value, key), record);
                 self.queue.exchange(packet.records, watermark, rank, take)
             }
         };
@@ -335,7 +322,7 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F>
 
     fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error> {
         let (key, waiting) = (&self.key, &mut self.waiting_taken);
-        let take = |record: &Record<T>| waiting.write(record, key);
+        let take = |record: &Record<T>| waiting.write(group_of(&record.value, key), record);
         let left = self.queue.take_some(most, take);
         if self.queue.is_taking() {
             return Ok(None);
@@ -347,12 +334,8 @@ impl<T: Data, S: KeyedStep<T>, F: Fn(&T) -> S::Key> TakeState for Shell<T, S, F>
         // what it has made by that must not go over what is there.
         let own = self.seat.groups();
         keys.retain(|group, _| own.contains(*group));
-        let waiting = std::mem::take(&mut self.waiting_taken);
-        waiting.error.map_or(Ok(()), Err)?;
-        Ok(Some(TakenState {
-            keys,
-            waiting: waiting.groups,
-        }))
+        let waiting = self.waiting_taken.finish()?;
+        Ok(Some(TakenState { keys, waiting }))
     }
 }
 

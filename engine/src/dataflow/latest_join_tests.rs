@@ -1,6 +1,6 @@
 //! A join that is cut, and goes on from what it had to keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -270,10 +270,9 @@ fn the_format_is_that_of_version_1() {
     assert_eq!(read.place, None);
 }
 
-#[test]
-fn a_watermark_waits_for_what_its_input_has_sent_before_it_in_a_later_tick() {
+/// A join on one worker, of one input for each side.
+fn join() -> LatestJoin<u64, i64, i64> {
     let job = JobContext::new(JobOptions::default(), Arc::default(), StopHandle::default());
-    let job = Arc::new(job);
     let seat = Seat {
         worker: 0,
         workers: 1,
@@ -281,7 +280,50 @@ fn a_watermark_waits_for_what_its_input_has_sent_before_it_in_a_later_tick() {
         is_local: false,
     };
     let metrics = job.telemetry.step("join", StepKind::Keyed);
-    let mut join = LatestJoin::<u64, i64, i64>::new(seat, &job, metrics, secs(60));
+    LatestJoin::new(seat, &Arc::new(job), metrics, secs(60))
+}
+
+#[test]
+fn facts_that_wait_for_their_value_are_taken_once_and_not_at_the_end_of_each_epoch() {
+    let mut join = join();
+    let mut facts = |tick: Tick, keys: std::ops::Range<u64>| {
+        let records = keys.map(|key| record(0, key, (key, 1, 7))).collect();
+        join.wait_facts(tick, Packet::local(0, records, Watermark::START));
+    };
+    facts(1, 0..1_000);
+    facts(2, 1_000..1_005);
+    facts(3, 1_005..1_007);
+    let taken_in = |join: &mut LatestJoin<_, _, _>, tick| {
+        let watermark = join.take_in(tick);
+        assert!(join.close(Vec::new(), watermark).is_empty());
+    };
+    taken_in(&mut join, 1);
+    let first = join.take_state(2).unwrap();
+    taken_in(&mut join, 2);
+    let mut second = join.begin_taking(4, TakeHow::default()).unwrap();
+    assert!(second.keys.is_empty(), "they are taken little by little");
+    taken_in(&mut join, 3);
+    let taken = join.take_some(usize::MAX).unwrap().unwrap();
+    taken.add_to(&mut second);
+    let keys = |state: &StepState| {
+        let mut kept = KeyedState::<u64, Related<i64, i64>>::default();
+        let pieces = state.keys.values();
+        pieces.for_each(|bytes| kept.restore("join", bytes).unwrap());
+        kept.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(keys(&first).len(), 1_007 - 7);
+    assert!(first.waiting.is_empty());
+    assert_eq!(keys(&second), (1_000..1_005).collect());
+    let mut waiting = Waiting::<u64, i64, i64>::default();
+    let pieces = second.waiting.values();
+    pieces.for_each(|bytes| waiting.decode("join", bytes).unwrap());
+    let waiting = waiting.facts.iter().flatten().map(|record| record.value.0);
+    assert_eq!(waiting.collect::<BTreeSet<_>>(), (1_005..1_007).collect());
+}
+
+#[test]
+fn a_watermark_waits_for_what_its_input_has_sent_before_it_in_a_later_tick() {
+    let mut join = join();
     let at = |second| Watermark::active(EventTime::from_seconds(second));
     join.wait_values(3, Packet::local(0, Vec::new(), Watermark::END));
     join.wait_facts(5, Packet::local(0, Vec::new(), at(10)));

@@ -13,14 +13,14 @@ use timely::dataflow::operators::{Capability, Probe};
 use timely::progress::operate::FrontierInterest;
 
 use super::epoch::epoch_of;
-use super::event_time_queue::EventTimeQueue;
+use super::event_time_queue::{EventTimeQueue, TakenRecords};
 use super::give_back::GiveBack;
 use super::route::route;
-use super::stateful::{Boundary, Held, Identity};
+use super::stateful::{Boundary, Held, Identity, TakeState, TakenState};
 use super::{Edge, Site, Tick};
 use crate::checkpoint::KeyGroups;
 use crate::desk::{Desk, Item, Progress, WriterThread};
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, Save};
 use crate::intake::Wake;
 use crate::job::{JobContext, Order};
 use crate::key::KeyGroup;
@@ -29,7 +29,7 @@ use crate::letters::DeadLetter;
 use crate::publisher::{Outbox, Publisher};
 use crate::record::{Data, Packet, Record};
 use crate::sink::{Delivery, EpochWriter, Sink, SinkError, Writers};
-use crate::state::{StateError, decode_all, encode_to};
+use crate::state::{EncodedKeys, StateError, TakeHow, decode_all};
 use crate::step_state::StepState;
 use crate::telemetry::{StepKind, StepMetrics};
 use crate::time::{EventTime, millis};
@@ -152,6 +152,7 @@ fn build<'s, T: Data>(
             let open = boundary
                 .as_ref()
                 .map_or(u64::MAX, |boundary| boundary.epoch);
+            let mut records = 0;
             input.for_each(|capability, packets| {
                 let tick = *capability.stamp().expect_singleton();
                 if epoch_of(tick) > open {
@@ -160,6 +161,7 @@ fn build<'s, T: Data>(
                 }
                 let capability = capability.delayed(&tick, 0);
                 for packet in packets.drain(..) {
+                    records += packet.records.len();
                     end.take_in(packet, &capability, &mut give);
                 }
             });
@@ -167,8 +169,7 @@ fn build<'s, T: Data>(
                 return;
             };
             while boundary.is_over(&frontiers[0]) {
-                end.close(boundary);
-                boundary.open_next(frontiers, held.first_epoch());
+                boundary.close(&mut end, frontiers, held.first_epoch());
                 if boundary.has_ended() {
                     end.note_end();
                 }
@@ -178,6 +179,7 @@ fn build<'s, T: Data>(
                     }
                 }
             }
+            boundary.take_some(&mut end, records);
             boundary.acknowledge();
         }
     });
@@ -361,6 +363,8 @@ struct End<T: Data> {
     outlet: Outlet<T>,
     order: Order,
     queue: EventTimeQueue<T>,
+    /// Of the records that wait, what has been taken so far.
+    waiting_taken: TakenRecords,
     watermarks: WatermarkMerge,
     writers: Writers,
     /// Those under which what waits here is kept over a restart.
@@ -381,6 +385,7 @@ impl<T: Data> End<T> {
             outlet,
             order: site.job.options.order,
             queue: EventTimeQueue::default(),
+            waiting_taken: TakenRecords::default(),
             watermarks: WatermarkMerge::new(inputs),
             writers,
             groups,
@@ -415,33 +420,9 @@ impl<T: Data> End<T> {
         Ok(())
     }
 
-    /// Has what belongs to the open epoch made safe.
-    fn close(&mut self, boundary: &mut Boundary) {
-        let mut waiting = BTreeMap::new();
-        let group = self.groups.iter().next().unwrap_or(KeyGroup(0));
-        for record in self.queue.waiting() {
-            if let Err(error) = encode_to(&mut waiting, group, record) {
-                self.job
-                    .fail(format!("what waits for a sink cannot be written: {error}"));
-                return;
-            }
-        }
-        let save = boundary.saving(StepState {
-            keys: BTreeMap::new(),
-            bases: KeyGroups::NONE,
-            waiting,
-            watermarks: vec![self.watermarks.clone()],
-        });
-        match (&self.outlet, &self.job.epochs) {
-            (Outlet::Thread(away), _) => {
-                if let Some(left_out) = &away.left_out {
-                    left_out.note_closed(save.epoch + 1);
-                }
-                away.hand_over(Item::EndOfEpoch(Box::new(save)), &self.job);
-            }
-            (_, Some(epochs)) => epochs.save(save),
-            (_, None) => {}
-        }
+    /// The group under which what waits here is kept.
+    fn group(&self) -> KeyGroup {
+        self.groups.iter().next().unwrap_or(KeyGroup(0))
     }
 
     /// Notes that nothing comes any more.
@@ -471,10 +452,11 @@ impl<T: Data> End<T> {
         let watermark = self.watermarks.update(packet.from, packet.watermark);
         let ready = match self.order {
             Order::Arrival => packet.records,
-            // What waits is taken at once, at the end of an epoch.
-            Order::EventTime => self
-                .queue
-                .exchange(packet.records, watermark, |_| 0, |_| {}),
+            Order::EventTime => {
+                let (group, taken) = (self.group(), &mut self.waiting_taken);
+                let take = |record: &Record<T>| taken.write(group, record);
+                self.queue.exchange(packet.records, watermark, |_| 0, take)
+            }
         };
         if ready.is_empty() {
             return;
@@ -488,6 +470,45 @@ impl<T: Data> End<T> {
                 }
             }
             Outlet::Thread(away) => away.send(ready, capability, &self.job),
+        }
+    }
+}
+
+impl<T: Data> TakeState for End<T> {
+    fn begin_taking(&mut self, end: Tick, _: TakeHow) -> Result<StepState, postcard::Error> {
+        self.queue.begin_taking();
+        if let Outlet::Thread(away) = &self.outlet {
+            let next = epoch_of(end);
+            if let Some(left_out) = &away.left_out {
+                left_out.note_closed(next);
+            }
+            away.hand_over(Item::EndOfEpoch(next - 1), &self.job);
+        }
+        Ok(StepState {
+            keys: EncodedKeys::new(),
+            bases: KeyGroups::NONE,
+            waiting: BTreeMap::new(),
+            watermarks: vec![self.watermarks.clone()],
+        })
+    }
+
+    fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error> {
+        let (group, taken) = (self.group(), &mut self.waiting_taken);
+        self.queue
+            .take_some(most, |record| taken.write(group, record));
+        if self.queue.is_taking() {
+            return Ok(None);
+        }
+        Ok(Some(TakenState {
+            keys: EncodedKeys::new(),
+            waiting: self.waiting_taken.finish()?,
+        }))
+    }
+
+    fn save(&self, save: Save, epochs: &Epochs) {
+        match &self.outlet {
+            Outlet::Thread(away) => away.hand_over(Item::Save(Box::new(save)), &self.job),
+            Outlet::Here(_) | Outlet::None => epochs.save(save),
         }
     }
 }

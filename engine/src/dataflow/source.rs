@@ -22,6 +22,7 @@ use crate::letters::{DeadLetter, LateEvent};
 use crate::record::{Data, Packet};
 use crate::source::{EventTimes, Found, Source, SourceError};
 use crate::telemetry::StepMetrics;
+use crate::turns;
 use crate::upkeep::{Passage, Upkeep};
 
 /// What is announced to a source bears on no output.
@@ -84,6 +85,8 @@ pub(crate) fn source<'s, T: Data>(
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |_| {
+            // Between two sources of a worker anything may come from elsewhere.
+            turns::pass();
             let mut next = None;
             if let Some(announced) = &mut announced {
                 announced.for_each(|_, given| {

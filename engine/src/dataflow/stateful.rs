@@ -57,6 +57,11 @@ pub(crate) trait TakeState {
     /// When something refuses to be written.
     fn take_some(&mut self, most: usize) -> Result<Option<TakenState>, postcard::Error>;
 
+    /// Has what was taken saved.
+    fn save(&self, save: Save, epochs: &Epochs) {
+        epochs.save(save);
+    }
+
     /// All at once.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ pub(crate) struct TakenState {
 }
 
 impl TakenState {
-    fn add_to(self, state: &mut StepState) {
+    pub(super) fn add_to(self, state: &mut StepState) {
         state.keys = self.keys;
         state.waiting.extend(self.waiting);
     }
@@ -318,7 +323,7 @@ impl Boundary {
                 taken.add_to(&mut save.state);
                 self.has_waiting = !save.state.waiting.is_empty();
                 save.replaces_waiting |= self.has_waiting;
-                self.epochs.save(save);
+                step.save(save, &self.epochs);
             }
             Ok(None) => self.taking = Some(save),
             Err(error) => self.fail(&error),
@@ -332,7 +337,7 @@ impl Boundary {
     }
 
     /// What is to be made durable of the open epoch.
-    pub(super) fn saving(&mut self, state: StepState) -> Save {
+    fn saving(&mut self, state: StepState) -> Save {
         let has_waiting = !state.waiting.is_empty();
         let had_waiting = std::mem::replace(&mut self.has_waiting, has_waiting);
         Save {
@@ -349,11 +354,7 @@ impl Boundary {
         }
     }
 
-    pub(super) fn open_next(
-        &mut self,
-        frontiers: &[MutableAntichain<Tick>],
-        first_held: Option<u64>,
-    ) {
+    fn open_next(&mut self, frontiers: &[MutableAntichain<Tick>], first_held: Option<u64>) {
         let Some(closed) = self.open.take() else {
             return;
         };

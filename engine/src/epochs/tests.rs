@@ -188,18 +188,23 @@ pub(super) struct Outputs {
     totals: Outside<(u64, u64)>,
     met: Outside<(u64, u64, u64)>,
     late: Outside<u64>,
+    plain: Outside<u64>,
 }
 
 impl Outputs {
     pub(super) fn build(&self, is_endless: bool) -> impl Fn(&mut Flow<'_>) -> BuildResult + use<> {
         let outputs = self.clone();
         move |flow| {
-            let read = |id: &str, topic| {
+            let read = |id: &str, topic, disorder_s| {
                 let source = Slow { topic, is_endless };
                 flow.source(id, source)
-                    .event_time(|event| EventTime::from_seconds(event.1), secs(6))
+                    .event_time(|event| EventTime::from_seconds(event.1), secs(disorder_s))
             };
-            let (facts, labels) = (read("facts", 1), read("labels", 2));
+            let (facts, labels) = (read("facts", 1, 6), read("labels", 2, 6));
+            // In event-time order some hundreds wait for the sink: more than are taken at once.
+            read("plain", 3, 100)
+                .map("number", |event| event.2)
+                .sink("plain.out", outputs.plain.clone());
             facts
                 .clone()
                 .key_by(|event| event.0)
@@ -232,6 +237,7 @@ impl Outputs {
 
     /// Fails when something is missing here, or there twice, or wrong.
     pub(super) fn assert_same(&self, whole: &Self, when: &str) {
+        assert_equal(&self.plain, &whole.plain, when);
         assert_equal(&self.late, &whole.late, when);
         assert_equal(&self.sums, &whole.sums, when);
         assert_equal(&self.tens, &whole.tens, when);

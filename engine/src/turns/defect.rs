@@ -35,4 +35,8 @@ pub enum Defect {
     ChangedBeforeTaken,
     /// Streams are united without regard to epochs.
     EpochsMerged,
+    /// What an epoch left out counts as told before its letters are sealed.
+    LettersCountUnsealed,
+    /// An epoch of the run is published before those that earlier runs have left.
+    RestoredOvertaken,
 }

@@ -21,6 +21,9 @@ thread_local! {
 const TURN_US_MAX: u64 = 20;
 /// How often one that found nothing is passed over, out of this many times.
 const PASSED_OVER_OF: u64 = 8;
+/// One thread is held up in so many turns, for up to so many.
+const HELD_UP_EVERY: u64 = 256;
+const HELD_UP_TURNS_MAX: u64 = 400;
 
 /// A simulation: its clock, and who has the turn.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ struct Place {
     process: Process,
     /// It last found nothing to do.
     is_idle: bool,
+    /// The turn before which it gets none.
+    held_up_until: u64,
 }
 
 /// What a thread knows of its own seat.
@@ -153,6 +158,7 @@ impl Turns {
             called: Arc::default(),
             process: process.clone(),
             is_idle: false,
+            held_up_until: 0,
         });
         Reserved {
             own: Some(Own {
@@ -237,13 +243,19 @@ impl State {
     fn pass(&mut self, clock: &Clock) {
         self.turns += 1;
         clock.advance(Duration::from_micros(self.random() % TURN_US_MAX));
+        // Never the first, which looks after the others.
+        if self.current > 0 && self.random().is_multiple_of(HELD_UP_EVERY) {
+            let turns = self.random() % HELD_UP_TURNS_MAX;
+            self.seats[self.current].held_up_until = self.turns + turns;
+        }
         let next = loop {
             let any = self.random();
             let index = self.open[(any % self.open.len() as u64) as usize];
             let place = &self.seats[index];
             let is_halted = place.process.0.is_halted.load(Ordering::Relaxed);
+            let is_held_up = place.held_up_until > self.turns;
             let is_passed_over = place.is_idle && !(any >> 32).is_multiple_of(PASSED_OVER_OF);
-            if !is_halted && !is_passed_over {
+            if !is_halted && !is_held_up && !is_passed_over {
                 break index;
             }
         };

@@ -1,4 +1,4 @@
-//! The source: partitions that fill as time goes by, of which one comes later than the others.
+//! A source: partitions that fill as time goes by, of which one comes later than the others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,24 @@ use thalweg_engine::clock::Clock;
 use thalweg_engine::simulation::{is_killed, pass};
 use thalweg_engine::source::{Found, ReadBatch, ReadStatus, Reader, Source, SourceError};
 
-use crate::random::mix;
+use crate::random::{Random, mix};
 use crate::row::Event;
 
 /// How far behind the latest event one may be without being late, in seconds.
 pub(crate) const DISORDER_S: i64 = 4;
 const KEYS: u64 = 5;
+/// What the last event of each partition is stamped with: it has the watermark pass all others.
+const END_S: i64 = 1_000;
 
 /// The topic that is read.
 #[derive(Clone)]
 pub(crate) struct Input {
+    /// The source's number in the pipeline.
+    number: u16,
     seed: u64,
     clock: Clock,
     /// How many events each partition gets in the end.
-    pub(crate) events: u64,
+    events: u64,
     /// How often one comes to a partition.
     gap_ns: u64,
     /// When each partition came into being.
@@ -31,18 +35,15 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn new(
-        seed: u64,
-        clock: Clock,
-        partitions: usize,
-        events: u64,
-        gap_us: u64,
-    ) -> Self {
+    /// With partitions, events in each and gaps between them as they are drawn.
+    pub(crate) fn draw(number: u16, random: &mut Random, clock: Clock) -> Self {
+        let partitions = 1 + random.below(3) as usize;
         Self {
-            seed,
+            number,
+            seed: random.next(),
             clock,
-            events,
-            gap_ns: gap_us * 1_000,
+            events: 8 + random.below(12),
+            gap_ns: (40 + random.below(150)) * 1_000,
             births_ns: Arc::new(Mutex::new(vec![0; partitions])),
             reads: Arc::default(),
         }
@@ -75,20 +76,24 @@ impl Input {
     }
 
     fn event(&self, partition: u32, offset: u64) -> Event {
-        let id = u64::from(partition) * 10_000 + offset;
+        let id = id_of(self.number, partition, offset);
         let mixed = mix(self.seed ^ mix(id));
+        let second = match offset + 1 == self.events {
+            true => END_S,
+            false => (offset + 20) as i64 - (mixed >> 32) as i64 % 10,
+        };
         Event {
             id,
             key: mixed % KEYS,
-            second: (offset + 20) as i64 - (mixed >> 32) as i64 % 10,
+            second,
         }
     }
 
-    /// All events of a partition, in order, each with whether it is late: worked out from the events
-    /// alone.
+    /// All events of a partition but the last one, in order, each with whether it is late: worked out
+    /// from the events alone.
     pub(crate) fn judged(&self, partition: u32) -> impl Iterator<Item = (Event, bool)> + '_ {
         let mut latest = i64::MIN;
-        (0..self.events).map(move |offset| {
+        (0..self.events - 1).map(move |offset| {
             let event = self.event(partition, offset);
             let is_late = event.second < latest.saturating_sub(DISORDER_S);
             latest = latest.max(event.second);
@@ -97,9 +102,19 @@ impl Input {
     }
 }
 
+/// The id of what stands at this place; ids go up as places do.
+pub(crate) fn id_of(source: u16, partition: u32, offset: u64) -> u64 {
+    u64::from(source) * 1_000_000 + u64::from(partition) * 10_000 + offset
+}
+
+/// Whether an event is there for its time alone.
+pub(crate) fn is_end(event: &Event) -> bool {
+    event.second == END_S
+}
+
 impl Source<Event> for Input {
     fn describe(&self) -> String {
-        "simulated events".to_owned()
+        format!("simulated events {}", self.number)
     }
 
     fn check(&self) -> Result<(), SourceError> {
@@ -111,7 +126,7 @@ impl Source<Event> for Input {
     }
 
     fn partition_name(&self, partition: u32) -> String {
-        format!("events-{partition}")
+        format!("events-{}-{partition}", self.number)
     }
 
     /// What is there at the very start begins at its end, where nothing is yet.

@@ -35,7 +35,7 @@ const TIMES: [u64; 3] = [1, 2, 4];
 /// Seeds of which one must come by a point: not each of them does before its job has ended.
 const SEEDS_FOR_POINT: u64 = 20;
 
-const DEFECTS: [Defect; 13] = [
+const DEFECTS: [Defect; 16] = [
     Defect::PublishBeforeSeal,
     Defect::SkipFence,
     Defect::SkipFsync,
@@ -49,6 +49,9 @@ const DEFECTS: [Defect; 13] = [
     Defect::ChecksumIgnored,
     Defect::WatermarkGoesBack,
     Defect::ChangedBeforeTaken,
+    Defect::EpochsMerged,
+    Defect::LettersCountUnsealed,
+    Defect::RestoredOvertaken,
 ];
 
 /// Simulates jobs that are interrupted, and checks what they publish.

@@ -8,27 +8,34 @@ use crate::broker::{Broker, Entry};
 use crate::input::Input;
 use crate::output::is_refused;
 use crate::pipeline::{EXCLUSIVE, LATE, LETTERS, PICKY, TRANSACTIONAL};
-use crate::row::Row;
+use crate::row::{Event, Row};
 
-/// The ids that are in time, with their keys, and those that are late.
+/// The ids that are in time, with their keys, those that are late, and what is published in order.
 pub(crate) struct Expected {
     keys: BTreeMap<u64, u64>,
     late: BTreeSet<u64>,
+    /// None where the order is not a function of the events.
+    rows: Option<Vec<Row>>,
 }
 
 impl Expected {
-    pub(crate) fn of(input: &Input) -> Self {
-        let (mut keys, mut late) = (BTreeMap::new(), BTreeSet::new());
-        for partition in 0..input.partitions() {
-            for (event, is_late) in input.judged(partition) {
+    pub(crate) fn of(inputs: &[Input], is_ordered: bool) -> Self {
+        let mut late = BTreeSet::new();
+        let mut in_time = Vec::new();
+        for input in inputs {
+            for (event, is_late) in (0..input.partitions()).flat_map(|at| input.judged(at)) {
                 if is_late {
                     late.insert(event.id);
                 } else {
-                    keys.insert(event.id, event.key);
+                    in_time.push(event);
                 }
             }
         }
-        Self { keys, late }
+        Self {
+            keys: in_time.iter().map(|event| (event.id, event.key)).collect(),
+            late,
+            rows: is_ordered.then(|| in_event_time_order(in_time)),
+        }
     }
 
     /// Whether there is as much in all topics as there should be in the end.
@@ -52,6 +59,7 @@ impl Expected {
         for topic in [TRANSACTIONAL, EXCLUSIVE] {
             let rows = in_order(topic, &broker.published(topic))?;
             self.check_rows(topic, &rows)?;
+            self.check_order(topic, &rows)?;
         }
         check_ids(broker, LATE, &self.late)?;
         check_ids(broker, PICKY, &self.ids(false))?;
@@ -96,6 +104,41 @@ impl Expected {
         }
         Ok(())
     }
+
+    /// Each row in its place.
+    fn check_order(&self, topic: &str, rows: &[Row]) -> Result<(), String> {
+        let Some(expected) = &self.rows else {
+            return Ok(());
+        };
+        match rows
+            .iter()
+            .zip(expected)
+            .find(|(row, expected)| row != expected)
+        {
+            Some((row, expected)) => Err(format!(
+                "topic {topic}: {row:?} stands where {expected:?} should"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is made of events, one after the other by time and place.
+fn in_event_time_order(mut events: Vec<Event>) -> Vec<Row> {
+    events.sort_unstable_by_key(|event| (event.second, event.id));
+    let mut totals = BTreeMap::<u64, (u64, u64)>::new();
+    let row = |event: Event| {
+        let (count, sum) = totals.entry(event.key).or_default();
+        *count += 1;
+        *sum += event.id;
+        Row {
+            id: event.id,
+            key: event.key,
+            count: *count,
+            sum: *sum,
+        }
+    };
+    events.into_iter().map(row).collect()
 }
 
 /// Each of these ids once.

@@ -1,17 +1,19 @@
-//! The pipeline that is simulated: events by key, counted and summed up, to three sinks, of which one leaves
-//! rows out; late events and the letters of what is left out to two more.
+//! The pipeline that is simulated: the events of two sources by key, counted and summed up, to three sinks, of
+//! which one leaves rows out; late events and the letters of what is left out to two more.
 
 use thalweg_engine::BuildResult;
 use thalweg_engine::flow::Flow;
 use thalweg_engine::keyed::{Context, KeyedStep};
 use thalweg_engine::record::Record;
-use thalweg_engine::time::{EventTime, secs};
+use thalweg_engine::source::WatermarkPolicy;
+use thalweg_engine::time::{EventTime, millis, secs};
 
 use crate::broker::Broker;
-use crate::input::{DISORDER_S, Input};
+use crate::input::{DISORDER_S, Input, id_of, is_end};
 use crate::output::{Kind, Output};
 use crate::row::{Event, Row};
 
+const SOURCES: [&str; 2] = ["events", "others"];
 /// The topics that are written.
 pub(crate) const TRANSACTIONAL: &str = "rows";
 pub(crate) const EXCLUSIVE: &str = "rows-exclusive";
@@ -48,21 +50,27 @@ impl KeyedStep<Event> for Total {
 
 /// Builds it.
 pub(crate) fn build(
-    input: &Input,
+    inputs: &[Input; 2],
     broker: &Broker,
 ) -> impl Fn(&mut Flow<'_>) -> BuildResult + Send + Sync + use<> {
-    let (input, broker) = (input.clone(), broker.clone());
+    let (inputs, broker) = (inputs.clone(), broker.clone());
+    // More than there is between two events: only what has come to its end is idle.
+    let policy = WatermarkPolicy::disorder(secs(DISORDER_S as u64)).idle_after(millis(1));
     move |flow| {
         let to = |topic, kind| Output {
             broker: broker.clone(),
             topic,
             kind,
         };
-        let events = flow.source("events", input.clone()).event_time(
-            |event| EventTime::from_seconds(event.second),
-            secs(DISORDER_S as u64),
-        );
-        let rows = events
+        let [events, others] = std::array::from_fn(|number| {
+            flow.source(SOURCES[number], inputs[number].clone())
+                .event_time(|event| EventTime::from_seconds(event.second), policy)
+        });
+        // The source that a worker runs first is the last one here, so that the merge may see them in
+        // another order than they have given in.
+        let rows = others
+            .merge("all", [events])
+            .filter("inner", |event| !is_end(event))
             .key_by(|event| event.key)
             .step("total", "total", Total);
         rows.clone()
@@ -75,9 +83,10 @@ pub(crate) fn build(
             count: 0,
             sum: 0,
         };
-        flow.late("events")
+        let [late, later] = SOURCES.map(|id| flow.late(id));
+        late.merge("all-late", [later])
             .map("late", move |late| {
-                only(u64::from(late.partition) * 10_000 + late.offset)
+                only(id_of(late.source, late.partition, late.offset))
             })
             .sink("late.out", to(LATE, Kind::Transactional));
         flow.dead_letters()

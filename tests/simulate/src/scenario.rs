@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thalweg_engine::checkpoint::{CheckpointOptions, Checkpoints, Location};
-use thalweg_engine::job::JobOptions;
+use thalweg_engine::job::{JobOptions, Order};
 use thalweg_engine::simulation::{Defect, Process, Running, Turns, pass};
 use thalweg_engine::telemetry::Telemetry;
 use thalweg_engine::testing::{SimulatedStore, StoreFaults};
@@ -49,6 +49,8 @@ pub(crate) enum Interruption {
     KillAt { point: &'static str, times: u64 },
     /// It is halted after so many turns, and goes on so many later, when another one has started.
     Halt { turns: u64, for_turns: u64 },
+    /// Likewise, but nobody else starts.
+    Stall { turns: u64, for_turns: u64 },
 }
 
 /// How a simulation has ended.
@@ -106,7 +108,8 @@ impl Started {
 struct Scenario {
     random: Random,
     turns: Turns,
-    input: Input,
+    inputs: [Input; 2],
+    order: Order,
     broker: Broker,
     place: Place,
     store_faults: StoreFaults,
@@ -115,6 +118,9 @@ struct Scenario {
     damage_at: Option<usize>,
     /// Whether a partition is still to come.
     has_late_partition: bool,
+    /// Whether what is published comes in the order of the events: not so where one partition begins
+    /// when others have gone on without it.
+    is_ordered: bool,
     /// One that goes on though another one has started.
     zombies: Vec<(Started, u64)>,
     interrupted: usize,
@@ -123,9 +129,12 @@ struct Scenario {
 impl Scenario {
     fn new(seed: u64, turns: &Turns, interruptions: Option<&[Interruption]>) -> Self {
         let mut random = Random(seed ^ 0x5eed);
-        let partitions = 1 + random.below(3) as usize;
-        let (events, gap_us) = (12 + random.below(14), 40 + random.below(150));
-        let input = Input::new(seed, turns.clock().clone(), partitions, events, gap_us);
+        let clock = turns.clock();
+        let inputs = [0, 1].map(|number| Input::draw(number, &mut random, clock.clone()));
+        let order = match random.below(4) {
+            0 => Order::Arrival,
+            _ => Order::EventTime,
+        };
         let broker_faults = match random.below(3) {
             0 => Faults::default(),
             _ => Faults {
@@ -148,14 +157,17 @@ impl Scenario {
         };
         let interruptions: Vec<_> = interruptions.map_or_else(drawn, <[_]>::to_vec);
         let damage_at = random.permille(250).then(|| 1 + random.below(2) as usize);
+        let has_late_partition = random.permille(400);
         Self {
-            input,
+            inputs,
+            order,
+            is_ordered: order == Order::EventTime && !has_late_partition,
+            has_late_partition,
             broker: Broker::new(seed, broker_faults, turns.clone()),
             place: Place::new(SimulatedStore::new(seed), turns.clone()),
             store_faults,
             interruptions,
             damage_at,
-            has_late_partition: random.permille(500),
             zombies: Vec::new(),
             turns: turns.clone(),
             random,
@@ -179,6 +191,7 @@ impl Scenario {
         let process = Process::default();
         let options = JobOptions {
             workers: 1 + self.random.below(3) as usize,
+            order: self.order,
             batch_records: 1 + self.random.below(6) as usize,
             tick: Duration::from_millis(1),
             clock: self.turns.clock().clone(),
@@ -187,7 +200,7 @@ impl Scenario {
         };
         self.turns
             .note(&format!("start with {} workers", options.workers));
-        let (stop, flow) = (process.stop_handle(), build(&self.input, &self.broker));
+        let (stop, flow) = (process.stop_handle(), build(&self.inputs, &self.broker));
         let ended = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&ended);
         let running = self.turns.spawn(&process, move || {
@@ -219,7 +232,7 @@ impl Scenario {
 
     /// What should be there in the end: nothing is known of it before all partitions are there.
     fn expected(&self) -> Expected {
-        Expected::of(&self.input)
+        Expected::of(&self.inputs, self.is_ordered)
     }
 
     /// Sees a run to its end, or interrupts it; whether it has come to a good end.
@@ -232,6 +245,7 @@ impl Scenario {
             started.process.kill_at(point, times);
         }
         let mut expected = self.expected();
+        let mut goes_on_at = None;
         while !started.running.is_over() {
             let age = self.turns.turns() - started.since;
             match interruption {
@@ -247,7 +261,17 @@ impl Scenario {
                     self.interrupted += 1;
                     return Ok(false);
                 }
+                Some(Interruption::Stall { turns, for_turns })
+                    if age >= turns && goes_on_at.is_none() =>
+                {
+                    self.turns.note("stalled");
+                    started.process.halt(true);
+                    goes_on_at = Some(age + for_turns);
+                }
                 _ => {}
+            }
+            if goes_on_at.is_some_and(|at| age >= at) {
+                started.process.halt(false);
             }
             if started.process.is_killed() {
                 break;
@@ -309,7 +333,7 @@ impl Scenario {
         if is_due {
             self.turns.note("a new partition");
             self.has_late_partition = false;
-            self.input.add_partition();
+            self.inputs[0].add_partition();
         }
         is_due
     }
@@ -371,15 +395,14 @@ fn is_right(reason: &str) -> bool {
 
 fn draw(random: &mut Random) -> Interruption {
     let turns = 50 + random.below(2_500);
-    match random.below(3) {
+    let for_turns = 100 + random.below(2_000);
+    match random.below(4) {
         0 => Interruption::Kill { turns },
         1 => Interruption::KillAt {
             point: POINTS[random.below(POINTS.len() as u64) as usize],
             times: 1 + random.below(5),
         },
-        _ => Interruption::Halt {
-            turns,
-            for_turns: 100 + random.below(2_000),
-        },
+        2 => Interruption::Stall { turns, for_turns },
+        _ => Interruption::Halt { turns, for_turns },
     }
 }

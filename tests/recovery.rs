@@ -75,3 +75,41 @@ fn a_part_that_is_damaged_is_named_and_nothing_starts() {
     let name = part.file_name().unwrap().to_str().unwrap();
     assert!(complaint.contains(name), "{complaint}");
 }
+
+#[test]
+fn records_that_are_gone_from_the_log_are_named_and_not_passed_over() {
+    let folder = TempDir::new().unwrap();
+    let place = Place::new(folder.path(), "one", 5_000);
+    assert_done(&place.run_with_checkpoints(1).output().unwrap());
+    let partition = place.log.join("payments/1");
+    for file in walk(&partition) {
+        fs::remove_file(file).unwrap();
+    }
+    let output = place.run_with_checkpoints(2).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{complaint}");
+    let is_named = complaint.contains("source `payments`") && complaint.contains("partition 1");
+    assert!(is_named && !complaint.contains("panicked"), "{complaint}");
+}
+
+#[test]
+fn processes_that_do_not_share_the_checkpoints_do_not_begin() {
+    let folder = TempDir::new().unwrap();
+    let place = Place::new(folder.path(), "one", 1_000);
+    let listeners = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let hosts = listeners.map(|listener| listener.local_addr().unwrap().to_string());
+    let hosts = hosts.join(",");
+    let processes = ["0", "1"].map(|process| {
+        let own = folder.path().join(process);
+        let arguments = ["--hosts", &hosts, "--process", process, "--checkpoint"];
+        let mut process = place.run(&[&arguments[..], &[text(&own)]].concat());
+        process.spawn().unwrap()
+    });
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        let is_named = complaint.contains("name one that they share");
+        assert!(is_named, "{complaint}");
+    }
+}

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::{CheckpointError, Generation, KeyGroups};
+use crate::checkpoint::{CheckpointError, Checkpoints, Generation, KeyGroups};
 use crate::cluster::ClusterOptions;
 use crate::cluster::form::form;
 use crate::cluster::hello::{Hello, Purpose};
 use crate::cluster::opening::{FormError, Opening};
 use crate::cluster::peers::{Peers, RecordsLink};
-use crate::epochs::{Decision, Epochs, WAITING};
+use crate::epochs::{Decision, Epochs, WAITING, cannot_begin};
 use crate::flow::Graph;
 use crate::job::{JobContext, JobOptions, Order, StopHandle};
 use crate::key::key_hash;
@@ -122,6 +122,12 @@ impl Opening for Beginning<'_> {
             return Ok(());
         };
         let (decision, generation) = (Decision::from_bytes(decided)?, self.generation.take());
+        if generation.is_none() {
+            // What this process saves would be missed at the next start.
+            let checkpoints = Checkpoints::open(&config.options, &config.pipeline);
+            let shared = checkpoints.and_then(|own| own.check_shared(decision.generation));
+            shared.map_err(cannot_begin)?;
+        }
         let groups = groups(self.options);
         let begun = Epochs::begin(config, self.graph, &decision, generation, groups)?;
         self.epochs = Some(begun);

@@ -69,7 +69,8 @@ fn answer(
     task: &CheckpointTask,
 ) -> Result<Answer, CheckpointError> {
     if *task == CheckpointTask::Verify {
-        return Ok(verified(Checkpoints::unread(options, pipeline)?.verify()?));
+        let found = Checkpoints::unread(options, pipeline)?.verify()?;
+        return Ok(verified(&options.location, found));
     }
     let checkpoints = Checkpoints::open(options, pipeline)?;
     let location = &options.location;
@@ -98,6 +99,14 @@ fn answer(
             checkpoints.delete_savepoint(name)?;
             let text = format!("savepoint `{name}` is deleted");
             Ok(Answer::new(text, json!({ "deleted": name })))
+        }
+        CheckpointTask::Savepoint { name, .. } if name == NEWEST => {
+            Err(CheckpointError::Location {
+                location: format!("savepoints/{name}"),
+                reason: format!(
+                    "`{NEWEST}` is the word for the newest checkpoint; choose another name"
+                ),
+            })
         }
         CheckpointTask::Savepoint { name, which, .. } => {
             let (_, manifest) = find(&checkpoints, location, which)?;
@@ -139,7 +148,13 @@ fn copy(manifest: &Manifest, to: &str, hint: &str) -> Answer {
     Answer::new(text, json)
 }
 
-fn verified(verified: Verified) -> Answer {
+fn verified(location: &Location, mut verified: Verified) -> Answer {
+    if verified.checkpoints == 0 && verified.problems.is_empty() {
+        // Nothing is well where there is nothing: it may be the wrong place.
+        let problem =
+            format!("there are no checkpoints in `{location}`; see that it is the right place");
+        verified.problems.push(problem);
+    }
     let text = format!(
         "{}, {} and {} are read: {}",
         format::things(verified.checkpoints, "checkpoint"),
@@ -284,6 +299,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let empty = ask(folder.path(), &CheckpointTask::List).expect("a list");
         assert!(empty.text.starts_with("there are no checkpoints in "));
+        let empty = ask(folder.path(), &CheckpointTask::Verify).expect("verified");
+        assert!(
+            empty.problems[0].starts_with("there are no checkpoints in "),
+            "{:?}",
+            empty.problems
+        );
         seal(folder.path());
         ask(folder.path(), &savepoint_task(false)).expect("saved");
         let list = ask(folder.path(), &CheckpointTask::List).expect("a list");
@@ -295,6 +316,13 @@ mod tests {
         assert_eq!(words(3).last(), Some(&"friday"));
         assert_eq!(list.json["checkpoints"][1]["epoch"], 2);
         assert_eq!(list.json["savepoints"][0]["name"], "friday");
+        let newest = CheckpointTask::Savepoint {
+            name: NEWEST.to_owned(),
+            which: "1".to_owned(),
+            delete: false,
+        };
+        let error = ask(folder.path(), &newest).err().expect("it is a word");
+        assert!(error.contains("the word for the newest"), "{error}");
         ask(folder.path(), &savepoint_task(true)).expect("deleted");
         let error = ask(folder.path(), &inspect_task("friday"))
             .err()

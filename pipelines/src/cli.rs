@@ -230,6 +230,13 @@ impl Cli {
                 Err(error) => errors.push(error),
             }
             errors.extend(deployment.admin().err());
+            if layer.from.is_some() && settings.checkpoint().is_none() && !is_backfill {
+                errors.push(
+                    "`from` says which checkpoint to go on from, and there is no place for them: \
+                     name it with --checkpoint, or leave out --from"
+                        .to_owned(),
+                );
+            }
         }
         if !matches!(task, Task::Own(_) | Task::Checkpoint(..)) {
             settings.check_folders(&mut errors);
@@ -468,6 +475,16 @@ mod tests {
             errors[4].starts_with("cannot read data folder `no/such`"),
             "{errors:?}"
         );
+    }
+
+    #[test]
+    fn what_to_go_on_from_wants_a_place_of_checkpoints() {
+        let Err(errors) = resolve(&["--from", "7"], &[]) else {
+            panic!("there are no checkpoints");
+        };
+        assert!(errors[0].contains("--checkpoint"), "{errors:?}");
+        settings(&["--from", "7", "--checkpoint", "./checkpoints"], &[]);
+        settings(&["backfill"], &[("THALWEG_FROM", "7")]);
     }
 
     #[test]

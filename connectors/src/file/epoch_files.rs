@@ -48,7 +48,7 @@ impl<T: 'static> EpochFiles<T> {
         output::check(path)?;
         let names = Names::of(path);
         let locked = lock(&names).map_err(|error| output::open_error(path, &error))?;
-        let note = Note::of_slot(path, slot).map_err(|error| output::open_error(path, &error))?;
+        let note = Note::of_slot(path, slot)?;
         let plain: Vec<char> = slot.chars().filter(char::is_ascii_alphanumeric).collect();
         let lineage = &plain[plain.len().saturating_sub(LINEAGE_CHARS)..];
         Ok(Self {

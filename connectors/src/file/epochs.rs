@@ -41,7 +41,7 @@ impl<T> FileEpochs<T> {
         encoded: Memory,
         has_header: bool,
     ) -> Result<Self, SinkError> {
-        let opened = || -> io::Result<(File, Note)> {
+        let opened = || -> io::Result<File> {
             fs::create_dir_all(output::folder(path))?;
             let file = OpenOptions::new()
                 .create(true)
@@ -50,16 +50,23 @@ impl<T> FileEpochs<T> {
                 .write(true)
                 .open(path)?;
             lock::take(&file)?;
-            let note = Note::of_slot(path, slot)?;
-            if file.metadata()?.len() < note.bytes {
-                return Err(io::Error::other(format!(
-                    "it is shorter than the {} bytes that were published; put it back as it was",
-                    note.bytes
-                )));
-            }
-            Ok((file, note))
+            Ok(file)
         };
-        let (file, note) = opened().map_err(|error| output::open_error(path, &error))?;
+        let file = opened().map_err(|error| output::open_error(path, &error))?;
+        let note = Note::of_slot(path, slot)?;
+        let bytes = file.metadata();
+        let bytes = bytes.map_err(|error| output::open_error(path, &error))?;
+        if bytes.len() < note.bytes {
+            return Err(SinkError::Open {
+                what: path.display().to_string(),
+                reason: format!(
+                    "it has {} bytes, and {} were published",
+                    bytes.len(),
+                    note.bytes
+                ),
+                remedy: "put it back as it was".to_owned(),
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -87,6 +94,13 @@ impl<T> FileEpochs<T> {
         else {
             return Ok(());
         };
+        // Both formats end each record so, and no other kind of sink does.
+        if *has_header > 1 || !rows.ends_with(b"\n") {
+            return Err(io::Error::other(format!(
+                "what is left to be published of epoch {epoch} was made for another kind of sink: start \
+                 with that one until all of it is published, and change it then"
+            )));
+        }
         self.begin()?;
         let mut rows = rows;
         if *has_header == 1 && self.note.bytes > 0 {

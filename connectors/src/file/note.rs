@@ -1,7 +1,7 @@
 //! The note beside a file, or a row of files, how far it has been published.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,19 +32,26 @@ impl Note {
     }
 
     /// The note beside a file, if there is one.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut text = String::new();
-        match File::open(beside(path)) {
-            Ok(mut file) => file.read_to_string(&mut text)?,
+    fn read(path: &Path) -> Result<Option<Self>, SinkError> {
+        let beside = beside(path);
+        let read = match fs::read(&beside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            read => read,
         };
-        let note = serde_json::from_str(&text);
-        note.map(Some).map_err(io::Error::other)
+        let note = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        note.map(Some).map_err(|error| SinkError::Open {
+            what: path.display().to_string(),
+            reason: format!(
+                "the note of how far it has been published, `{}`, cannot be read: {error}",
+                beside.display()
+            ),
+            remedy: "put it back as it was; or, to begin anew, take it away with the file"
+                .to_owned(),
+        })
     }
 
     /// What has been noted for a slot: that of another one does not count.
-    pub(super) fn of_slot(path: &Path, slot: &str) -> io::Result<Self> {
+    pub(super) fn of_slot(path: &Path, slot: &str) -> Result<Self, SinkError> {
         let note = Self::read(path)?.filter(|note| note.slot == slot);
         Ok(note.unwrap_or_else(|| Self::first(slot)))
     }
@@ -66,8 +73,7 @@ impl Note {
 
 /// How far slots whose names begin so have published.
 pub(super) fn published(path: &Path, slots: &str) -> Result<Option<Epoch>, SinkError> {
-    let note = Note::read(path).map_err(|error| output::open_error(path, &error))?;
-    let note = note.filter(|note| note.slot.starts_with(slots));
+    let note = Note::read(path)?.filter(|note| note.slot.starts_with(slots));
     Ok(note.map(|note| Epoch(note.epoch)))
 }
 

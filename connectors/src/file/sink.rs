@@ -393,6 +393,25 @@ mod tests {
         assert_eq!(contents(&path), text);
     }
 
+    #[test]
+    fn a_note_that_is_damaged_is_named() {
+        let folder = tempdir().unwrap();
+        let sink = FileSink::<Score>::json_lines(folder.path().join("scores.jsonl"));
+        let note = folder.path().join(".scores.jsonl.published");
+        for bytes in [&b""[..], b"{\"slot\":", b"\xff"] {
+            fs::write(&note, bytes).unwrap();
+            let opened = sink.open_epochs("fraud/scores/01").map(drop);
+            let published = sink.published("fraud/scores/").map(drop);
+            for outcome in [opened, published] {
+                let error = outcome.unwrap_err().to_string();
+                assert!(
+                    error.contains("/.scores.jsonl.published`, cannot be read"),
+                    "{error}"
+                );
+            }
+        }
+    }
+
     fn check_refused(path: &Path, parts: &[&str]) {
         let sink = FileSink::<Score>::csv(path);
         let opened = sink.open().map(drop);

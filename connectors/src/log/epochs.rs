@@ -69,6 +69,12 @@ impl<T> LogEpochs<T> {
         Ok(writer)
     }
 
+    /// The last epoch that is noted in any partition.
+    fn noted(&self) -> u64 {
+        let noted = self.slots.iter().filter_map(|slot| slot.found.progress);
+        noted.map(|progress| progress.epoch).max().unwrap_or(0)
+    }
+
     fn put(&mut self, record: &Record<T>, outbox: &mut Vec<u8>) -> Result<(), String> {
         let (partition, beside) = self.envelope.of(record, self.slots.len());
         let number = u32::try_from(partition).map_err(|error| error.to_string())?;
@@ -92,7 +98,8 @@ impl<T> LogEpochs<T> {
 
     fn append_all(&mut self, epoch: Epoch, outbox: &[u8]) -> Result<(), LogError> {
         let mut by_partition: Vec<Vec<&[u8]>> = vec![Vec::new(); self.slots.len()];
-        for (partition, bytes) in entries(outbox) {
+        for entry in entries(outbox) {
+            let (partition, bytes) = entry.ok_or(LogError::Outbox { epoch })?;
             match by_partition.get_mut(partition) {
                 Some(records) => records.push(bytes),
                 None => {
@@ -161,19 +168,47 @@ fn note(log: &mut PartitionLog, name: &str, progress: Progress) -> Result<(), Lo
     )
 }
 
-/// The records in an outbox, with their partitions.
-fn entries(mut outbox: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+/// The records in an outbox, with their partitions; at last nothing where it is not made of them.
+fn entries(mut outbox: &[u8]) -> impl Iterator<Item = Option<(usize, &[u8])>> {
     std::iter::from_fn(move || {
-        let (number, rest) = outbox.split_first_chunk::<4>()?;
-        let head = rest.first_chunk::<HEAD_BYTES>()?;
-        let bytes = HEAD_BYTES + frame::body_bytes(*head)?;
-        let (record, rest) = rest.split_at_checked(bytes)?;
-        outbox = rest;
-        Some((u32::from_le_bytes(*number) as usize, record))
+        (!outbox.is_empty()).then(|| {
+            let entry = take_entry(&mut outbox);
+            if entry.is_none() {
+                outbox = &[];
+            }
+            entry
+        })
     })
 }
 
+fn take_entry<'o>(outbox: &mut &'o [u8]) -> Option<(usize, &'o [u8])> {
+    let (number, rest) = outbox.split_first_chunk::<4>()?;
+    let head = rest.first_chunk::<HEAD_BYTES>()?;
+    let bytes = HEAD_BYTES + frame::body_bytes(*head)?;
+    let (record, rest) = rest.split_at_checked(bytes)?;
+    *outbox = rest;
+    Some((u32::from_le_bytes(*number) as usize, record))
+}
+
 impl<T> EpochWriter<T> for LogEpochs<T> {
+    fn resume(&mut self, published: &str) -> Result<(), SinkError> {
+        let noted = self.noted();
+        match published.parse::<u64>() {
+            Ok(published) if noted >= published => Ok(()),
+            _ => Err(SinkError::Write {
+                what: self.what.clone(),
+                reason: format!(
+                    "epoch {published} has been published, and the topic's notes say {noted}: put it back \
+                     as it was, or begin in another place of checkpoints with an export of this one"
+                ),
+            }),
+        }
+    }
+
+    fn published(&self) -> Option<String> {
+        Some(self.noted().to_string())
+    }
+
     fn stage(
         &mut self,
         records: &[Record<T>],

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use thalweg_engine::checkpoint::Epoch;
 use thalweg_engine::sink::SinkError;
 use thalweg_engine::source::SourceError;
 
@@ -37,6 +38,8 @@ pub(crate) enum LogError {
     Ahead { offset: u64, end: u64 },
     #[error("a record cannot be written: {0}")]
     Record(String),
+    #[error("what is left to be published of epoch {epoch} was made for another kind of sink")]
+    Outbox { epoch: Epoch },
     #[error("an earlier write has failed, and what came after it is lost")]
     Broken,
     #[error("`{}`: {error}", path.display())]
@@ -67,6 +70,9 @@ impl LogError {
                 "restore the log as it was, or start from the beginning without the checkpoint"
             }
             Self::Record(_) => "leave it out before the sink",
+            Self::Outbox { .. } => {
+                "start with that one until all of it is published, and change it then"
+            }
             Self::Broken => "see the first error",
             Self::Io { .. } => "check the folder, its permissions and the disk",
         }

@@ -94,11 +94,10 @@ fn find_last(partition: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Foun
 #[cfg(test)]
 mod tests {
     use thalweg_engine::checkpoint::Epoch;
-    use thalweg_engine::record::{Origin, Record};
     use thalweg_engine::sink::{Refused, Sink};
-    use thalweg_engine::time::EventTime;
 
     use crate::log::LogSink;
+    use crate::log::testing::record;
 
     #[test]
     fn how_far_has_been_published_is_known_by_slot() {
@@ -108,18 +107,51 @@ mod tests {
         assert_eq!(published("fraud/scores/"), None);
         let mut writer = sink.open_epochs("fraud/scores/01").unwrap();
         assert_eq!(published("fraud/scores/"), Some(0));
-        let record = Record {
-            time: EventTime::default(),
-            origin: Origin::default(),
-            ingested_ns: 0,
-            value: 7,
-        };
         let (mut outbox, mut refused) = (Vec::new(), Refused::default());
-        let staged = writer.stage(&[record], &mut outbox, &mut refused);
+        let staged = writer.stage(&[record(7)], &mut outbox, &mut refused);
         staged.unwrap();
         writer.publish(Epoch(9), &outbox).unwrap();
         assert_eq!(published("fraud/scores/"), Some(9));
         assert_eq!(published("fraud/scores/01"), Some(9));
         assert_eq!(published("fraud/scores/02"), None);
+    }
+
+    #[test]
+    fn notes_that_are_lost_end_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = LogSink::<u32>::json(folder.path(), "scores");
+        let open = || sink.open_epochs("fraud/scores/01").unwrap();
+        let mut writer = open();
+        assert_eq!(writer.published().as_deref(), Some("0"));
+        let (mut outbox, mut refused) = (Vec::new(), Refused::default());
+        writer
+            .stage(&[record(7)], &mut outbox, &mut refused)
+            .unwrap();
+        writer.publish(Epoch(9), &outbox).unwrap();
+        assert_eq!(writer.published().as_deref(), Some("9"));
+        drop(writer);
+        open().resume("9").unwrap();
+        std::fs::remove_dir_all(folder.path().join("scores")).unwrap();
+        let error = open().resume("9").unwrap_err().to_string();
+        assert!(error.contains("epoch 9 has been published"), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "file")]
+    fn the_outbox_of_another_kind_of_sink_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = LogSink::<u32>::json(folder.path(), "scores");
+        let file = crate::file::FileSink::<u32>::json_lines(folder.path().join("scores.jsonl"));
+        let both: [&dyn Sink<u32>; 2] = [&log, &file];
+        for (own, other) in [(0, 1), (1, 0)] {
+            let (mut outbox, mut refused) = (Vec::new(), Refused::default());
+            let mut writer = both[own].open_epochs("fraud/scores/01").unwrap();
+            writer
+                .stage(&[record(7)], &mut outbox, &mut refused)
+                .unwrap();
+            let mut writer = both[other].open_epochs("fraud/scores/01").unwrap();
+            let error = writer.publish(Epoch(9), &outbox).unwrap_err().to_string();
+            assert!(error.contains("another kind of sink"), "{error}");
+        }
     }
 }

@@ -156,6 +156,23 @@ impl Checkpoints {
         }
     }
 
+    /// Checks that this is the place where another process has just begun a generation, and not one that
+    /// is merely called so.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotShared`] when it is another one, and when the store cannot be used.
+    pub fn check_shared(&self, generation: GenerationId) -> Result<(), CheckpointError> {
+        let newest = self.log().last()?.map(|entry| entry.generation());
+        // One that comes later has found the fence of this one.
+        if newest.is_some_and(|newest| newest == generation || newest.number > generation.number) {
+            return Ok(());
+        }
+        Err(CheckpointError::NotShared {
+            location: self.store.describe(),
+            generation: generation.number,
+        })
+    }
+
     /// What writes parts for a generation that another process has begun.
     pub fn writer(&self, generation: GenerationId) -> PartWriter {
         PartWriter::new(self, generation)

@@ -132,6 +132,17 @@ pub enum CheckpointError {
         /// The pipeline whose checkpoints are there.
         found: String,
     },
+    /// What another process of the cluster has written is not seen here.
+    #[error(
+        "the fence of generation {generation}, which process 0 has begun, is not in `{location}` as this \
+         process sees it: all processes need the same place of checkpoints; name one that they share"
+    )]
+    NotShared {
+        /// The location.
+        location: String,
+        /// The generation that has been begun.
+        generation: u64,
+    },
     /// There is no such checkpoint.
     #[error("there is no {what} in `{location}`; {}", there_are(.known))]
     Unknown {

@@ -67,7 +67,7 @@ pub(crate) fn source<'s, T: Data>(
             // Fails only when the worker has gone, and the reader stops by itself then.
             let _ = activator.activate();
         });
-        open_partitions(Opener {
+        let opened = open_partitions(Opener {
             job: Arc::clone(&site.job),
             step: metrics.id.clone(),
             number,
@@ -77,7 +77,15 @@ pub(crate) fn source<'s, T: Data>(
             worker: site.worker(),
             workers: site.workers(),
             known: BTreeMap::new(),
-        })?
+        });
+        match opened {
+            Ok(supply) => supply,
+            Err(error) => {
+                // An operator that has been begun must be there, or timely panics before anybody hears.
+                builder.build(|_| |_| {});
+                return Err(error);
+            }
+        }
     };
     let mut feed = Feed::new(site, metrics, number, event_times.policy, supply, pending);
     let activator = site.scope.activator_for(address);

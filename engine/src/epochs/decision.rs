@@ -15,7 +15,7 @@ use crate::flow::Graph;
 /// Which generation this is, and what it goes on from.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Decision {
-    pub(super) generation: GenerationId,
+    pub(crate) generation: GenerationId,
     /// The epoch that the graph calls 0.
     pub(super) first: Epoch,
     pub(super) lineage: u64,
@@ -89,7 +89,7 @@ impl Decision {
 }
 
 /// Why a run does not begin.
-pub(super) fn cannot_begin(error: CheckpointError) -> FormError {
+pub(crate) fn cannot_begin(error: CheckpointError) -> FormError {
     let reason = error.to_string();
     match error {
         CheckpointError::Superseded { .. } => FormError::Superseded(reason),

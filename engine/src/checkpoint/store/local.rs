@@ -16,6 +16,9 @@ use crate::turns;
 /// Where files are written before they get their names.
 const UNFINISHED: &str = "unfinished";
 
+/// How often a file is written before it is given up to whoever sweeps it away.
+const TRIES: usize = 3;
+
 /// The numbers of "too many open files", in this process and in the system, on every Unix.
 const TOO_MANY_OPEN: [i32; 2] = [23, 24];
 
@@ -90,6 +93,33 @@ impl Local {
             sync_folder(folder).map_err(store_error)?;
         }
         linked
+    }
+
+    /// Writes the content under another name, and links it to its own. What another process takes for
+    /// a killed one's and sweeps away between the two is written again.
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        let mut tries = 1;
+        loop {
+            let unfinished = self.write_unfinished(content).map_err(|error| {
+                let mut error = store_error(error);
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::AlreadyExists
+                ) {
+                    // It is not the object that was or was not there.
+                    error.kind = StoreErrorKind::Other;
+                }
+                error
+            })?;
+            let linked = self.link(&unfinished, &self.folder.join(name));
+            let is_swept = linked.is_err() && !unfinished.exists();
+            // What cannot be deleted now is swept later.
+            let _ = fs::remove_file(&unfinished);
+            if !is_swept || tries == TRIES {
+                return linked;
+            }
+            tries += 1;
+        }
     }
 
     /// Writes the content to a file of no name that matters, and syncs it.
@@ -187,21 +217,7 @@ impl Store for Local {
     }
 
     fn create(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
-        let unfinished = self.write_unfinished(content).map_err(|error| {
-            let mut error = store_error(error);
-            if matches!(
-                error.kind,
-                StoreErrorKind::NotFound | StoreErrorKind::AlreadyExists
-            ) {
-                // It is not the object that was or was not there.
-                error.kind = StoreErrorKind::Other;
-            }
-            error
-        })?;
-        let linked = self.link(&unfinished, &self.folder.join(name));
-        // What cannot be deleted now is swept later.
-        let _ = fs::remove_file(&unfinished);
-        linked
+        self.write(name, content)
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
@@ -270,6 +286,9 @@ fn list_into(path: &Path, prefix: &str, objects: &mut Vec<Object>) -> io::Result
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
     use super::*;
     use crate::testing::conformance::check_store;
 
@@ -288,6 +307,31 @@ mod tests {
         assert_eq!(store.list(UNFINISHED).expect("a list").len(), 1);
         store.sweep().expect("swept");
         assert_eq!(store.list(UNFINISHED).expect("a list"), []);
+    }
+
+    #[test]
+    fn what_is_swept_while_it_is_written_is_written_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (own, other) = (Local::new(folder.path()), Local::new(folder.path()));
+        let created = AtomicUsize::new(0);
+        // Sweeps at most once while each of the files is written.
+        let sweep_once = &|number: usize| {
+            while created.load(Ordering::Acquire) == number {
+                if !other.list(UNFINISHED).expect("a list").is_empty() {
+                    return other.sweep().expect("swept");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for number in 0..50 {
+                let sweeper = scope.spawn(move || sweep_once(number));
+                let name = format!("parts/{number}");
+                own.create(&name, b"x").expect("written again");
+                created.fetch_add(1, Ordering::Release);
+                sweeper.join().expect("no panic");
+            }
+        });
+        assert_eq!(own.list("parts").expect("a list").len(), 50);
     }
 
     #[test]

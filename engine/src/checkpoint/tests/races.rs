@@ -150,3 +150,20 @@ fn turn(checkpoints: &Checkpoints, slot: &mut Option<Job>, is_start: bool, seale
         Err(error) => panic!("{error}"),
     }
 }
+
+#[test]
+fn a_place_that_is_merely_called_so_is_not_the_one_of_the_cluster() {
+    let (store, other) = (SimulatedStore::new(1), SimulatedStore::new(2));
+    let (own, away) = (open(&store).expect("opened"), open(&other).expect("opened"));
+    let first = own.begin(&StartFrom::Newest).expect("begun").id();
+    own.check_shared(first).expect("it is the same place");
+    let empty = away.check_shared(first).expect_err("it is another one");
+    away.begin(&StartFrom::Newest).expect("begun");
+    let used = away.check_shared(first).expect_err("it is another one");
+    for error in [empty, used] {
+        assert!(error.to_string().contains("that they share"), "{error}");
+    }
+    // Whoever begins later has seen this one.
+    own.begin(&StartFrom::Newest).expect("begun");
+    own.check_shared(first).expect("it is the same place");
+}

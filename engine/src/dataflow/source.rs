@@ -58,8 +58,8 @@ pub(crate) fn source<'s, T: Data>(
     let kind = config.describe();
     let address = builder.operator_info().address;
     let pending = Arc::new(AtomicBool::new(true));
-    let supply = if site.planning {
-        Supply::none()
+    let opened = if site.planning {
+        Ok(Supply::none())
     } else {
         let activator = site.scope.worker().sync_activator_for(address.to_vec());
         let activate = Arc::new(move || {
@@ -76,7 +76,12 @@ pub(crate) fn source<'s, T: Data>(
             worker: site.worker(),
             workers: site.workers(),
             known: BTreeMap::new(),
-        })?
+        })
+    };
+    // Timely panics where an operator that has been begun is not built.
+    let (supply, opened) = match opened {
+        Ok(supply) => (supply, Ok(())),
+        Err(error) => (Supply::none(), Err(error)),
     };
     let mut feed = Feed::new(site, metrics, number, event_times.policy, supply, pending);
     let activator = site.scope.activator_for(address);
@@ -128,7 +133,7 @@ pub(crate) fn source<'s, T: Data>(
             }
         }
     });
-    Ok((edge, late_edge, dead_edge))
+    opened.map(|()| (edge, late_edge, dead_edge))
 }
 
 /// Opens this worker's share of the partitions, and sees to their upkeep.

@@ -64,18 +64,19 @@ pub(crate) fn sink<'s, T: Data>(
         writers,
         left_out: give_back.as_ref().map(|own| Arc::clone(&own.left_out)),
     };
-    let dead = if writers == Writers::One && site.workers() > 1 {
+    let (dead, opened) = if writers == Writers::One && site.workers() > 1 {
         let routed = route(site, input, |_| 0);
         let to_addressee = Exchange::new(|packet: &Packet<T>| packet.to as u64);
-        build(site, routed, to_addressee, metrics, config, how)?
+        build(site, routed, to_addressee, metrics, config, how)
     } else {
-        build(site, input, Pipeline, metrics, config, how)?
+        build(site, input, Pipeline, metrics, config, how)
     };
     let dead = dead.probe_with(&site.probe);
-    Ok(match give_back {
+    let dead = match give_back {
         Some(give_back) => give_back.build(dead),
         None => dead,
-    })
+    };
+    opened.map(|()| dead)
 }
 
 /// How a sink is written.
@@ -85,6 +86,8 @@ struct How {
     left_out: Option<Arc<LeftOut>>,
 }
 
+/// Gives the letters, and whether the sink could be opened: timely panics where an operator that has been
+/// begun is not built.
 fn build<'s, T: Data>(
     site: &Site<'s>,
     input: Edge<'s, T>,
@@ -92,7 +95,7 @@ fn build<'s, T: Data>(
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
     how: How,
-) -> Result<Edge<'s, DeadLetter>, SinkError> {
+) -> (Edge<'s, DeadLetter>, Result<(), SinkError>) {
     let writers = how.writers;
     let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
     let mut input = builder.new_input(input, pact);
@@ -100,26 +103,16 @@ fn build<'s, T: Data>(
     let mut dead =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Packet<DeadLetter>>>>::from(dead);
     let pending = Arc::new(AtomicBool::new(false));
-    let is_written_here = writers == Writers::EachWorker || site.worker() == 0;
-    let outlet = if site.planning || !is_written_here {
-        Outlet::None
-    } else if writers == Writers::EachWorker {
-        Outlet::Here(desk(site, &metrics, config)?)
-    } else {
-        let address = builder.operator_info().address;
-        let activator = site.scope.worker().sync_activator_for(address.to_vec());
-        let activate = Arc::new(move || {
-            // Fails only when the worker has gone, and then nobody waits.
-            let _ = activator.activate();
-        });
-        let wake = Wake::new(Arc::clone(&pending), activate);
-        Outlet::Thread(match (how.left_out, &site.job.epochs) {
-            (Some(left_out), Some(epochs)) => {
-                let writer = open_epochs(&site.job, config, &epochs.slot(&metrics.id))?;
-                start_publisher(&site.job, epochs, &metrics, writer, (left_out, wake))
-            }
-            _ => start(&site.job, &metrics, desk(site, &metrics, config)?, wake),
-        })
+    let address = builder.operator_info().address;
+    let activator = site.scope.worker().sync_activator_for(address.to_vec());
+    let activate = Arc::new(move || {
+        // Fails only when the worker has gone, and then nobody waits.
+        let _ = activator.activate();
+    });
+    let wake = Wake::new(Arc::clone(&pending), activate);
+    let (outlet, opened) = match open_outlet(site, &metrics, config, how, wake) {
+        Ok(outlet) => (outlet, Ok(())),
+        Err(error) => (Outlet::None, Err(error)),
     };
     let mut end = End::new(site, &metrics.id, outlet, writers);
     let identity = Identity {
@@ -183,7 +176,31 @@ fn build<'s, T: Data>(
             boundary.acknowledge();
         }
     });
-    Ok(edge)
+    (edge, opened)
+}
+
+/// Opens the sink, where this worker writes it.
+fn open_outlet<T: Data>(
+    site: &Site<'_>,
+    metrics: &Arc<StepMetrics>,
+    config: &Arc<dyn Sink<T>>,
+    how: How,
+    wake: Wake,
+) -> Result<Outlet<T>, SinkError> {
+    let is_written_here = how.writers == Writers::EachWorker || site.worker() == 0;
+    if site.planning || !is_written_here {
+        return Ok(Outlet::None);
+    }
+    if how.writers == Writers::EachWorker {
+        return Ok(Outlet::Here(desk(site, metrics, config)?));
+    }
+    Ok(Outlet::Thread(match (how.left_out, &site.job.epochs) {
+        (Some(left_out), Some(epochs)) => {
+            let writer = open_epochs(&site.job, config, &epochs.slot(&metrics.id))?;
+            start_publisher(&site.job, epochs, metrics, writer, (left_out, wake))
+        }
+        _ => start(&site.job, metrics, desk(site, metrics, config)?, wake),
+    }))
 }
 
 /// Opens the writer that publishes epochs. Another start of the pipeline may still have it: that one

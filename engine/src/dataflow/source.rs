@@ -59,15 +59,15 @@ pub(crate) fn source<'s, T: Data>(
     let kind = config.describe();
     let address = builder.operator_info().address;
     let pending = Arc::new(AtomicBool::new(true));
-    let supply = if site.planning {
-        Supply::none()
+    let opened = if site.planning {
+        Ok(Supply::none())
     } else {
         let activator = site.scope.worker().sync_activator_for(address.to_vec());
         let activate = Arc::new(move || {
             // Fails only when the worker has gone, and the reader stops by itself then.
             let _ = activator.activate();
         });
-        let opened = open_partitions(Opener {
+        open_partitions(Opener {
             job: Arc::clone(&site.job),
             step: metrics.id.clone(),
             number,
@@ -77,15 +77,12 @@ pub(crate) fn source<'s, T: Data>(
             worker: site.worker(),
             workers: site.workers(),
             known: BTreeMap::new(),
-        });
-        match opened {
-            Ok(supply) => supply,
-            Err(error) => {
-                // An operator that has been begun must be there, or timely panics before anybody hears.
-                builder.build(|_| |_| {});
-                return Err(error);
-            }
-        }
+        })
+    };
+    // Timely panics where an operator that has been begun is not built.
+    let (supply, opened) = match opened {
+        Ok(supply) => (supply, Ok(())),
+        Err(error) => (Supply::none(), Err(error)),
     };
     let mut feed = Feed::new(site, metrics, number, event_times.policy, supply, pending);
     let activator = site.scope.activator_for(address);
@@ -139,7 +136,7 @@ pub(crate) fn source<'s, T: Data>(
             }
         }
     });
-    Ok((edge, late_edge, dead_edge))
+    opened.map(|()| (edge, late_edge, dead_edge))
 }
 
 /// Opens this worker's share of the partitions, and sees to their upkeep.

@@ -1,23 +1,15 @@
-//! Topics: where a pipeline's streams come from and go to, by settings alone.
+//! The settings of topics: where a pipeline's streams come from and go to.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use serde::Serialize;
+#[cfg(any(feature = "kafka", feature = "pulsar"))]
 use serde::de::DeserializeOwned;
-use thalweg_connectors::codec::{Decode, JsonDecoder, Limited};
-use thalweg_connectors::file::FileSink;
 #[cfg(feature = "kafka")]
-use thalweg_connectors::kafka::{Kafka, KafkaSink, KafkaSource};
-use thalweg_connectors::log::{LogSink, LogSource};
+use thalweg_connectors::kafka::Kafka;
 #[cfg(feature = "pulsar")]
-use thalweg_connectors::pulsar::{Pulsar, PulsarSink, PulsarSource};
-use thalweg_engine::checkpoint::Epoch;
-use thalweg_engine::sink::{Delivery, EpochWriter, Sink, SinkError, Writer, Writers};
-use thalweg_engine::source::{Found, Reader, Source, SourceError};
+use thalweg_connectors::pulsar::Pulsar;
 
 use crate::layer::Section;
-use crate::settings::Settings;
 #[cfg(any(feature = "kafka", feature = "pulsar"))]
 use crate::settings_file::nearest;
 #[cfg(not(feature = "kafka"))]
@@ -25,11 +17,6 @@ use crate::topic_words::NO_KAFKA;
 #[cfg(not(feature = "pulsar"))]
 use crate::topic_words::NO_PULSAR;
 use crate::topic_words::{Limits, Sharing, SinkKind, SourceKind, TopicStart};
-
-/// Bytes of a record beyond which it is dead-lettered, unless set otherwise.
-const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// Partitions of a topic that is made when it is first written to.
-const PARTITIONS: u32 = 4;
 
 /// The settings of topics.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,14 +141,14 @@ impl Topics {
 
     /// The cluster, of settings that were checked.
     #[cfg(feature = "kafka")]
-    fn kafka(&self) -> Kafka {
+    pub(crate) fn kafka(&self) -> Kafka {
         let kafka = self.kafka.0.clone().try_into();
         kafka.expect("invariant: the settings have been checked")
     }
 
     /// The cluster, of settings that were checked.
     #[cfg(feature = "pulsar")]
-    fn pulsar(&self) -> Pulsar {
+    pub(crate) fn pulsar(&self) -> Pulsar {
         let pulsar = self.pulsar.0.clone().try_into();
         pulsar.expect("invariant: the settings have been checked")
     }
@@ -197,211 +184,8 @@ fn with_nearest(error: &str) -> String {
     }
 }
 
-/// A topic to read from, of whichever kind the settings say.
-pub struct TopicSource<T>(Box<dyn Source<T>>);
-
-impl<T: 'static> Source<T> for TopicSource<T> {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn check(&self) -> Result<(), SourceError> {
-        self.0.check()
-    }
-
-    fn partitions(&self) -> Result<Vec<u32>, SourceError> {
-        self.0.partitions()
-    }
-
-    fn partition_name(&self, partition: u32) -> String {
-        self.0.partition_name(partition)
-    }
-
-    fn start_offset(&self, partition: u32, found: Found) -> Result<u64, SourceError> {
-        self.0.start_offset(partition, found)
-    }
-
-    fn open(&self, partition: u32, offset: u64) -> Result<Box<dyn Reader<T>>, SourceError> {
-        self.0.open(partition, offset)
-    }
-
-    fn discover_every(&self) -> Option<Duration> {
-        self.0.discover_every()
-    }
-
-    fn commit_every(&self) -> Option<Duration> {
-        self.0.commit_every()
-    }
-
-    fn commit(&self, done: &[(u32, u64)]) -> Result<(), SourceError> {
-        self.0.commit(done)
-    }
-}
-
-/// A topic to write to, of whichever kind the settings say.
-pub struct TopicSink<T>(Box<dyn Sink<T>>);
-
-impl<T: 'static> Sink<T> for TopicSink<T> {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn check(&self) -> Result<(), SinkError> {
-        self.0.check()
-    }
-
-    fn writers(&self) -> Writers {
-        self.0.writers()
-    }
-
-    fn open(&self) -> Result<Box<dyn Writer<T>>, SinkError> {
-        self.0.open()
-    }
-
-    fn delivery(&self) -> Delivery {
-        self.0.delivery()
-    }
-
-    fn check_epochs(&self) -> Result<(), SinkError> {
-        self.0.check_epochs()
-    }
-
-    fn published(&self, slots: &str) -> Result<Option<Epoch>, SinkError> {
-        self.0.published(slots)
-    }
-
-    fn open_epochs(&self, slot: &str) -> Result<Box<dyn EpochWriter<T>>, SinkError> {
-        self.0.open_epochs(slot)
-    }
-}
-
-impl Settings {
-    /// A topic of JSON to read from, as the settings say (`[source]` in a settings file): from its
-    /// oldest record on, unless they say otherwise. A value that `check` refuses is dead-lettered
-    /// with the reason. In Kafka, the group of the pipeline's name is told how far everything is done; in
-    /// Pulsar, the subscription of that name, where the settings ask for one.
-    pub fn topic_source<T: DeserializeOwned + 'static>(
-        &self,
-        topic: &str,
-        check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
-    ) -> TopicSource<T> {
-        let depth = self.topics().limits.json_depth;
-        let decoder = move || {
-            // How large a record may be is the source's matter.
-            let json = Limited::new(JsonDecoder).bytes_max(usize::MAX);
-            depth.map_or(json.clone(), |depth| json.json_depth_max(depth))
-        };
-        self.topic_source_of(topic, decoder, check)
-    }
-
-    /// As [`topic_source`](Self::topic_source), of records in another format than JSON.
-    pub fn topic_source_of<T: 'static, D: Decode<T> + 'static>(
-        &self,
-        topic: &str,
-        decoder: impl Fn() -> D + Send + Sync + 'static,
-        check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
-    ) -> TopicSource<T> {
-        let topics = self.topics();
-        let bytes = topics.limits.value_bytes.unwrap_or(VALUE_BYTES_MAX);
-        match topics.source {
-            SourceKind::Log => {
-                let source = LogSource::decoded(&topics.log, topic, decoder).check_with(check);
-                let source = source.value_bytes_max(bytes).start(topics.start.in_log());
-                TopicSource(Box::new(if topics.until_end {
-                    source.until_end()
-                } else {
-                    source
-                }))
-            }
-            #[cfg(feature = "kafka")]
-            SourceKind::Kafka => {
-                let source = KafkaSource::decoded(&topics.kafka(), topic, decoder);
-                let source = source.check_with(check).value_bytes_max(bytes);
-                let source = source.group(self.name()).start(topics.start.in_kafka());
-                TopicSource(Box::new(if topics.until_end {
-                    source.until_end()
-                } else {
-                    source
-                }))
-            }
-            #[cfg(feature = "pulsar")]
-            SourceKind::Pulsar => {
-                let source = PulsarSource::decoded(&topics.pulsar(), topic, decoder);
-                let source = source.check_with(check).value_bytes_max(bytes);
-                let source = match topics.limits.decompressed_bytes {
-                    Some(bytes) => source.decompressed_bytes_max(bytes),
-                    None => source,
-                };
-                let source = source.start(topics.start.in_pulsar());
-                let source = match topics.subscription {
-                    Some(kind) => source.subscription(self.name(), kind.in_pulsar()),
-                    None => source,
-                };
-                TopicSource(Box::new(if topics.until_end {
-                    source.until_end()
-                } else {
-                    source
-                }))
-            }
-        }
-    }
-
-    /// A topic of JSON to write to, as the settings say (`[sink]` in a settings file); the key of
-    /// each value chooses its partition.
-    pub fn topic_sink<T: Serialize + 'static, K: AsRef<[u8]>>(
-        &self,
-        topic: &str,
-        key: impl Fn(&T) -> K + Send + Sync + 'static,
-    ) -> TopicSink<T> {
-        let Topics { sink, log, .. } = self.topics();
-        TopicSink(match sink {
-            SinkKind::Log => Box::new(log_sink(log, topic).key(key)),
-            #[cfg(feature = "kafka")]
-            SinkKind::Kafka => {
-                let key = move |value: &T| Some(key(value));
-                Box::new(KafkaSink::json(&self.topics().kafka(), topic).key(key))
-            }
-            #[cfg(feature = "pulsar")]
-            SinkKind::Pulsar => {
-                let key = move |value: &T| Some(key(value));
-                Box::new(PulsarSink::json(&self.topics().pulsar(), topic).key(key))
-            }
-            SinkKind::File => Box::new(FileSink::json_lines(
-                self.out_file(&format!("{topic}.jsonl")),
-            )),
-        })
-    }
-}
-
-impl Settings {
-    /// Whether a topic of the log that would be written to is there already.
-    pub fn topic_exists(&self, topic: &str) -> bool {
-        let Topics { sink, log, .. } = self.topics();
-        *sink == SinkKind::Log && is_in_log(log, topic)
-    }
-}
-
-fn is_in_log(log: &Path, topic: &str) -> bool {
-    LogSource::<()>::json(log, topic).partitions().is_ok()
-}
-
-/// A topic of the log, with as many partitions as it has already.
-fn log_sink<T: Serialize + 'static>(log: &Path, topic: &str) -> LogSink<T> {
-    let sink = LogSink::json(log, topic);
-    if is_in_log(log, topic) {
-        sink
-    } else {
-        sink.partitions(PARTITIONS)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use thalweg_engine::record::{Origin, Record};
-    use thalweg_engine::sink::Refused;
-    use thalweg_engine::source::{ReadBatch, ReadStatus};
-    use thalweg_engine::time::EventTime;
-
     use super::*;
 
     #[test]
@@ -442,90 +226,5 @@ mod tests {
             refusal("brokers = \"b:1\"\n[tls]\nca_file = \"p\""),
             "settings of [kafka]: unknown key `ca_file`: the nearest known key is `ca`"
         );
-    }
-
-    #[test]
-    fn what_is_beyond_the_limits_is_a_dead_letter() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut settings = Settings::new("t").with_log(folder.path()).until_end();
-        settings.topics_mut().limits = Limits {
-            value_bytes: Some(20),
-            json_depth: Some(2),
-            decompressed_bytes: None,
-        };
-        let sink = settings.topic_sink("values", |_: &serde_json::Value| "k");
-        let mut writer = sink.open().expect("it can be written");
-        let values = ["[[1]]", "[[[1]]]", "\"0123456789012345678\"", "7"];
-        let records: Vec<_> = values
-            .into_iter()
-            .map(|text| Record {
-                time: EventTime::default(),
-                origin: Origin::default(),
-                ingested_ns: 0,
-                value: serde_json::from_str(text).expect("it is JSON"),
-            })
-            .collect();
-        let written = writer.write(&records, &mut Refused::default());
-        written
-            .and_then(|()| writer.close())
-            .expect("it can be written");
-        let source = settings.topic_source("values", |_: &serde_json::Value| Ok(()));
-        let mut batch = ReadBatch::new();
-        for partition in 0..4 {
-            let mut reader = source.open(partition, 0).expect("it can be read");
-            while reader.read(&mut batch, 9).expect("it is whole") != ReadStatus::End {}
-        }
-        let reasons = batch.into_iter().map(|(_, value)| value.err());
-        let reasons: Vec<_> = reasons.map(|bad| bad.map(|bad| bad.reason)).collect();
-        assert_eq!(reasons[0], None);
-        let deep = reasons[1].as_deref().expect("it is too deep");
-        assert!(deep.contains("more than 2 deep"), "{deep}");
-        let large = reasons[2].as_deref().expect("it is too large");
-        assert!(
-            large.contains("21 bytes, more than the limit of 20"),
-            "{large}"
-        );
-        assert_eq!(reasons[3], None);
-    }
-
-    #[test]
-    fn what_a_topic_sink_writes_a_topic_source_reads() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let settings = Settings::new("t").with_log(folder.path()).until_end();
-        for _ in 0..2 {
-            let sink = settings.topic_sink("numbers", |n: &u64| n.to_string());
-            sink.check().expect("it can be written");
-            let mut writer = sink.open().expect("it can be written");
-            let records: Vec<_> = (0..10)
-                .map(|value| Record {
-                    time: EventTime::default(),
-                    origin: Origin::default(),
-                    ingested_ns: 0,
-                    value,
-                })
-                .collect();
-            let mut refused = Refused::default();
-            writer
-                .write(&records, &mut refused)
-                .expect("it can be written");
-            writer.close().expect("it can be written");
-            assert!(refused.is_empty(), "{refused:?}");
-        }
-        let no_seven = |n: &u64| {
-            if *n == 7 {
-                Err("seven".to_owned())
-            } else {
-                Ok(())
-            }
-        };
-        let source = settings.topic_source("numbers", no_seven);
-        assert_eq!(source.partitions().ok(), Some(vec![0, 1, 2, 3]));
-        let mut batch = ReadBatch::new();
-        for partition in 0..4 {
-            let mut reader = source.open(partition, 0).expect("it can be read");
-            while reader.read(&mut batch, 9).expect("it is whole") != ReadStatus::End {}
-        }
-        let good = batch.iter().filter(|(_, n)| n.is_ok()).count();
-        assert_eq!((batch.len(), good), (20, 18));
     }
 }

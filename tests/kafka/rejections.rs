@@ -165,6 +165,15 @@ fn publish(
     left_out
 }
 
+/// A sink to a topic that tells nobody how little it takes, and the topic's name.
+fn to_narrow_topic(broker: &Broker, folder: &tempfile::TempDir) -> (String, KafkaSink<String>) {
+    let topic = broker.narrow_topic("rejections", "4000");
+    let notes = format!("{topic}-notes");
+    broker.create_topic(&notes, 1);
+    let sink = KafkaSink::json(&with_token(broker, folder), &*topic).progress_topic(&notes);
+    (topic, sink)
+}
+
 fn insist(
     writer: &mut dyn EpochWriter<String>,
     mut call: impl FnMut(&mut dyn EpochWriter<String>) -> Result<(), SinkError>,
@@ -183,10 +192,7 @@ fn insist(
 fn an_epoch_is_published_without_what_the_brokers_refuse() {
     let Some(broker) = shared() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let topic = broker.narrow_topic("rejections", "4000");
-    let notes = format!("{topic}-notes");
-    broker.create_topic(&notes, 1);
-    let sink = KafkaSink::json(&with_token(broker, &folder), &*topic).progress_topic(&notes);
+    let (topic, sink) = to_narrow_topic(broker, &folder);
     let texts: Vec<_> = (0..60)
         .map(|id| (noise(id, if id % 30 == 20 { 9_000 } else { 20 }), false))
         .collect();
@@ -229,10 +235,7 @@ fn an_epoch_is_published_without_times_that_the_brokers_refuse() {
 fn what_is_refused_in_the_last_epoch_of_a_run_is_one_dead_letter() {
     let Some(broker) = shared() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let topic = broker.narrow_topic("rejections", "4000");
-    let notes = format!("{topic}-notes");
-    broker.create_topic(&notes, 1);
-    let sink = KafkaSink::json(&with_token(broker, &folder), &*topic).progress_topic(&notes);
+    let (topic, sink) = to_narrow_topic(broker, &folder);
     let mut texts: Vec<_> = (0..40).map(|id| noise(id, 20)).collect();
     let last = noise(40, 9_000);
     texts.push(last.clone());

@@ -6,7 +6,8 @@ Settings:
   An option can also be given as a variable (THALWEG_WORKERS, THALWEG_RATE, THALWEG_LOG_LEVEL,
   THALWEG_SETTINGS ...) or as a key under [run] in the settings file. The command line overrides
   the environment, and the environment overrides the file: a switch that one of them turns on is
-  turned off by --quiet=false or THALWEG_QUIET=false.";
+  turned off by --quiet=false or THALWEG_QUIET=false. A variable that has nearly
+  the name of one of these is refused.";
 
 /// How a program ends.
 pub(crate) const EXIT_CODES: &str = "\

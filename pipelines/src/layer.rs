@@ -11,6 +11,8 @@ use toml::Table;
 use tracing::level_filters::LevelFilter;
 
 use crate::deployment::{self, DeploymentLayer};
+use crate::settings_file::nearest;
+use crate::supervise;
 use crate::topic_words::{Limits, Sharing, SinkKind, SourceKind, TopicStart};
 use crate::value;
 
@@ -235,9 +237,33 @@ impl Layer {
     }
 }
 
+const PREFIX: &str = "THALWEG_";
+
 /// The environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {
-    format!("THALWEG_{}", key.replace('-', "_").to_uppercase())
+    format!("{PREFIX}{}", key.replace('-', "_").to_uppercase())
+}
+
+/// Errors about variables of nearly the name of a setting. Others are somebody else's: Kubernetes sets
+/// `THALWEG_PORT` where there is a service of that name.
+pub(crate) fn misspelt(variables: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let variables = variables.into_iter();
+    let names = variables.filter_map(|name| name.into_string().ok());
+    let mut errors: Vec<_> = names
+        .filter(|name| !supervise::OWN_VARIABLES.contains(&name.as_str()))
+        .filter_map(|name| {
+            let key = name.strip_prefix(PREFIX)?;
+            let known = nearest(key, keys().chain(["settings"]))?;
+            let known = variable(known);
+            let edits = strsim::damerau_levenshtein(&name, &known);
+            let edits_max = if key.len() < 6 { 1 } else { 2 };
+            (1..=edits_max).contains(&edits).then(|| {
+                format!("unknown variable `{name}`: the nearest known variable is `{known}`")
+            })
+        })
+        .collect();
+    errors.sort();
+    errors
 }
 
 fn folder(value: &OsStr) -> Result<PathBuf, String> {
@@ -354,6 +380,29 @@ mod tests {
             }),
         };
         assert_eq!(layer, expected);
+    }
+
+    #[test]
+    fn a_variable_of_nearly_the_name_of_a_setting_is_refused() {
+        let names = [
+            "THALWEG_WOKERS",
+            "THALWEG_SETTING",
+            "THALWEG_WORKERS",
+            "THALWEG_SETTINGS",
+            "THALWEG_SUPERVISED",
+            "THALWEG_SUPERVISED_SEALED",
+            "THALWEG_PORT",
+            "THALWEG_PORT_9090_TCP_ADDR",
+            "THALWEG_SERVICE_HOST",
+            "THALWEG_TEST_KAFKA",
+            "THALWEG_",
+            "WOKERS",
+        ];
+        let expected = [
+            "unknown variable `THALWEG_SETTING`: the nearest known variable is `THALWEG_SETTINGS`",
+            "unknown variable `THALWEG_WOKERS`: the nearest known variable is `THALWEG_WORKERS`",
+        ];
+        assert_eq!(misspelt(names.map(OsString::from)), expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use thalweg_engine::job::Order;
 use crate::checkpoint::checkpoint;
 use crate::cli::{Cli, Task};
 use crate::job::{self, Build};
+use crate::layer::misspelt;
 use crate::outcome::{Outcome, print_errors};
 use crate::own_command::OwnCommand;
 use crate::settings::Settings;
@@ -140,7 +141,9 @@ impl Pipeline {
         build: impl Fn(&mut Flow<'_>, &Settings) -> BuildResult + Send + Sync + 'static,
     ) -> ExitCode {
         let environment = |name: &str| std::env::var_os(name);
-        ExitCode::from(self.run_with(std::env::args_os(), &environment, Box::new(build)))
+        let misspelt = misspelt(std::env::vars_os().map(|(name, _)| name));
+        let arguments = std::env::args_os();
+        ExitCode::from(self.run_with(arguments, &environment, misspelt, Box::new(build)))
     }
 
     /// The pipeline's settings before anybody has said anything else.
@@ -166,11 +169,12 @@ impl Pipeline {
         settings
     }
 
-    /// Does what the arguments ask for and returns the exit code.
+    /// Does what the arguments ask for, unless variables are misspelt, and returns the exit code.
     fn run_with(
         &self,
         arguments: impl IntoIterator<Item = OsString>,
         environment: &dyn Fn(&str) -> Option<OsString>,
+        misspelt: Vec<String>,
         build: Build,
     ) -> u8 {
         let arguments: Vec<_> = arguments.into_iter().collect();
@@ -187,9 +191,14 @@ impl Pipeline {
                 return outcome.code();
             }
         };
-        let request = match cli.resolve(self, environment) {
-            Ok(request) => request,
-            Err(errors) => {
+        let resolved = cli.resolve(self, environment);
+        let request = match resolved {
+            Ok(request) if misspelt.is_empty() => request,
+            resolved => {
+                let errors = misspelt
+                    .into_iter()
+                    .chain(resolved.err().into_iter().flatten());
+                let errors: Vec<_> = errors.collect();
                 print_errors(errors.iter().map(String::as_str));
                 return Outcome::Refused.code();
             }
@@ -242,7 +251,7 @@ mod tests {
 
     fn check(arguments: &[&str], build: Build, expected: Outcome) {
         let arguments = ["doubling"].iter().chain(arguments).map(OsString::from);
-        let code = Pipeline::new("doubling").run_with(arguments, &|_| None, build);
+        let code = Pipeline::new("doubling").run_with(arguments, &|_| None, Vec::new(), build);
         assert_eq!(code, expected.code());
     }
 
@@ -287,7 +296,7 @@ mod tests {
             (&["twice", "--help"], Outcome::Done),
         ] {
             let arguments = ["doubling"].iter().chain(arguments).map(OsString::from);
-            let code = pipeline.run_with(arguments, &|_| None, good());
+            let code = pipeline.run_with(arguments, &|_| None, Vec::new(), good());
             assert_eq!(code, expected.code());
         }
     }

@@ -101,13 +101,14 @@ impl Settings {
         }
     }
 
-    /// The settings of a pipeline's backfill of which nothing else is said.
+    /// The settings of a pipeline's backfill of which nothing else is said: it reads topics to the end they
+    /// have at its start.
     pub fn for_backfill(name: &str) -> Self {
         let out = PathBuf::from(format!("./out/{name}-backfill"));
         Self {
             is_backfill: true,
             out,
-            ..Self::new(name)
+            ..Self::new(name).until_end()
         }
     }
 
@@ -414,6 +415,7 @@ fn check_folder(folder: &Folder, what: &str, errors: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Pipeline;
 
     #[test]
     fn a_backfill_writes_elsewhere() {
@@ -421,6 +423,24 @@ mod tests {
         let backfill = Settings::for_backfill("flights");
         assert_eq!(backfill.out(), Path::new("./out/flights-backfill"));
         assert!(backfill.is_backfill());
+    }
+
+    #[test]
+    fn a_backfill_ends_unless_it_is_to_follow() {
+        let pipeline = Pipeline::new("fraud").topics("log");
+        let ends = |is_backfill, until_end| {
+            let layer = Layer {
+                until_end,
+                ..Layer::default()
+            };
+            let settings = pipeline.settings(is_backfill).under(&layer);
+            settings.topics().until_end
+        };
+        assert_eq!((ends(true, None), ends(false, None)), (true, false));
+        assert_eq!(
+            (ends(true, Some(false)), ends(false, Some(true))),
+            (false, true)
+        );
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::outcome::{INTERRUPTED, Outcome, print_errors};
 const SUPERVISED: &str = "THALWEG_SUPERVISED";
 /// Tells the child that one before it has taken a checkpoint.
 const SEALED: &str = "THALWEG_SUPERVISED_SEALED";
+/// The variables that are no settings.
+pub(crate) const OWN_VARIABLES: [&str; 2] = [SUPERVISED, SEALED];
 /// The word that asks a child to stop.
 const STOP: &[u8; 4] = b"stop";
 /// What a child says that goes on, and one that has taken a checkpoint as well.

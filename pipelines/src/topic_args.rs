@@ -31,7 +31,8 @@ pub(crate) struct TopicArgs {
     /// Folder of the embedded log
     #[arg(long, value_name = "DIR")]
     log: Option<OsString>,
-    /// Read topics to the end they have at the start, instead of following them
+    /// Read topics to the end they have at the start, instead of following them, as a backfill does unless this
+    /// is false
     #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     until_end: Option<OsString>,

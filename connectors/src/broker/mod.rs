@@ -15,5 +15,6 @@ pub use delivery::{EPOCH_HEADER, ID_HEADER, Reports};
 pub(crate) use form::{Encoded, Form};
 pub(crate) use problem::Problem;
 pub use secret::Secret;
+pub(crate) use secret::without_users;
 pub(crate) use topics::Table;
 pub use topics::Topics;

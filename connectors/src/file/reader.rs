@@ -1,8 +1,8 @@
 //! Reads one file as one partition.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thalweg_engine::guard::guard;
@@ -15,6 +15,43 @@ use crate::codec::{Check, Decode, checked, undecodable};
 /// How long to wait before looking again whether a file has grown.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// A file that is followed as it grows.
+pub(crate) struct Followed {
+    path: PathBuf,
+    identity: Option<Identity>,
+}
+
+/// Device and number of a file.
+type Identity = (u64, u64);
+
+impl Followed {
+    pub(crate) fn new(path: &Path) -> Self {
+        let file = fs::metadata(path).ok();
+        Self {
+            path: path.to_owned(),
+            identity: file.as_ref().and_then(identity),
+        }
+    }
+
+    /// Whether the file of this name is another one, or shorter than what has been read. One that was renamed
+    /// is followed on.
+    fn is_replaced(&self, read_bytes: u64) -> bool {
+        fs::metadata(&self.path)
+            .is_ok_and(|file| file.len() < read_bytes || identity(&file) != self.identity)
+    }
+}
+
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    Some((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<Identity> {
+    None
+}
+
 /// The reader of the data lines of a file.
 pub(crate) struct FileReader<T> {
     pub(crate) what: String,
@@ -24,7 +61,7 @@ pub(crate) struct FileReader<T> {
     /// The number of the next line.
     pub(crate) offset: u64,
     /// The file, when it is followed as it grows.
-    pub(crate) followed: Option<PathBuf>,
+    pub(crate) followed: Option<Followed>,
     /// What broke the file behind the records that were given out last.
     pub(crate) broken: Option<io::Error>,
 }
@@ -41,13 +78,9 @@ impl<T> FileReader<T> {
 
     /// Waits a little for the file to grow.
     fn wait(&self) -> Result<ReadStatus, SourceError> {
-        let bytes = self
-            .followed
-            .as_ref()
-            .and_then(|path| fs::metadata(path).ok())
-            .map(|file| file.len());
-        // A file that was renamed is followed on; one that was cut, or another one, is not.
-        if bytes.is_some_and(|bytes| bytes < self.lines.read_bytes()) {
+        let read_bytes = self.lines.read_bytes();
+        let followed = self.followed.as_ref();
+        if followed.is_some_and(|file| file.is_replaced(read_bytes)) {
             let reason = io::Error::other("it was cut or replaced while it was followed");
             return Err(read_error(&self.what, &reason));
         }

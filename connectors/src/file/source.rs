@@ -11,7 +11,7 @@ use super::compression::Compression;
 use super::files::Files;
 use super::input::{self, read_error};
 use super::lines::{Line, Lines};
-use super::reader::FileReader;
+use super::reader::{FileReader, Followed};
 use crate::codec::{Check, CsvDecoder, Decode, JsonDecoder};
 
 /// Bytes of a line beyond which it is dead-lettered, unless set otherwise.
@@ -237,6 +237,7 @@ impl<T: DeserializeOwned + 'static> FileSource<T> {
             let reason = "a compressed file cannot be followed";
             return Err(open_error(&what, reason, "have it written plain"));
         }
+        let followed = self.is_followed.then(|| Followed::new(path));
         let input = input::open(path, &what)?;
         let mut lines = if self.is_followed {
             Lines::followed(input, self.line_bytes_max)
@@ -274,7 +275,7 @@ impl<T: DeserializeOwned + 'static> FileSource<T> {
             decoder,
             check: self.check.clone(),
             offset,
-            followed: self.is_followed.then(|| path.to_owned()),
+            followed,
             broken: None,
         })
     }

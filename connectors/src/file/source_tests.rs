@@ -345,6 +345,23 @@ fn a_file_is_followed_line_by_whole_line() {
 }
 
 #[test]
+fn a_followed_file_that_another_one_takes_the_place_of_is_an_error() {
+    let (folder, path) = file("flights.csv", b"id,delay\n1,2\n");
+    let mut reader = FileSource::<Flight>::csv(&path)
+        .follow()
+        .open(0, 0)
+        .unwrap();
+    let mut batch = ReadBatch::new();
+    reader.read(&mut batch, 9).unwrap();
+    fs::rename(&path, folder.path().join("flights.csv.1")).unwrap();
+    let renamed = reader.read(&mut batch, 9).unwrap();
+    assert_eq!((batch.len(), renamed), (1, ReadStatus::Waiting));
+    fs::write(&path, "id,delay\n7,2\n8,2\n").unwrap();
+    let error = reader.read(&mut batch, 9).unwrap_err().to_string();
+    assert!(error.contains("cut or replaced"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_followed_is_refused() {
     let (_folder, path) = file("flights.csv.gz", &gzip(b"id,delay\n"));
     check_refused(&FileSource::csv(path).follow(), &["cannot be followed"]);

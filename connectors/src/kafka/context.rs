@@ -146,8 +146,12 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let reason = self.clean(reason);
         let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            // Whoever has asked for the end of a partition is told of it, too.
+            return;
+        }
+        let reason = self.clean(reason);
         let is_outage = code == Some(RDKafkaErrorCode::AllBrokersDown);
         if is_outage && self.outage.begin() {
             let last = lock(&self.complaint).clone();

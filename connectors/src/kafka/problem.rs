@@ -65,6 +65,10 @@ fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
             "check the user's name, password and mechanism (`sasl`)"
         }
         Some(Code::SSL) => "check the certificates (`tls`), and that the port is one for TLS",
+        // What a broker says to one that does not encrypt, where it wants that, is no more than this.
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure) => {
+            "check that the brokers run, that `brokers` names them, and whether they want `tls`"
+        }
         Some(Code::Resolve) => "check the host names in `brokers`",
         Some(
             Code::TopicAuthorizationFailed

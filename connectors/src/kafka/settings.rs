@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::context::Context;
 use super::problem::{Problem, in_words};
 use super::scrubber::{Scrubber, is_secret};
 use super::security::{Sasl, Tls};
-use crate::broker::Reports;
+use crate::broker::{Reports, without_users};
 
 /// A Kafka cluster, and how to get in.
 ///
@@ -38,7 +41,9 @@ use crate::broker::Reports;
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
     brokers: String,
+    #[serde(default, deserialize_with = "table")]
     tls: Option<Tls>,
+    #[serde(default, deserialize_with = "table")]
     sasl: Option<Sasl>,
     #[serde(default, deserialize_with = "texts")]
     properties: BTreeMap<String, String>,
@@ -55,7 +60,39 @@ fn patience_ms() -> Duration {
 }
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
+    let millis = u64::deserialize(deserializer).map(Duration::from_millis);
+    millis.map_err(|_| D::Error::custom("`patience_ms` is a whole number of milliseconds"))
+}
+
+/// A table. A text in its place may be a secret, and is not shown.
+fn table<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Table<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: Error>(self, _: &str) -> Result<Option<T>, E> {
+            let error = "`tls` and `sasl` are tables, such as `tls = { ca = \"ca.pem\" }`";
+            Err(E::custom(error))
+        }
+    }
+    deserializer.deserialize_any(Table(PhantomData))
 }
 
 /// Values that may be given as numbers and truth values, too.
@@ -68,7 +105,9 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
         Integer(i64),
         Number(f64),
     }
-    let values = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    let values = BTreeMap::<String, Value>::deserialize(deserializer).map_err(|_| {
+        D::Error::custom("`properties` is a table of texts, numbers and truth values")
+    })?;
     let text = |value| match value {
         Value::Text(text) => text,
         Value::Truth(truth) => truth.to_string(),
@@ -153,8 +192,9 @@ impl Kafka {
         self
     }
 
-    pub(super) fn brokers(&self) -> &str {
-        &self.brokers
+    /// The brokers, as they may be shown.
+    pub(super) fn brokers(&self) -> String {
+        without_users(&self.brokers)
     }
 
     pub(super) fn how_long_to_wait(&self) -> Duration {
@@ -177,6 +217,12 @@ impl Kafka {
                 let reason = format!("property `{name}` cannot be set");
                 return Err(Problem::new(reason, instead));
             }
+        }
+        if self.brokers.contains('@') {
+            return Err(Problem::new(
+                "`brokers` names a user",
+                "write host:port, and who the client is under `sasl`",
+            ));
         }
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
@@ -246,7 +292,7 @@ impl fmt::Debug for Kafka {
     /// Tells the names of the properties only: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kafka")
-            .field("brokers", &self.brokers)
+            .field("brokers", &self.brokers())
             .field("tls", &self.tls.is_some())
             .field("sasl", &self.sasl.as_ref().map(Sasl::mechanism))
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
@@ -278,6 +324,15 @@ mod tests {
     }
 
     #[test]
+    fn a_user_among_the_brokers_is_refused_unseen() {
+        let kafka = Kafka::at("me:canary@here:1,there:1");
+        let problem = kafka.config(&[]).unwrap_err();
+        assert_eq!(problem.reason, "`brokers` names a user");
+        assert_eq!(kafka.brokers(), "***@here:1,there:1");
+        assert!(!format!("{kafka:?}").contains("canary"));
+    }
+
+    #[test]
     fn settings_with_everything_set_show_no_secret() {
         let kafka: Kafka = serde_json::from_str(
             r#"{
@@ -296,6 +351,34 @@ mod tests {
         assert_eq!(config.get("linger.ms"), Some("5"));
         let shown = format!("{kafka:?} {:?} {:?}", kafka.tls, kafka.sasl);
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_unseen_and_named() {
+        for (setting, told) in [
+            (r#""tls": "canary""#, "`tls` and `sasl` are tables"),
+            (r#""sasl": "canary""#, "`tls` and `sasl` are tables"),
+            (r#""patience_ms": "5s""#, "`patience_ms` is a whole number"),
+            (
+                r#""properties": {"a": ["canary"]}"#,
+                "`properties` is a table of",
+            ),
+            (
+                r#""sasl": {"mechanism": "PLAIN", "username": "u", "password": 31337}"#,
+                "write it in quotes",
+            ),
+        ] {
+            let settings = format!(r#"{{"brokers": "a:1", {setting}}}"#);
+            let error = serde_json::from_str::<Kafka>(&settings).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains(told), "{error}");
+            assert!(
+                !error.contains("canary") && !error.contains("31337"),
+                "{error}"
+            );
+        }
+        let kafka: Kafka = serde_json::from_str(r#"{"brokers": "a:1", "tls": {}}"#).unwrap();
+        assert!(kafka.tls.is_some() && kafka.sasl.is_none());
     }
 
     #[test]

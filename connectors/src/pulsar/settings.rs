@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::problem::Trouble;
 use super::security::Tls;
-use crate::broker::{Problem, Secret};
+use crate::broker::{Problem, Secret, without_users};
 
 /// A Pulsar cluster, and how to get in.
 ///
@@ -97,8 +97,9 @@ impl Pulsar {
         self
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// The URL, as it may be shown.
+    pub(super) fn url(&self) -> String {
+        without_users(&self.url)
     }
 
     pub(super) fn how_long_to_wait(&self) -> Duration {
@@ -114,11 +115,17 @@ impl Pulsar {
     pub(super) fn addresses(&self) -> Result<(Vec<String>, Option<Tls>), Trouble> {
         let problem =
             |reason: String, remedy: &str| Trouble::Hopeless(Problem::new(reason, remedy));
+        if self.url.contains('@') {
+            return Err(problem(
+                "the URL names a user".to_owned(),
+                "leave that out, and say who the client is with `token` or `token_file`",
+            ));
+        }
         let scheme = |(scheme, port)| Some((self.url.strip_prefix(scheme)?, port));
         let (tls, (hosts, port)) = match (scheme(PLAIN), scheme(ENCRYPTED)) {
             (Some(_), _) if self.tls.is_some() => {
                 return Err(problem(
-                    format!("`{}` is no URL for TLS", self.url),
+                    format!("`{}` is no URL for TLS", self.url()),
                     "write pulsar+ssl://, or leave `tls` out",
                 ));
             }
@@ -126,7 +133,7 @@ impl Pulsar {
             (_, Some(encrypted)) => (Some(self.tls.clone().unwrap_or_default()), encrypted),
             (None, None) => {
                 return Err(problem(
-                    format!("`{}` is no service URL of Pulsar", self.url),
+                    format!("`{}` is no service URL of Pulsar", self.url()),
                     "write pulsar://HOST:6650, or pulsar+ssl://HOST:6651",
                 ));
             }
@@ -165,7 +172,7 @@ impl Pulsar {
 impl fmt::Debug for Pulsar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pulsar")
-            .field("url", &self.url)
+            .field("url", &self.url())
             .field("tls", &self.tls)
             .field("token", &self.token)
             .field("token_file", &self.token_file)
@@ -190,6 +197,10 @@ mod tests {
         assert!(tls.is_some());
         let problem = addresses("localhost:6650").unwrap_err().into_problem();
         assert!(problem.remedy.contains("pulsar://HOST:6650"));
+        let pulsar = Pulsar::at("pulsar://me:canary@one");
+        let problem = pulsar.addresses().unwrap_err().into_problem();
+        assert_eq!(problem.reason, "the URL names a user");
+        assert!(!format!("{} {pulsar:?}", pulsar.url()).contains("canary"));
         let plain = Pulsar::at("pulsar://one").tls(Tls::default());
         assert!(plain.addresses().is_err());
     }

@@ -85,12 +85,24 @@ impl FromStr for Location {
             "file" => Err(wrong(
                 "a file URL has an absolute path, as in `file:///var/lib/checkpoints`",
             )),
+            _ if has_user(rest) => Err(CheckpointError::Location {
+                location: format!("{scheme}://"),
+                reason: "it names a user; credentials are for the environment, as the store's own tools \
+                         take them"
+                    .to_owned(),
+            }),
             _ if CLOUD_SCHEMES.contains(&scheme) => Ok(Self(Place::Cloud(text.to_owned()))),
             _ => Err(wrong(
                 "there is no store of this kind; give a path, file://, s3://, gs:// or az://",
             )),
         }
     }
+}
+
+/// Whether a URL, from its host on, holds a user, who may have a password.
+fn has_user(rest: &str) -> bool {
+    let host = rest.split('/').next().unwrap_or(rest);
+    host.contains('@')
 }
 
 impl fmt::Display for Location {
@@ -120,5 +132,10 @@ mod tests {
         check("", "it is empty");
         check("file://fraud", "has an absolute path");
         check("ftp://fraud", "no store of this kind");
+        check("s3://bucket/a@b", "s3://bucket/a@b");
+        check(
+            "s3://key:secret@bucket/fraud",
+            "`s3://` cannot be used: it names a user",
+        );
     }
 }

@@ -27,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     Pipeline::new("flights")
+        .version(env!("CARGO_PKG_VERSION"))
         .about("Predicts late arrivals over a year of real flights from New York (2013)")
         .data(concat!(env!("CARGO_MANIFEST_DIR"), "/data/flights"))
         .model(concat!(env!("CARGO_MANIFEST_DIR"), "/models/flights-delay"))

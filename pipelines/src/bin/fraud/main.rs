@@ -24,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     Pipeline::new("fraud")
+        .version(env!("CARGO_PKG_VERSION"))
         .about("Scores card payments, with topics in an embedded log or wherever the settings say")
         .topics("./log/fraud")
         .model(concat!(env!("CARGO_MANIFEST_DIR"), "/models/fraud"))

@@ -92,8 +92,8 @@ impl WatermarkMerge {
             };
             reopened(merge.combine())
         } else {
-            all.max_by_key(|merged| merged.time)
-                .unwrap_or(Watermark::START)
+            let most = all.max_by_key(|merged| merged.time);
+            most.map_or(Watermark::START, reopened)
         };
         Self {
             inputs: vec![united; inputs],
@@ -137,11 +137,12 @@ impl WatermarkMerge {
     }
 }
 
-/// What an input has promised that begins anew after its end.
+/// What an input has promised that begins anew. One that had ended may have more to say; one that was idle has
+/// it to say again, as what waited in the step before it comes first.
 fn reopened(watermark: Watermark) -> Watermark {
     match watermark.is_end() {
         true => Watermark::START,
-        false => watermark,
+        false => Watermark::active(watermark.time),
     }
 }
 
@@ -236,6 +237,23 @@ mod tests {
         for parts in [true, false] {
             let united = WatermarkMerge::unite(&[merge.clone(), merge.clone()], 1, parts);
             assert_eq!(united, WatermarkMerge::new(1));
+        }
+    }
+
+    #[test]
+    fn what_was_idle_is_waited_for_after_a_restart_until_it_says_so_again() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.update(1, idle(5));
+        assert_eq!(merge.update(0, at(9)), at(9));
+        let mut resumed = merge.resume(2);
+        assert_eq!(resumed.update(0, at(20)), at(9));
+        assert_eq!(resumed.update(1, idle(6)), at(20));
+        let mut all_idle = WatermarkMerge::new(1);
+        all_idle.update(0, idle(5));
+        for parts in [true, false] {
+            let mut united = WatermarkMerge::unite(std::slice::from_ref(&all_idle), 2, parts);
+            assert_eq!(united.update(0, at(9)), at(5));
+            assert_eq!(united.update(1, idle(6)), at(9));
         }
     }
 

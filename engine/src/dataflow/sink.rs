@@ -50,7 +50,7 @@ pub(crate) fn sink<'s, T: Data>(
     input: Edge<'s, T>,
     metrics: Arc<StepMetrics>,
     config: &Arc<dyn Sink<T>>,
-) -> Result<Edge<'s, DeadLetter>, SinkError> {
+) -> (Edge<'s, DeadLetter>, Result<(), SinkError>) {
     let delivery = site.job.options.delivery(&metrics.id, config.delivery());
     let writers = match delivery {
         Delivery::Immediate => config.writers(),
@@ -76,7 +76,7 @@ pub(crate) fn sink<'s, T: Data>(
         Some(give_back) => give_back.build(dead),
         None => dead,
     };
-    opened.map(|()| dead)
+    (dead, opened)
 }
 
 /// How a sink is written.

@@ -31,14 +31,15 @@ const NO_PATH: [(usize, Antichain<Tick>); 0] = [];
 /// What a source gives: the records, the late events, the dead letters.
 pub(crate) type SourceEdges<'s, T> = (Edge<'s, T>, Edge<'s, LateEvent>, Edge<'s, DeadLetter>);
 
-/// Builds the source of a step; its partitions are spread over the workers.
+/// Builds the source of a step; its partitions are spread over the workers. Tells whether those of this one
+/// could be opened.
 pub(crate) fn source<'s, T: Data>(
     site: &Site<'s>,
     metrics: Arc<StepMetrics>,
     number: u16,
     config: &Arc<dyn Source<T>>,
     event_times: &EventTimes<T>,
-) -> Result<SourceEdges<'s, T>, SourceError> {
+) -> (SourceEdges<'s, T>, Result<(), SourceError>) {
     let mut builder = OperatorBuilder::new(metrics.id.clone(), site.scope);
     let mut announced = site.epochs.as_ref().map(|epochs| {
         let to_addressee = Exchange::new(|(worker, _): &Announcement| *worker as u64);
@@ -79,7 +80,7 @@ pub(crate) fn source<'s, T: Data>(
             known: BTreeMap::new(),
         })
     };
-    // Timely panics where an operator that has been begun is not built.
+    // Timely panics where an operator that has been begun is not built, or the graph of one worker is another one.
     let (supply, opened) = match opened {
         Ok(supply) => (supply, Ok(())),
         Err(error) => (Supply::none(), Err(error)),
@@ -136,7 +137,7 @@ pub(crate) fn source<'s, T: Data>(
             }
         }
     });
-    opened.map(|()| (edge, late_edge, dead_edge))
+    ((edge, late_edge, dead_edge), opened)
 }
 
 /// Opens this worker's share of the partitions, and sees to their upkeep.

@@ -13,7 +13,7 @@ use crate::telemetry::StepKind;
 pub struct Comparison {
     /// The checkpoint's epoch.
     pub epoch: Epoch,
-    /// Sources, steps with state and sinks that the checkpoint does not know: they begin anew.
+    /// Sources and steps with state that the checkpoint does not know: they begin anew.
     pub added: Vec<String>,
     /// Those that the flow no longer has, whose state would be left behind, and has not been yet.
     pub dropped: Vec<String>,
@@ -43,12 +43,7 @@ impl Comparison {
                 None => dropped.push(id.clone()),
             }
         }
-        let has_state = |node: &&Node| {
-            matches!(
-                node.kind,
-                StepKind::Source | StepKind::Keyed | StepKind::Sink
-            )
-        };
+        let has_state = |node: &&Node| matches!(node.kind, StepKind::Source | StepKind::Keyed);
         let is_known = |id: &str| manifest.source(id).is_some() || manifest.step(id).is_some();
         let added = graph.nodes().iter().filter(has_state);
         let added = added.filter(|node| !is_known(&node.id));

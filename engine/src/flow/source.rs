@@ -46,16 +46,13 @@ impl<'s, T: Data> SourceStep<'s, T> {
             time_of: Arc::new(time_of),
             policy: policy.into(),
         };
-        match source(&shared.site, metrics, number, &config, &event_times) {
-            Ok((edge, late, dead)) => {
-                shared.add_late(&id, node, late);
-                shared.add_dead(node, dead);
-                Stream::new(shared, node, edge)
-            }
-            Err(error) => {
-                shared.source_error(&id, &error);
-                Stream::empty(shared)
-            }
+        let ((edge, late, dead), opened) =
+            source(&shared.site, metrics, number, &config, &event_times);
+        if let Err(error) = opened {
+            shared.source_error(&id, &error);
         }
+        shared.add_late(&id, node, late);
+        shared.add_dead(node, dead);
+        Stream::new(shared, node, edge)
     }
 }

@@ -311,9 +311,10 @@ impl<'s, T: Data> Stream<'s, T> {
             }
             shared.plan_delivery(id, &*config, is_writable);
         }
-        match sink::sink(&shared.site, edge, metrics, &config) {
-            Ok(dead) => shared.add_silent(dead),
-            Err(error) => shared.sink_error(id, &error),
+        let (dead, opened) = sink::sink(&shared.site, edge, metrics, &config);
+        shared.add_silent(dead);
+        if let Err(error) = opened {
+            shared.sink_error(id, &error);
         }
     }
 

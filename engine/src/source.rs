@@ -144,8 +144,8 @@ pub trait Reader<T>: Send {
     /// Appends at most `limit` records with their offsets, which only grow.
     ///
     /// A reader with nothing to give returns [`ReadStatus::Waiting`] after a few milliseconds at
-    /// the latest, so that the job can end; or [`ReadStatus::Away`] where it cannot know. A record that cannot be decoded is given on as
-    /// [`Undecodable`].
+    /// the latest, so that the job can end; or [`ReadStatus::Away`] where it cannot know. A record that
+    /// cannot be decoded is given on as [`Undecodable`].
     ///
     /// # Errors
     /// When the source itself is broken: this ends the run.

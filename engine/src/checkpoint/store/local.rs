@@ -95,33 +95,6 @@ impl Local {
         linked
     }
 
-    /// Writes the content under another name, and links it to its own. What another process takes for
-    /// a killed one's and sweeps away between the two is written again.
-    fn write(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
-        let mut tries = 1;
-        loop {
-            let unfinished = self.write_unfinished(content).map_err(|error| {
-                let mut error = store_error(error);
-                if matches!(
-                    error.kind,
-                    StoreErrorKind::NotFound | StoreErrorKind::AlreadyExists
-                ) {
-                    // It is not the object that was or was not there.
-                    error.kind = StoreErrorKind::Other;
-                }
-                error
-            })?;
-            let linked = self.link(&unfinished, &self.folder.join(name));
-            let is_swept = linked.is_err() && !unfinished.exists();
-            // What cannot be deleted now is swept later.
-            let _ = fs::remove_file(&unfinished);
-            if !is_swept || tries == TRIES {
-                return linked;
-            }
-            tries += 1;
-        }
-    }
-
     /// Writes the content to a file of no name that matters, and syncs it.
     fn write_unfinished(&self, content: &[u8]) -> io::Result<PathBuf> {
         let folder = self.folder.join(UNFINISHED);
@@ -217,7 +190,29 @@ impl Store for Local {
     }
 
     fn create(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
-        self.write(name, content)
+        // What another process takes for a killed one's and sweeps away before it is linked is written again.
+        let mut tries = 1;
+        loop {
+            let unfinished = self.write_unfinished(content).map_err(|error| {
+                let mut error = store_error(error);
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::AlreadyExists
+                ) {
+                    // It is not the object that was or was not there.
+                    error.kind = StoreErrorKind::Other;
+                }
+                error
+            })?;
+            let linked = self.link(&unfinished, &self.folder.join(name));
+            let is_swept = linked.is_err() && !unfinished.exists();
+            // What cannot be deleted now is swept later.
+            let _ = fs::remove_file(&unfinished);
+            if !is_swept || tries == TRIES {
+                return linked;
+            }
+            tries += 1;
+        }
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
